@@ -1,0 +1,57 @@
+# Every target sets up what it needs: a machine with make and Python >= 3.11 is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+DEMO_DATA := examples/demo/data/labels/validation.parquet
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+          --no-emit-index-url --no-header --quiet
+
+# One thread a process: the processes share the cores.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help demo test lint bench lock clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) $(DEMO_DATA) ## Pretrain, adapt and fine-tune a small model on real text
+	$(BIN)/pretune run examples/demo/chain.yaml --workers 2
+	$(BIN)/python examples/demo/compare.py
+
+test: $(READY) ## All tests
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be committed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pretune_api.schema --check
+	.ci/check-tree
+
+bench: $(READY) $(DEMO_DATA) ## One table of ratios against what others would use, and .bench/results.json
+	$(BIN)/python tests/bench/run.py
+
+lock: .venv/uv ## Resolve the requirement files anew
+	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
+	$(COMPILE) pyproject.toml --extra operator -o requirements/operator.txt
+	$(COMPILE) pyproject.toml --extra finetune -o requirements/trainer.txt
+	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
+
+clean: ## Remove everything that was made here
+	rm -rf .venv .bench .cache .pretune examples/demo/data .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(DEMO_DATA): examples/demo/prepare.py | $(READY)
+	$(BIN)/python examples/demo/prepare.py
+
+.venv/uv: requirements/bootstrap.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Pretune needs Python 3.11 or newer: make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	touch $@
+
+$(READY): .venv/uv requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@

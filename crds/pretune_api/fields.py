@@ -1,0 +1,60 @@
+"""Finding one's way through raw documents by the models: which model an object has, which names it knows."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+from pretune_api.base import Spec
+
+
+class Place(NamedTuple):
+    """An object of a raw document that has a model."""
+
+    model: type[Spec]
+    """The object's model."""
+    value: dict[str, Any]
+    """The object."""
+    path: str
+    """Its path, such as spec.data.train[0]; empty for the document itself."""
+
+    def at(self, name: str) -> str:
+        """The path of one of its fields."""
+        return f"{self.path}.{name}" if self.path else name
+
+
+def known(model: type[Spec]) -> dict[str, str]:
+    """Python names of a model's fields, by their YAML names."""
+    return {model.alias(name): name for name in model.model_fields}
+
+
+def inside(model: type[Spec], name: str) -> type[Spec] | None:
+    """The model of the field with the YAML name `name`, or of its items; None for plain values."""
+    field = known(model).get(name)
+    return None if field is None else _model_in(model.model_fields[field].annotation)
+
+
+def places(model: type[Spec], value: object, path: str = "") -> Iterator[Place]:
+    """`value` and every object in it that has a model, from the outside in. Values of a wrong type are passed by."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from places(model, item, f"{path}[{index}]")
+    if isinstance(value, dict):
+        place = Place(model, value, path)
+        yield place
+        for name, item in value.items():
+            if inner := inside(model, name):
+                yield from places(inner, item, place.at(name))
+
+
+def choose(among: Iterable[str], wrong: str) -> str:
+    """The end of a sentence about a name that does not exist: the nearest that does, or else all."""
+    names = {name.lower(): name for name in among}
+    near = get_close_matches(wrong.lower(), names, n=1)
+    return f"did you mean {names[near[0]]}?" if near else f"known: {', '.join(names.values()) or 'none'}"
+
+
+def _model_in(annotation: object) -> type[Spec] | None:
+    """The model in an annotation such as `Annotated[list[Source], …] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)

@@ -1,0 +1,152 @@
+"""The two kinds: PretrainJob and FinetuneJob."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pretune_api.base import Rule, Spec
+from pretune_api.compute import Compute
+from pretune_api.data import Data
+from pretune_api.methods import Full, Method
+from pretune_api.model import From, Model, Tokenizer
+from pretune_api.names import API_VERSION
+from pretune_api.objectives import Objective
+from pretune_api.status import Status
+from pretune_api.storage import Storage
+from pretune_api.tasks import Task
+from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
+from pretune_api.units import JobName
+
+
+class JobSpec(Spec):
+    """What both kinds have in common."""
+
+    model: Model
+    """What is trained."""
+    tokenizer: Tokenizer | None = None
+    """How text becomes tokens; inherited from model.from when absent."""
+    data: Data
+    """Training and validation data."""
+    training: Training
+    """Optimizer, schedule and length."""
+    evaluation: Evaluation = Evaluation()
+    """Evaluations on the validation data."""
+    early_stopping: EarlyStopping | None = None
+    """End training when a metric stops improving."""
+    checkpoint: Checkpointing = Checkpointing()
+    """Checkpoints."""
+    storage: Storage
+    """Where everything that the job makes is kept."""
+    compute: Compute = Compute()
+    """On what the job runs."""
+
+    mutable: ClassVar[frozenset[str]] = frozenset({"compute"})
+    """Python names of the fields that may change once the job exists; they take effect with the next attempt."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            message="a model from scratch needs a tokenizer; set tokenizer.train or tokenizer.from",
+            cel="!has(self.model.architecture) || has(self.tokenizer)",
+            holds=lambda self: self.model.architecture is None or self.tokenizer is not None,
+        ),
+        Rule(
+            field="earlyStopping",
+            message="needs data.validation to judge the model on",
+            cel="!has(self.earlyStopping) || has(self.data.validation)",
+            holds=lambda self: self.early_stopping is None or self.data.validation is not None,
+        ),
+        Rule(
+            field="earlyStopping",
+            message="needs evaluation.everySteps, else it is never asked",
+            cel="!has(self.earlyStopping) || has(self.evaluation.everySteps)",
+            holds=lambda self: self.early_stopping is None or self.evaluation.every_steps is not None,
+        ),
+        Rule(
+            field="earlyStopping",
+            message="metric must be one of evaluation.metrics",
+            cel="!has(self.earlyStopping) || !has(self.evaluation.metrics)"
+            " || self.earlyStopping.metric in self.evaluation.metrics",
+            holds=lambda self: (
+                self.early_stopping is None
+                or self.evaluation.metrics is None
+                or self.early_stopping.metric in self.evaluation.metrics
+            ),
+        ),
+    )
+
+    def parents(self) -> list[From]:
+        """Every existing model that the job refers to: weights first, then tokenizer."""
+        found = [self.model.from_, self.tokenizer.from_ if self.tokenizer else None]
+        return [parent for parent in found if parent is not None]
+
+
+class PretrainJobSpec(JobSpec):
+    """Learn from unlabelled data: a new model, or an existing one on a new domain."""
+
+    objective: Objective
+    """What is learnt."""
+
+    @property
+    def stage(self) -> str:
+        """The objective's YAML name."""
+        return self.objective.kind
+
+
+class FinetuneJobSpec(JobSpec):
+    """Learn a task from examples."""
+
+    task: Task
+    """What is learnt."""
+    method: Method = Method(full=Full())
+    """How the weights change."""
+
+    @property
+    def stage(self) -> str:
+        """The task's YAML name."""
+        return self.task.kind
+
+
+class Metadata(Spec):
+    """The part of Kubernetes' object metadata that a job's file can set."""
+
+    name: JobName
+    """Name of the job, unique in its namespace and kind."""
+    namespace: JobName | None = None
+    """Namespace; kubectl's current one when absent, `local` for `pretune run`."""
+    labels: dict[str, str] = {}
+    """Labels of the resource."""
+    annotations: dict[str, str] = {}
+    """Annotations of the resource."""
+
+
+class PretrainJob(Spec):
+    """Pre-trains a language, vision or speech model, from scratch or on from an existing one."""
+
+    api_version: Literal["pretune.dev/v1alpha1"] = API_VERSION
+    """Version of the API."""
+    kind: Literal["PretrainJob"] = "PretrainJob"
+    """PretrainJob."""
+    metadata: Metadata
+    """Name and namespace."""
+    spec: PretrainJobSpec
+    """What is wanted."""
+    status: Status | None = None
+    """What is; written by the operator."""
+
+
+class FinetuneJob(Spec):
+    """Fine-tunes a model on a task."""
+
+    api_version: Literal["pretune.dev/v1alpha1"] = API_VERSION
+    """Version of the API."""
+    kind: Literal["FinetuneJob"] = "FinetuneJob"
+    """FinetuneJob."""
+    metadata: Metadata
+    """Name and namespace."""
+    spec: FinetuneJobSpec
+    """What is wanted."""
+    status: Status | None = None
+    """What is; written by the operator."""
+
+
+Job = Annotated[PretrainJob | FinetuneJob, Field(discriminator="kind")]

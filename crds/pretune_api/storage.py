@@ -1,0 +1,36 @@
+"""Object stores: how they are reached, and where a job keeps what it makes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pretune_api.base import Spec
+from pretune_api.units import URI, Endpoint
+
+
+class SecretRef(Spec):
+    """A Secret of the job's namespace with the credentials of an object store."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the Secret."""
+    access_key_id_key: Annotated[str, Field(min_length=1, max_length=253)] = "AWS_ACCESS_KEY_ID"
+    """Key of the Secret that holds the access key's id."""
+    secret_access_key_key: Annotated[str, Field(min_length=1, max_length=253)] = "AWS_SECRET_ACCESS_KEY"
+    """Key of the Secret that holds the secret access key."""
+
+
+class Location(Spec):
+    """A place in an object store or a file system. On a laptop credentials come from the usual AWS_* variables."""
+
+    uri: URI
+    """Folder, file or glob, such as s3://bucket/path/ or s3://bucket/path/*.parquet."""
+    endpoint: Endpoint | None = None
+    """Address of an S3-compatible service, when it is not AWS."""
+    region: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+    """Region of the bucket."""
+    secret_ref: SecretRef | None = None
+    """Credentials; without it, the pod's own identity is used (workload identity)."""
+
+
+class Storage(Location):
+    """Where checkpoints, artifacts, logs and the token cache are kept, under <uri>/<namespace>/<kind>-<name>-<uid>/."""

@@ -1,0 +1,43 @@
+"""What a FinetuneJob learns: one model a task, one line in `Task`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pretune_api.base import OneOf, Spec
+from pretune_api.objectives import CausalLM
+from pretune_api.units import ColumnName, UniqueList
+
+
+class Chat(Spec):
+    """Answer in a conversation: the loss is taken on the assistant's turns and their end tokens only.
+
+    The source's column holds a list of messages, each {role, content}.
+    """
+
+    template: Annotated[str | None, Field(min_length=1, max_length=65_536)] = None
+    """Jinja chat template with {% generation %} marks; without it the tokenizer's own, or else roles in plain text."""
+
+
+class SequenceClassification(Spec):
+    """One label, or several, per text: sentiment, legal clauses, fraud."""
+
+    labels: Annotated[
+        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000)
+    ]
+    """The labels, in the order of the model's outputs."""
+    label_column: ColumnName = "label"
+    """Column with the label, or with a list of labels when multiLabel is set."""
+    multi_label: bool = False
+    """Whether a text can carry several labels, or none."""
+
+
+class Task(OneOf):
+    """What is learnt."""
+
+    chat: Chat | None = None
+    """Answer in a conversation."""
+    causal_lm: Annotated[CausalLM | None, Field(alias="causalLM")] = None
+    """Predict the next token of plain text."""
+    sequence_classification: SequenceClassification | None = None
+    """Label whole texts."""

@@ -1,0 +1,76 @@
+"""Types of single values: names, URIs, digests, counts. Each carries its bounds, so that the CRD has them too."""
+
+from collections import Counter
+from typing import Annotated, Final, TypeVar
+
+from pydantic import AfterValidator, Field
+
+T = TypeVar("T")
+
+_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_URI: Final = r"^(s3|gs|az|file|pvc)://.+$"
+_HTTP: Final = r"^https?://.+$"
+_DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
+_COMMIT: Final = r"^[0-9a-f]{40}$"
+_HUB_REPO: Final = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$"
+_MODEL_TYPE: Final = r"^[a-z0-9_-]+$"
+_METRIC: Final = r"^[a-z][A-Za-z0-9]*$"
+
+LOOKS: Final = {
+    _NAME: "lower-case letters, digits and dashes, such as general-v2",
+    _URI: "s3://bucket/path, gs://, az://, pvc://name/path or file:///path; `pretune run` also takes ./path",
+    _HTTP: "https://host or http://host:port",
+    _DIGEST: "sha256: and 64 hex digits",
+    _COMMIT: "a commit of 40 hex digits; a branch or a tag can move",
+    _HUB_REPO: "ORG/NAME",
+    _MODEL_TYPE: "a model type of transformers, such as llama",
+    _METRIC: "a metric's name, such as loss or f1Macro",
+}
+"""What a value of each pattern looks like, for messages."""
+
+JobName = Annotated[str, Field(min_length=1, max_length=63, pattern=_NAME)]
+"""A DNS-1123 label."""
+
+URI = Annotated[str, Field(min_length=4, max_length=1024, pattern=_URI)]
+"""Where something lies: s3://bucket/path, gs://, az://, pvc://name/path, or file:///path for `pretune run`."""
+
+Endpoint = Annotated[str, Field(max_length=1024, pattern=_HTTP)]
+"""Address of a service that speaks HTTP."""
+
+Digest = Annotated[str, Field(max_length=71, pattern=_DIGEST)]
+"""The SHA-256 of a manifest, written `sha256:<64 hex digits>`."""
+
+Commit = Annotated[str, Field(max_length=40, pattern=_COMMIT)]
+"""A commit of a repository on a hub."""
+
+HubRepo = Annotated[str, Field(min_length=1, max_length=256, pattern=_HUB_REPO)]
+"""A repository on a hub."""
+
+ModelType = Annotated[str, Field(min_length=1, max_length=64, pattern=_MODEL_TYPE)]
+"""A model type, as transformers names it."""
+
+Steps = Annotated[int, Field(ge=1, le=100_000_000)]
+"""A number of optimizer steps."""
+
+Tokens = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""A number of tokens."""
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
+"""A column of a table, or a key of a JSON object."""
+
+MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=_METRIC)]
+"""The name of a metric: loss, perplexity, accuracy, f1Macro."""
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A share between 0 and 1."""
+
+
+def _no_twins(values: list[T]) -> list[T]:
+    twins = [str(value) for value, count in Counter(values).items() if count > 1]
+    if twins:
+        raise ValueError(f"{', '.join(twins)} {'is' if len(twins) == 1 else 'are'} listed twice")
+    return values
+
+
+UniqueList = Annotated[list[T], AfterValidator(_no_twins), Field(json_schema_extra={"x-kubernetes-list-type": "set"})]
+"""A list of values that all differ."""

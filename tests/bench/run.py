@@ -1,0 +1,153 @@
+"""`make bench`: ours against what others would use, on this machine: one table of ratios, and .bench/results.json.
+
+Named measures alone: python tests/bench/run.py with_hf_trainer data
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import setting
+from rich.console import Console
+from rich.table import Table
+from turns import Burst, duel
+
+HERE = Path(__file__).parent
+RAY_STORAGE = setting.HOME / "ray"
+RAY_PAIRS = 3
+WARM_UP = 20
+"""Steps of a run that do not count as steady state."""
+CHECKPOINT_INTERVAL = 500
+"""Steps between checkpoints by default (checkpoint.everySteps)."""
+WANTED = {
+    "pretrain_vs_bare_loop": "≥ 0.98",
+    "pretrain_vs_hf_trainer": "> 1",
+    "finetune_packed_vs_hf_trainer": "≥ 2",
+    "data_vs_hf_datasets_streaming": "≥ 2",
+    "ray_vs_no_ray": "≥ 0.98",
+    "checkpoint_stall": "≤ 0.01",
+    "peak_memory_vs_bare_loop": "≤ 1.05",
+    "cli_help_seconds": "ours < 0.3 s",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table."""
+
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+
+
+def with_bare_loop() -> Iterator[Result]:
+    """A plain PyTorch loop on the same rows: the most that can be had."""
+    turns = duel(["ours.py", "pretrain"], ["bare_loop.py"])
+    yield Result("pretrain_vs_bare_loop", *turns.of(_speed), "tokens/s")
+    yield Result("peak_memory_vs_bare_loop", *turns.of(lambda burst: burst.peak_bytes / 2**20), "MiB")
+    apart = duel(["ours.py", "pretrain"], ["bare_loop.py", "documents"])
+    yield Result("pretrain_vs_bare_loop_by_document", *apart.of(_speed), "tokens/s")
+    yield Result("first_step_seconds", *turns.of(lambda burst: burst.first_step_seconds), "s")
+
+
+def with_hf_trainer() -> Iterator[Result]:
+    """transformers.Trainer: on the same rows, and on conversations that it pads and we pack."""
+    pretrain = duel(["ours.py", "pretrain"], ["hf_trainer.py", "pretrain"])
+    yield Result("pretrain_vs_hf_trainer", *pretrain.of(_speed), "tokens/s")
+    finetune = duel(["ours.py", "finetune"], ["hf_trainer.py", "finetune"])
+    yield Result("finetune_packed_vs_hf_trainer", *finetune.of(_speed), "tokens/s")
+
+
+def data() -> Iterator[Result]:
+    """datasets, streaming: tokens that reach the loop."""
+    warm = duel(["ours_data.py", "warm"], ["hf_streaming.py"], pairs=3)
+    yield Result("data_vs_hf_datasets_streaming", *warm.of(_speed), "tokens/s")
+    cold = duel(["ours_data.py", "cold"], ["hf_streaming.py"], pairs=3)
+    yield Result("data_vs_hf_datasets_streaming_cold", *cold.of(_speed), "tokens/s")
+
+
+def with_and_without_ray() -> Iterator[Result]:
+    """The same job by `pretune run`, with one worker: steady state, and what its checkpoints cost."""
+    runs: dict[str, list[list[dict]]] = {"--ray": [], "--no-ray": []}
+    for pair in range(RAY_PAIRS):
+        for way in sorted(runs, reverse=bool(pair % 2)):
+            runs[way].append(_history(way))
+    ray, alone = ([_steady_speed(events) for events in runs[way]] for way in ("--ray", "--no-ray"))
+    ratios = [a / b for a, b in zip(ray, alone, strict=True)]
+    yield Result("ray_vs_no_ray", median(ray), median(alone), median(ratios), "tokens/s")
+    events = [event for run in runs["--no-ray"] for event in run]
+    blocked = median(event["blocked_seconds"] for event in events if event["event"] == "Committed")
+    interval = CHECKPOINT_INTERVAL * median(event["seconds"] for event in events if event["event"] == "Step")
+    yield Result("checkpoint_stall", blocked, interval, blocked / interval, f"s in {CHECKPOINT_INTERVAL} steps")
+
+
+def command_line() -> Iterator[Result]:
+    """How long `pretune --help` takes, beside Python itself."""
+    ours = median(_seconds(sys.executable, "-m", "pretune_cli", "--help") for _ in range(9))
+    peer = median(_seconds(sys.executable, "-c", "pass") for _ in range(9))
+    yield Result("cli_help_seconds", ours, peer, ours / peer, "s")
+
+
+MEASURES = {
+    measure.__name__: measure for measure in (command_line, data, with_bare_loop, with_hf_trainer, with_and_without_ray)
+}
+
+
+def _speed(burst: Burst) -> float:
+    return burst.tokens / burst.seconds
+
+
+def _seconds(*command: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _history(way: str) -> list[dict]:
+    """The events of a new run of job.yaml."""
+    shutil.rmtree(RAY_STORAGE / "local", ignore_errors=True)
+    command = [sys.executable, "-m", "pretune_cli", "run", str(HERE / "job.yaml"), way]
+    with setting.LOG.open("a") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log)
+    chunks = sorted(RAY_STORAGE.glob("local/*/history/*/*.jsonl"))
+    return [json.loads(line) for chunk in chunks for line in chunk.open()]
+
+
+def _steady_speed(events: list[dict]) -> float:
+    steps = [event for event in events if event["event"] == "Step" and event["step"] > WARM_UP]
+    return sum(step["tokens"] for step in steps) / sum(step["seconds"] for step in steps)
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table("measure", "ours", "peer", "ratio", "unit", "wanted", title=f"{os.cpu_count()} cores")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for result in results:
+        figures = (f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in (result.ours, result.peer))
+        table.add_row(result.name, *figures, f"{result.ratio:.3g}", result.unit, WANTED.get(result.name, ""))
+    return table
+
+
+def main(names: list[str]) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())
+    setting.prepare()
+    console, results = Console(), []
+    for name in names or MEASURES:
+        with console.status(name):
+            results += MEASURES[name]()
+    console.print(_table(results))
+    document = json.dumps([asdict(result) for result in results], indent=2)
+    (setting.HOME / "results.json").write_text(document + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

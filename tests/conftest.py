@@ -1,0 +1,53 @@
+"""What more than one test needs. Nothing heavy is imported before a test asks for it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from pretune_api.storage import Location
+
+if TYPE_CHECKING:
+    from pretune_trainer.storage.store import Store
+    from support.s3 import S3Server
+
+# The same examples on every run: a failure is a change of ours, never luck.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
+    """A real S3 endpoint; the AWS_* variables hold its credentials while it is up."""
+    from support.s3 import serve
+
+    with serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> "Store":
+    """An empty folder of this machine, as a store."""
+    from pretune_trainer.storage.store import Store
+
+    return Store.open(Location(uri=(tmp_path / "store").as_uri()))
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest) -> "Store":
+    """An empty folder in a store: one of this machine, and one of a real S3 endpoint."""
+    if request.param == "file":
+        return request.getfixturevalue("local")
+    from pretune_trainer.storage.store import Store
+
+    return Store.open(request.getfixturevalue("s3").new_folder())
+
+
+@pytest.fixture
+def said() -> Callable[[str], None]:
+    """Takes sentences, and keeps them in `said.sentences`."""
+    from support.listening import Listener
+
+    return Listener()

@@ -1,0 +1,98 @@
+"""Valid jobs of every shape, for property tests."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+Strategy = st.SearchStrategy[Any]
+
+names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
+text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+uris = text.map("s3://bucket/{}".format)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def positive(limit: float) -> Strategy:
+    return st.floats(0, limit, exclude_min=True, exclude_max=True)
+
+
+def some(**fields: Strategy) -> Strategy:
+    """A mapping with any of the fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def one_of(**fields: Strategy) -> Strategy:
+    """A mapping with exactly one of the fields."""
+    return st.one_of(*(st.fixed_dictionaries({name: values}) for name, values in fields.items()))
+
+
+locations = {"endpoint": st.just("https://minio:9000"), "region": text, "secretRef": st.just({"name": "s3"})}
+sources = st.lists(
+    st.fixed_dictionaries(
+        {"uri": uris},
+        optional=locations
+        | {"column": text, "weight": positive(100), "format": st.sampled_from(["parquet", "jsonl", "text"])},
+    ),
+    min_size=1,
+    max_size=3,
+)
+parents = one_of(
+    pretrainJob=names,
+    finetuneJob=names,
+    uri=uris,
+    hub=st.just({"repo": "org/name", "revision": "0123456789abcdef0123456789abcdef01234567"}),
+)
+tokenizers = {"train": some(algorithm=st.sampled_from(["bpe", "unigram"]), vocabSize=st.integers(64, 9999))}
+scratch = st.fixed_dictionaries(
+    {
+        "model": st.fixed_dictionaries(
+            {
+                "architecture": st.fixed_dictionaries(
+                    {"type": st.just("llama"), "config": st.dictionaries(text, json_values, max_size=4)}
+                )
+            }
+        ),
+        "tokenizer": one_of(**tokenizers, **{"from": parents}),
+    }
+)
+continued = st.fixed_dictionaries({"model": st.fixed_dictionaries({"from": parents})})
+training = st.fixed_dictionaries(
+    {"epochs": positive(9)},
+    optional={
+        "maxSteps": st.integers(1, 10_000),
+        "learningRate": positive(1),
+        "gradientClip": st.none() | positive(9),
+        "schedule": st.sampled_from(["constant", "cosine", "warmupStableDecay"]),
+        "instability": some(maxSkippedSteps=st.integers(0, 9)),
+        "compile": st.booleans(),
+    },
+)
+batches = one_of(tokensPerStep=st.integers(1, 10**9), examplesPerStep=st.integers(1, 10**6))
+tasks = one_of(
+    chat=some(template=text),
+    causalLM=st.just({}),
+    sequenceClassification=st.fixed_dictionaries({"labels": st.lists(text, min_size=2, max_size=4, unique=True)}),
+)
+methods = one_of(
+    full=st.just({}), lora=some(rank=st.integers(1, 64), alpha=positive(64)), freeze=some(lastBlocks=st.integers(1, 9))
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid jobs of both kinds."""
+    spec = draw(scratch | continued) | {
+        "data": {"train": draw(sources), **draw(some(validation=one_of(fraction=positive(0.5), sources=sources)))},
+        "training": draw(training) | draw(batches),
+        "storage": {"uri": draw(uris)} | draw(some(**locations)),
+    }
+    spec |= draw(some(checkpoint=some(keep=st.integers(1, 9)), compute=some(workers=st.integers(1, 9), pool=names)))
+    pretrain = draw(st.booleans())
+    spec |= {"objective": {"causalLM": {}}} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
+    kind = "PretrainJob" if pretrain else "FinetuneJob"
+    metadata = {"name": draw(names)} | draw(some(labels=st.dictionaries(text, text, max_size=2)))
+    return {"apiVersion": "pretune.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}

@@ -1,0 +1,75 @@
+"""Real ranks for tests: processes that talk over gloo, forked from a server that has imported torch once."""
+
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["pytest", "torch.distributed.fsdp", "torch._dynamo", "pretune_trainer.storage.checkpoint"]
+)
+
+
+def in_ranks(size: int, do: Callable[..., T], *arguments: object) -> list[T]:
+    """What `do(ranks, *arguments)` returns on each of `size` ranks; `do` stands at the top of a module."""
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = Path(folder, "meeting").as_uri()
+        pipes = [_start(rank, size, meeting, do, arguments) for rank in range(size)]
+        outcomes = [_outcome(pipe) for pipe, _ in pipes]
+        for _, process in pipes:
+            process.join()
+    failed = [text for text, _ in outcomes if text]
+    assert not failed, "\n".join(failed)
+    return [value for _, value in outcomes]
+
+
+def _start(
+    rank: int, size: int, meeting: str, do: Callable[..., object], arguments: tuple[object, ...]
+) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(
+        target=_rank, args=(theirs, rank, size, meeting, dict(os.environ), do, arguments), daemon=True
+    )
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _outcome(pipe: Connection) -> tuple[str, T]:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return "a rank has died", None
+
+
+def _rank(
+    pipe: Connection,
+    rank: int,
+    size: int,
+    meeting: str,
+    environment: dict[str, str],
+    do: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> None:
+    import torch
+    import torch.distributed as dist
+
+    from pretune_trainer.parallel import Ranks
+
+    torch.set_num_threads(1)
+    os.environ.update(environment)  # the server was started with that of an earlier test
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    try:
+        pipe.send(("", do(Ranks(rank, size), *arguments)))
+    except BaseException:
+        pipe.send((f"rank {rank} of {size}:\n{traceback.format_exc()}", None))
+    finally:
+        dist.destroy_process_group()

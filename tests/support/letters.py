@@ -1,0 +1,89 @@
+"""A task without a tokenizer, sources written on the spot, and ranks that are threads."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pretune_api.data import Data
+from pretune_api.storage import Location
+from pretune_trainer.data.example import Layout
+from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage.store import Store
+
+
+@dataclass
+class Letters:
+    """Every byte is a token; long texts are cut into pieces."""
+
+    layout: Layout = field(default_factory=lambda: Layout(length=16, packs=True))
+    fingerprint: str = "letters/1"
+    columns: tuple[str, ...] = ()
+    seen: int = 0
+
+    def examples(self, rows):
+        for row in rows:
+            self.seen += 1
+            ids = np.frombuffer(row.text().encode(), np.uint8).astype(np.int32)
+            step = self.layout.length
+            yield [{"ids": ids[at : at + step]} for at in range(0, len(ids), step)]
+
+
+@dataclass(frozen=True)
+class ThreadRanks(Ranks):
+    """Ranks that are threads of this process."""
+
+    meeting: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
+    places: list = field(default_factory=list)
+
+    def gather(self, value):
+        self.places[self.rank] = value
+        self.meeting.wait(30)
+        values = list(self.places)
+        self.meeting.wait(30)
+        return values
+
+
+def on_ranks(size, work):
+    """What `work(ranks)` returns, or raises, on each of `size` ranks."""
+    meeting, places, results = threading.Barrier(size), [None] * size, [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = work(ThreadRanks(rank=rank, size=size, meeting=meeting, places=places))
+        except Exception as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+def write_jsonl(path: Path, texts) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def data_of(*uris, **fields) -> Data:
+    """Training data from files or folders, or from sources given as fields."""
+    train = [uri if isinstance(uri, dict) else {"uri": f"file://{uri}"} for uri in uris]
+    return Data.model_validate({"train": train, "sequenceLength": 16, **fields})
+
+
+def store_at(folder: Path) -> Store:
+    return Store.open(Location(uri=f"file://{folder}"))
+
+
+def make_cache(folder: Path, data: Data, task=None, ranks=None, stop=lambda: False):
+    return token_cache(data, task or Letters(), "tokenizer", store_at(folder / "store"), ranks or Ranks(), stop)
+
+
+def text_of(example) -> str:
+    return bytes(example["ids"].astype(np.uint8)).decode()

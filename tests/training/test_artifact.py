@@ -1,0 +1,288 @@
+"""The finished model: it loads with transformers alone, says the same, and says where it comes from."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from pretune_api.run_config import Folder, Parent, RunConfig, RunModel
+from pretune_trainer.data.stream import validation
+from pretune_trainer.errors import DamagedError, UserError
+from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent
+from support.jobs import classification, finetune, pretrain, write_corpus, write_rows
+from support.language import paragraphs
+
+TEXT = "The value of a name"
+ALONE = """
+import json, sys
+from importlib.abc import MetaPathFinder
+
+class Refuse(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("pretune"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+def judge(kind, folder):
+    model = {"lm": AutoModelForCausalLM, "label": AutoModelForSequenceClassification}[kind].from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(TEXT)["input_ids"]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits
+    if kind == "label":
+        said = pipeline("text-classification", folder)(TEXT)[0]["label"]
+    else:
+        options = {"max_new_tokens": 5, "do_sample": False, "return_full_text": False}
+        said = pipeline("text-generation", folder)(TEXT, **options)[0]["generated_text"]
+    return {"ids": ids, "logits": logits.flatten().tolist(), "said": said}
+
+TEXT, *artifacts = sys.argv[1:]
+found = [judge(*artifact.split("=")) for artifact in artifacts]
+assert not [name for name in sys.modules if name.startswith("pretune")]
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A job and its artifact."""
+
+    config: RunConfig
+    result: RankResult
+
+    @property
+    def path(self) -> Path:
+        return Path(self.result.artifact_uri.removeprefix("file://"))
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(uri=self.result.artifact_uri, digest=self.result.artifact_digest)
+
+
+def made(config: RunConfig) -> Made:
+    return Made(config, run_rank(config, Ranks(), Silent()))
+
+
+def uncommitted_copy(artifact: Path, folder: Path) -> Path:
+    """A folder as anyone could have made it."""
+    return Path(shutil.copytree(artifact, folder, ignore=shutil.ignore_patterns("COMMITTED", "manifest.json")))
+
+
+def conversations(folder: Path) -> str:
+    turns = (
+        {"text": [{"role": "user", "content": text[:40]}, {"role": "assistant", "content": "Yes."}]}
+        for text in paragraphs()[:60]
+    )
+    return write_rows(folder / "chats.jsonl", turns)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
+    """A language model, and what has become of it."""
+    folder = tmp_path_factory.mktemp("chain")
+    general = made(pretrain(folder))
+    parent = general.folder
+    return {
+        "causalLM": general,
+        "chat": made(finetune(folder / "chat", {"chat": {}}, conversations(folder), parent)),
+        "sequenceClassification": made(classification(folder / "label", parent)),
+        "LoRA": made(classification(folder / "lora", parent, method={"lora": {}})),
+        "bf16": made(classification(folder / "bf16", parent, training__precision="bf16")),
+    }
+
+
+def kind(stage: str) -> str:
+    return "lm" if stage in ("causalLM", "chat") else "label"
+
+
+def judged_here(stage: str, folder: Path) -> tuple[list[int], Tensor]:
+    auto = AutoModelForCausalLM if kind(stage) == "lm" else AutoModelForSequenceClassification
+    ids = AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"]
+    with torch.no_grad():
+        return ids, auto.from_pretrained(folder)(torch.tensor([ids])).logits.float().flatten()
+
+
+def test_an_artifact_says_the_same_where_pretune_is_not_installed(artifacts: dict[str, Made]) -> None:
+    arguments = [f"{kind(stage)}={artifact.path}" for stage, artifact in artifacts.items()]
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-I", "-c", ALONE, TEXT, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for (stage, artifact), alone in zip(artifacts.items(), json.loads(done.stdout.splitlines()[-1]), strict=True):
+        ids, logits = judged_here(stage, artifact.path)
+        assert alone["ids"] == ids
+        torch.testing.assert_close(torch.tensor(alone["logits"]), logits, atol=1e-6, rtol=0)
+        assert alone["said"] in ("short", "long") if kind(stage) == "label" else isinstance(alone["said"], str)
+
+
+@pytest.mark.parametrize("stage", ["causalLM", "chat", "sequenceClassification"])
+def test_what_was_trained_is_what_is_exported(artifacts: dict[str, Made], stage: str) -> None:
+    # The last evaluation was of the weights in memory; this one is of those in the artifact.
+    artifact = artifacts[stage]
+    model = RunModel(parent=Parent(folder=artifact.folder))
+    config = artifact.config.model_copy(update={"model": model})
+    inputs = gather_inputs(config, Ranks(), Silent())
+    model = inputs.make_model().model.eval()
+    (metric,) = inputs.task.metrics()
+    for pack in _validation(inputs):
+        with torch.no_grad():
+            metric.update(inputs.task.evaluate(model, inputs.task.batch([pack])))
+    assert metric.result()["loss"] == pytest.approx(artifact.result.metrics["loss"], abs=1e-5)
+
+
+def _validation(inputs: Any) -> list[Any]:
+    return list(validation(inputs.cache, inputs.task.layout, 0, 1))
+
+
+@pytest.mark.parametrize("stage", ["causalLM", "chat", "sequenceClassification"])
+def test_the_configuration_names_the_special_tokens(artifacts: dict[str, Made], stage: str) -> None:
+    folder = artifacts[stage].path
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    wanted = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    assert None not in wanted.values()
+    assert wanted.items() <= config.items()
+    if kind(stage) == "lm":
+        assert wanted.items() <= json.loads((folder / "generation_config.json").read_text()).items()
+
+
+@pytest.mark.parametrize(("stage", "dtype"), [("sequenceClassification", torch.float32), ("bf16", torch.bfloat16)])
+def test_weights_have_the_precision_of_training(artifacts: dict[str, Made], stage: str, dtype: torch.dtype) -> None:
+    weights = load_file(artifacts[stage].path / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {dtype}
+
+
+def test_labels_are_kept_by_name(artifacts: dict[str, Made]) -> None:
+    config = json.loads((artifacts["sequenceClassification"].path / "config.json").read_text())
+    assert config["id2label"] == {"0": "short", "1": "long"}
+    assert config["label2id"] == {"short": 0, "long": 1}
+
+
+def test_the_model_card_tells_data_lineage_hyperparameters_and_metrics(artifacts: dict[str, Made]) -> None:
+    child, parent = artifacts["sequenceClassification"], artifacts["causalLM"]
+    card = (child.path / "README.md").read_text()
+    assert f"- `{child.config.data.train[0].uri}`" in card
+    assert f"digest `{parent.result.artifact_digest}`" in card
+    assert '"learningRate": 0.01' in card
+    assert f"| accuracy | {child.result.metrics['accuracy']:.4f} |" in card
+    assert "Trained from random weights." in (parent.path / "README.md").read_text()
+
+
+def test_the_digest_is_that_of_the_manifest_which_names_every_file(artifacts: dict[str, Made]) -> None:
+    artifact = artifacts["causalLM"]
+    manifest = (artifact.path / "manifest.json").read_bytes()
+    assert artifact.result.artifact_digest == f"sha256:{sha256(manifest).hexdigest()}"
+    files = {file["path"]: file["sha256"] for file in json.loads(manifest)["files"]}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "metrics.json"} <= files.keys()
+    for name, digest in files.items():
+        assert digest == sha256((artifact.path / name).read_bytes()).hexdigest()
+
+
+def test_a_chain_starts_from_its_parent_s_weights(artifacts: dict[str, Made]) -> None:
+    parent = AutoModelForCausalLM.from_pretrained(artifacts["causalLM"].path).eval()
+    child = gather_inputs(artifacts["chat"].config, Ranks(), Silent()).make_model().model.eval()
+    ids = torch.arange(5, 45)[None]
+    with torch.no_grad():
+        assert torch.equal(child(ids).logits, parent(ids).logits)
+
+
+def test_a_parent_that_has_changed_is_refused(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    folder = Path(shutil.copytree(artifacts["causalLM"].path, tmp_path / "copy"))
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    damaged = Folder(uri=folder.as_uri(), digest=artifacts["causalLM"].result.artifact_digest)
+    with pytest.raises(DamagedError, match=r"copy is damaged: model.safetensors has other content than when it was"):
+        run_rank(classification(tmp_path, damaged), Ranks(), Silent())
+
+
+def test_a_parent_with_another_digest_is_refused(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    other = "sha256:" + "0" * 64
+    moved = Folder(uri=artifacts["causalLM"].result.artifact_uri, digest=other)
+    with pytest.raises(DamagedError, match=rf"has digest sha256:\w+, where {other} is wanted"):
+        run_rank(classification(tmp_path, moved), Ranks(), Silent())
+
+
+def test_a_parent_that_ends_in_several_ways_goes_on_to(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    parent = uncommitted_copy(artifacts["causalLM"].path, tmp_path / "parent")
+    ends = [AutoTokenizer.from_pretrained(parent).eos_token_id, 300]
+    settings = json.loads((parent / "generation_config.json").read_text())
+    (parent / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": ends}))
+    task, corpus = {"causalLM": {}}, write_corpus(tmp_path)
+    child = made(finetune(tmp_path, task, corpus, Folder(uri=parent.as_uri()), training__max_steps=1))
+    assert json.loads((child.path / "generation_config.json").read_text())["eos_token_id"] == ends
+
+
+def test_nothing_in_an_artifact_names_a_place_of_the_machine_that_made_it(artifacts: dict[str, Made]) -> None:
+    for made_here in artifacts.values():
+        card = made_here.path / "README.md"  # names the sources, as the job does
+        for file in {*made_here.path.rglob("*.json"), *made_here.path.rglob("*.md")} - {card}:
+            assert tempfile.gettempdir() not in file.read_text(), file
+
+
+def test_a_classifier_of_other_labels_gets_a_new_head(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    task = {"sequenceClassification": {"labels": ["a", "b", "c"]}}
+    rows = ({"text": text, "label": "abc"[len(text) % 3]} for text in paragraphs()[:60])
+    parent = artifacts["sequenceClassification"].folder
+    child = made(finetune(tmp_path, task, write_rows(tmp_path / "rows.jsonl", rows), parent, training__max_steps=1))
+    assert json.loads((child.path / "config.json").read_text())["id2label"] == {"0": "a", "1": "b", "2": "c"}
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    folder = uncommitted_copy(artifacts["causalLM"].path, tmp_path / "mixed")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    with pytest.raises(UserError, match=r"spec.model.from: its weights do not fit its config.json: model.layers.0.mlp"):
+        run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
+
+
+def _empty(folder: Path) -> None:
+    """Nothing."""
+
+
+def _readme(folder: Path) -> None:
+    (folder / "README.md").write_text("No model.")
+
+
+def _config_alone(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+
+
+def _unknown_type(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "lama"}')
+
+
+@pytest.mark.parametrize(
+    ("fill", "sentence"),
+    [
+        (_empty, r"spec.model.from: .*parent: there is nothing in this folder; check the URI"),
+        (_readme, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: there is no model to start from"),
+        (_config_alone, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: no model can be loaded"),
+        (_unknown_type, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: there is no model to start from"),
+    ],
+)
+def test_a_parent_that_is_no_model_is_refused(tmp_path: Path, fill: Any, sentence: str) -> None:
+    (tmp_path / "parent").mkdir()
+    fill(tmp_path / "parent")
+    parent = Folder(uri=(tmp_path / "parent").as_uri())
+    with pytest.raises(UserError, match=sentence) as caught:
+        run_rank(finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), parent), Ranks(), Silent())
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,235 @@
+"""The board: what it shows to everyone, what it keeps for those with the token, and how orders pass over it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pretune_api.problems import parse
+from pretune_api.run_config import RunConfig
+from pretune_operator.plan import Inputs, plan
+from pretune_trainer.drive import prometheus
+from pretune_trainer.drive.board import TOKEN_VARIABLE, Board, BoardServer
+from pretune_trainer.drive.desk import BoardLostError, Desk
+from pretune_trainer.drive.wire import Artifact, Ending
+from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
+from support.specs import PRETRAIN, changed
+
+JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
+TOKEN = "a-secret"
+START = Start("causalLM", 1, 0, 100, 1000, 1000, 8, 4)
+DONE = Ending(
+    0, "finished", artifact=Artifact("file:///models/a", "sha256:" + "0" * 64), metrics={"loss": 2.0}, step=100
+)
+
+
+def step(number: int, loss: float = 3.0) -> Step:
+    return Step(number, loss, 1e-3, 0.5, tokens=1000, tokens_total=1000 * number, seconds=0.5, data_wait_seconds=0.1)
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+@pytest.fixture
+def server(board: Board) -> Iterator[BoardServer]:
+    with BoardServer(board, TOKEN) as server:
+        yield server
+
+
+@pytest.fixture
+def desk(server: BoardServer) -> Desk:
+    return Desk(f"http://127.0.0.1:{server.desk_port}", TOKEN)
+
+
+def at_work(board: Board) -> int:
+    """A board whose ranks have taken an order."""
+    number = board.put(JOB, "causalLM", {})
+    assert board.next_order(0) is not None
+    return number
+
+
+def read(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.read().decode()
+
+
+def test_progress_says_how_far_a_job_is(server: BoardServer, board: Board) -> None:
+    number = at_work(board)
+    board.take(
+        number, [START, step(1), step(2, loss=2.5), Committed(2, 0.1, 1.0, 99), Evaluated(2, {"loss": 2.4}, 1.0)]
+    )
+    progress = json.loads(read(server.port, "/progress"))
+    age = progress["checkpoint"].pop("ageSeconds")
+    assert 0 <= age < 60
+    assert progress == {
+        "state": "Running",
+        "stage": "causalLM",
+        "job": JOB,
+        "run": 1,
+        "step": 2,
+        "total": 100,
+        "percent": 2,
+        "etaSeconds": 49.0,
+        "loss": 2.5,
+        "tokensPerSecond": 2000.0,
+        "learningRate": 1e-3,
+        "checkpoint": {"step": 2},
+        "metrics": {"loss": 2.4},
+        "ending": None,
+    }
+
+
+def test_metrics_are_those_that_are_documented_with_namespace_kind_and_name(server: BoardServer, board: Board) -> None:
+    number = at_work(board)
+    events = [START, step(1), Committed(1, 0.1, 1.0, 99), Evaluated(1, {"loss": 2.4, "perplexity": 11.0}, 1.0)]
+    board.take(number, events)
+    families = {family.name: family for family in text_string_to_metric_families(read(server.port, "/metrics"))}
+    names = {value.removesuffix("_total") for name, value in vars(prometheus).items() if value_is_metric(value)}
+    assert names <= families.keys()
+    for family in families.values():
+        assert all(JOB.items() <= sample.labels.items() for sample in family.samples), family.name
+    evaluation = {sample.labels["metric"]: sample.value for sample in families[prometheus.EVALUATION].samples}
+    assert evaluation == {"loss": 2.4, "perplexity": 11.0}
+    assert families[prometheus.TOKENS_PER_SECOND].samples[0].value == 2000.0
+
+
+def value_is_metric(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("pretune_train_")
+
+
+def test_a_loss_that_is_not_a_number_leaves_progress_valid_json(server: BoardServer, board: Board) -> None:
+    board.take(at_work(board), [START, step(1, loss=float("nan"))])
+    text = read(server.port, "/progress")
+    assert "NaN" not in text
+    assert json.loads(text)["loss"] is None
+
+
+def test_steps_done_again_after_a_loss_do_not_count_as_goodput(board: Board) -> None:
+    number = at_work(board)
+    board.take(number, [START, step(1), step(2)])
+    useful = board._progress.goodput * (time.monotonic() - board._progress._since)
+    board.take(number, [Start("causalLM", 2, 0, 100, 1000, 1000, 8, 4), step(1), step(2)])
+    assert board._progress.goodput * (time.monotonic() - board._progress._since) == pytest.approx(useful, rel=0.05)
+
+
+def test_before_any_order_progress_says_waiting(server: BoardServer) -> None:
+    assert json.loads(read(server.port, "/progress")) == {"state": "Waiting"}
+
+
+@pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x"])
+def test_the_desk_is_forbidden_without_its_token(server: BoardServer, board: Board, token: str) -> None:
+    intruder = Desk(f"http://127.0.0.1:{server.desk_port}", token)
+    for call in (intruder.stop, intruder.close, lambda: intruder.tell(1, [])):
+        with pytest.raises(BoardLostError, match="401"):
+            call()
+    number = at_work(board)
+    assert board.take(number, []) is False
+
+
+def test_the_public_port_changes_nothing(server: BoardServer) -> None:
+    for path in ("/stop", "/orders", "/ending", "/order"):
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", method="POST", data=b"{}")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(request)
+
+
+def test_an_order_passes_from_driver_to_ranks_and_its_ending_back(board: Board, desk: Desk) -> None:
+    number = board.put(JOB, "causalLM", {"version": 1})
+    order = desk.next_order()
+    assert order is not None
+    assert (order.number, order.job, order.stage, order.config) == (number, JOB, "causalLM", {"version": 1})
+    assert desk.ending(number, 0.0) is None
+    desk.end(number, DONE)
+    assert desk.ending(number, 0.0) == DONE
+    assert board.progress()["state"] == "Succeeded"
+    assert board.progress()["ending"]["artifact"]["uri"] == "file:///models/a"
+
+
+def test_ranks_that_were_lost_are_given_the_same_order_again(board: Board, desk: Desk) -> None:
+    board.put(JOB, "causalLM", {})
+    board.put(JOB, "causalLM", {})
+    first = desk.next_order()
+    assert desk.next_order() == first
+
+
+def test_the_first_word_on_an_ending_stands(board: Board, desk: Desk) -> None:
+    number = at_work(board)
+    desk.end(number, Ending(2, "row 7 is empty", "UserError"))
+    desk.end(number, Ending(1, "another rank is gone", "Unknown"))
+    assert desk.ending(number, 0.0) == Ending(2, "row 7 is empty", "UserError")
+
+
+def test_a_rank_waits_for_an_order_that_comes_later(board: Board, desk: Desk) -> None:
+    taken = []
+    rank = threading.Thread(target=lambda: taken.append(desk.next_order()))
+    rank.start()
+    board.put(JOB, "causalLM", {})
+    rank.join(10)
+    assert taken[0].number == 1
+
+
+def test_no_more_orders_is_an_answer(board: Board, desk: Desk) -> None:
+    board.close()
+    assert desk.next_order() is None
+
+
+def test_a_stop_reaches_rank_0_with_the_answer_to_its_next_word(board: Board, desk: Desk) -> None:
+    number = at_work(board)
+    assert desk.tell(number, [START, Said("hello")]) is False
+    desk.stop()
+    assert desk.tell(number, []) is True
+    assert board.progress()["state"] == "Stopping"
+
+
+def test_an_order_that_no_rank_has_taken_ends_with_the_stop(board: Board, desk: Desk) -> None:
+    number = board.put(JOB, "causalLM", {})
+    board.stop()
+    ending = desk.ending(number, 0.0)
+    assert ending is not None
+    assert ending.exit_code == 75
+    assert desk.next_order() is None
+    assert board.progress()["state"] == "Stopped"
+
+
+def test_events_survive_the_journey(board: Board, desk: Desk) -> None:
+    heard: list[object] = []
+    board._listener = heard.append
+    number = at_work(board)
+    events = [START, step(1), Committed(1, 0.1, 1.0, 99), Evaluated(1, {"loss": 2.4}, 1.0), Said("a sentence")]
+    desk.tell(number, events)
+    assert heard == events
+
+
+def test_the_board_is_a_process_that_starts_without_torch() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "pretune_trainer.drive.board"]
+    environment = {**os.environ, TOKEN_VARIABLE: TOKEN}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        ports = json.loads(process.stdout.readline())
+        assert json.loads(read(ports["port"], "/progress")) == {"state": "Waiting"}
+        process.terminate()
+        _, imported = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "prometheus_client" in imported
+    assert not any(heavy in imported for heavy in ("| torch", "| ray", "| transformers"))
+
+
+def test_a_null_that_is_a_choice_reaches_the_ranks(desk: Desk) -> None:
+    job = parse(changed(PRETRAIN, {"spec.training.gradientClip": None}))
+    config = plan(job, Inputs(uid="0123abcd", namespace="local", ranks=1, device="cpu"))
+    desk.put(config)
+    order = desk.next_order()
+    assert order is not None
+    assert RunConfig.model_validate(order.config) == config

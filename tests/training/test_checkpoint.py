@@ -1,0 +1,318 @@
+"""Checkpoints of one rank: what is committed is read, whole or not at all, whatever happens in between."""
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretune_api.checkpoint import CheckpointState, Cursor, RunRecord
+from pretune_trainer.errors import StorageError, SupersededError, UserError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage.checkpoint import Checkpoints
+from pretune_trainer.storage.client import Patience
+from pretune_trainer.storage.commit import Commit, commits, read_commit
+from pretune_trainer.storage.runs import claim_run
+from pretune_trainer.storage.store import Store
+from support.crashing import Crash, CrashingStore, Plan
+from support.faulty_proxy import Fault, proxy
+from support.listening import Listener
+from support.s3 import S3Server
+
+Tensors = dict[str, Tensor]
+
+
+def state(step: int, best_step: int | None = None) -> CheckpointState:
+    return CheckpointState(
+        step=step,
+        cursor=Cursor(epoch=1, window=2, row=step),
+        tokens_total=step * 64,
+        micro_batch_rows=4,
+        best_step=best_step,
+        data_digest="data",
+        model_digest="model",
+        ranks=1,
+    )
+
+
+def tensors(step: int) -> Tensors:
+    """Tensors of every kind that training has, with values that tell the step."""
+    return {
+        "model.weight": torch.arange(15, dtype=torch.float32).view(5, 3) + step,
+        "model.norm": torch.full((3,), step, dtype=torch.bfloat16),
+        "optimizer.step": torch.tensor(float(step)),
+        "model.mask": torch.tensor([True, False, step % 2 == 0]),
+        "model.ids": torch.tensor([step, 2**40]),
+        "model.empty": torch.empty(0, 7),
+    }
+
+
+def zeros() -> Tensors:
+    return {name: torch.zeros_like(tensor) for name, tensor in tensors(0).items()}
+
+
+class Trainer:
+    """One run on one rank."""
+
+    def __init__(self, store: Store, keep: int = 3) -> None:
+        self.listener = Listener()
+        self.store = store
+        self.run = claim_run(store, lambda _: None)
+        self.checkpoints = Checkpoints(store, self.run, Ranks(), keep, self.listener)
+
+    def save(self, step: int, best_step: int | None = None) -> None:
+        self.checkpoints.save(tensors(step), state(step, best_step))
+        self.checkpoints.wait()
+
+    def resumes_from(self) -> int | None:
+        """The step of what is found, after making sure that all of it is that step's."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return None
+        read = zeros()
+        assert self.checkpoints.load(found, read) == state(found.commit.step, read_state(self.store, found.commit))
+        expected = tensors(found.commit.step)
+        assert all(torch.equal(read[name], expected[name]) for name in expected)
+        return found.commit.step
+
+
+def read_state(store: Store, commit: Commit) -> int | None:
+    """The best step that a commit names."""
+    return json.loads(store.get(f"{commit.path}/state.json"))["bestStep"]
+
+
+def steps(store: Store) -> list[int]:
+    return [commit.step for commit in commits(store, "checkpoints")]
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(store: Store) -> None:
+    Trainer(store).save(10)
+    assert Trainer(store).resumes_from() == 10
+
+
+def test_there_is_nothing_to_resume_from_at_first(local: Store) -> None:
+    assert Trainer(local).resumes_from() is None
+
+
+def test_what_changes_after_staging_is_not_in_the_checkpoint(local: Store) -> None:
+    trainer = Trainer(local)
+    values = tensors(10)
+    trainer.checkpoints.save(values, state(10))
+    trainer.checkpoints.wait_staged()
+    for tensor in values.values():
+        tensor.zero_()
+    trainer.checkpoints.wait()
+    assert Trainer(local).resumes_from() == 10
+
+
+def test_training_goes_on_while_a_checkpoint_is_on_its_way(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrives, put = threading.Event(), Store.put
+    monkeypatch.setattr(Store, "put", lambda *arguments: arrives.wait() and put(*arguments))
+    trainer = Trainer(local)
+    trainer.checkpoints.save(tensors(10), state(10))
+    trainer.checkpoints.wait_staged()
+    assert steps(local) == [], "both calls have returned, and nothing is in storage yet"
+    arrives.set()
+    trainer.checkpoints.wait()
+    assert steps(local) == [10]
+
+
+def test_shards_are_files_that_safetensors_reads(local: Store) -> None:
+    from safetensors.torch import load
+
+    Trainer(local).save(10)
+    content = local.get("checkpoints/0001/step-00000010/shard-00000.safetensors")
+    read = load(content)
+    assert {"model.empty", *read} == tensors(10).keys()
+    assert all(torch.equal(read[name], tensors(10)[name]) for name in read)
+
+
+def test_people_are_told_of_each_commit(local: Store) -> None:
+    trainer = Trainer(local)
+    trainer.save(10)
+    trainer.save(20)
+    assert trainer.listener.committed == [10, 20]
+
+
+def test_a_step_is_saved_once(local: Store) -> None:
+    trainer = Trainer(local)
+    trainer.save(10)
+    trainer.save(10)
+    assert trainer.listener.committed == [10]
+
+
+def test_the_newest_and_the_best_are_kept(local: Store) -> None:
+    trainer = Trainer(local, keep=2)
+    for step in (10, 20, 30, 40, 50):
+        trainer.save(step, best_step=20 if step >= 20 else 10)
+    assert steps(local) == [50, 40, 20]
+    assert trainer.checkpoints.at(20) is not None
+    assert trainer.checkpoints.at(30) is None
+    assert {path.path.split("/")[2] for path in local.list("checkpoints")} == {
+        "step-00000050",
+        "step-00000040",
+        "step-00000020",
+    }
+
+
+def test_a_best_checkpoint_of_an_older_run_is_kept(local: Store) -> None:
+    Trainer(local).save(10, best_step=10)
+    newer = Trainer(local, keep=1)
+    for step in (20, 30):
+        newer.save(step, best_step=10)
+    assert steps(local) == [30, 10]
+
+
+def test_a_commit_of_an_older_run_is_never_read(local: Store) -> None:
+    old = Trainer(local)
+    old.save(100)
+    new = Trainer(local)
+    new.save(50)
+    with pytest.raises(SupersededError, match="run 2 has started after run 1"):
+        old.save(900)
+    assert Trainer(local).resumes_from() == 50
+
+
+def test_a_zombie_that_commits_past_the_fence_is_not_read(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = Trainer(local), Trainer(local)
+    new.save(50)
+    monkeypatch.setattr(old.run, "check", lambda: None)  # it looked just before the new run started
+    old.save(900)
+    assert Trainer(local).resumes_from() == 50
+
+
+def test_manifest_and_record_name_what_a_run_started_from(local: Store) -> None:
+    Trainer(local).save(10)
+    second = Trainer(local)
+    second.resumes_from()
+    second.save(20)
+    digest = read_commit(local.child("checkpoints/0001/step-00000010")).digest
+    assert read_commit(local.child("checkpoints/0002/step-00000020")).parent == digest
+    record = RunRecord.model_validate_json(local.get("runs/0002.json"))
+    assert record.origin is not None
+    assert (record.origin.path, record.origin.digest) == ("checkpoints/0001/step-00000010", digest)
+
+
+def _truncate(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def _flip(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, None], ids=["truncated", "flipped", "removed"])
+@pytest.mark.parametrize("name", ["shard-00000.safetensors", "state.json", "index.json", "manifest.json"])
+def test_a_damaged_checkpoint_is_passed_over_and_people_are_told(
+    local: Store, name: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    trainer = Trainer(local)
+    trainer.save(10)
+    trainer.save(20)
+    path = f"checkpoints/0001/step-00000020/{name}"
+    if damage is None:
+        local.delete(path)
+    else:
+        local.put(path, damage(local.get(path)))
+    resumed = Trainer(local)
+    assert resumed.resumes_from() == 10
+    (said,) = resumed.listener.sentences
+    assert said.startswith(f"{local.uri}/checkpoints/0001/step-00000020 is damaged: {name} ")
+    assert said.endswith("; falling back to the checkpoint before it")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model.weight": torch.zeros(5, 4)}, r"'model.weight' is F32 \[5, 3\] in the checkpoint, F32 \[5, 4\]"),
+        ({"model.norm": torch.zeros(3)}, r"'model.norm' is BF16 \[3\] in the checkpoint, F32 \[3\] in the model"),
+        ({"model.head": torch.zeros(3)}, "only the model has 'model.head'"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(local: Store, change: Tensors, sentence: str) -> None:
+    Trainer(local).save(10)
+    trainer = Trainer(local)
+    found = trainer.checkpoints.latest()
+    assert found is not None
+    with pytest.raises(UserError, match=f"{sentence}.*this is the checkpoint of another model"):
+        trainer.checkpoints.load(found, zeros() | change)
+
+
+def test_a_failure_in_the_background_is_raised_where_it_is_waited_for(local: Store) -> None:
+    trainer = Trainer(local)
+    local.put("checkpoints", b"a file in the place of the folder")
+    trainer.checkpoints.save(tensors(10), state(10))
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        trainer.checkpoints.wait()
+    local.delete("checkpoints")
+    trainer.save(20)
+    assert steps(local) == [20]
+
+
+def test_checkpoints_go_through_a_store_that_fails_and_stalls(s3: S3Server) -> None:
+    patience = Patience(connect_seconds=1, request_seconds=0.3, total_seconds=20)
+    draw = random.Random(1)
+    with proxy(s3.endpoint) as faulty:
+        location = s3.new_folder().model_copy(update={"endpoint": faulty.endpoint})
+        faulty.faults = [draw.choice((*[None] * 10, *get_args(Fault))) for _ in range(40)]
+        trainer = Trainer(Store.open(location, patience), keep=1)
+        trainer.save(10)
+        trainer.save(20)
+        assert Trainer(Store.open(location, patience)).resumes_from() == 20
+        assert faulty.faults == [], "all of them have happened"
+
+
+def interrupted(store: Store, plan: Plan) -> None:
+    """A run that resumes from step 20, saves 30, and dies when the plan says so."""
+    try:
+        trainer = Trainer(CrashingStore.around(store, plan), keep=1)
+        trainer.resumes_from()
+        trainer.save(30, best_step=10)
+    except Crash:
+        assert plan.dead
+
+
+def with_two_checkpoints(folder: Store) -> Store:
+    trainer = Trainer(folder)
+    trainer.save(10)
+    trainer.save(20)
+    return folder
+
+
+def test_a_crash_at_any_operation_leaves_the_checkpoint_before_or_the_new_one(local: Store) -> None:
+    whole = Plan()
+    interrupted(with_two_checkpoints(local.child("whole")), whole)
+    marker = whole.operations.index("create COMMITTED")
+    assert {operation.split()[0] for operation in whole.operations} == {
+        "create",
+        "delete",
+        "get",
+        "list",
+        "put",
+        "size",
+    }
+    for at in range(len(whole.operations)):
+        for after in (False, True):
+            folder = with_two_checkpoints(local.child(f"{at}-{after}"))
+            interrupted(folder, Plan(at=at, after=after))
+            survivor = Trainer(folder, keep=1)
+            assert survivor.resumes_from() == (30 if (at, after) >= (marker, True) else 20), whole.operations[at]
+            assert survivor.listener.sentences == [], "nothing that is found is damaged"
+
+
+def test_the_next_run_tidies_up_after_a_crash(local: Store) -> None:
+    whole = Plan()
+    interrupted(with_two_checkpoints(local.child("whole")), whole)
+    for at in range(whole.operations.index("list runs"), len(whole.operations)):
+        folder = with_two_checkpoints(local.child(f"{at}"))
+        interrupted(folder, Plan(at=at))
+        survivor = Trainer(folder, keep=1)
+        survivor.resumes_from()
+        survivor.save(40, best_step=10)
+        assert steps(folder) == [40, 10]
+        left = {object_.path.rsplit("/", 1)[0] for object_ in folder.list("checkpoints")}
+        assert len(left) == 2, "what was never committed is gone"

@@ -1,0 +1,124 @@
+"""Classification: the loss that transformers itself would take, and labels that are checked where they stand."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from pretune_api.model import Architecture, TokenizerTraining
+from pretune_api.tasks import SequenceClassification as Spec
+from pretune_trainer.data.example import Pack, Place, Row
+from pretune_trainer.data.vocabulary import train
+from pretune_trainer.errors import BadRowError
+from pretune_trainer.model.build import Build
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Step
+from pretune_trainer.tasks import Context
+from pretune_trainer.tasks.sequence_classification import SequenceClassification
+from support.jobs import Recorder, classification, finetune
+from support.language import TINY, paragraphs, small_tokenizer
+
+LABELS = ["contract", "invoice", "letter"]
+BERT = {
+    "type": "bert",
+    "config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+}
+
+
+def task_for(*, multi_label: bool, tokenizer: PreTrainedTokenizerBase | None = None) -> SequenceClassification:
+    spec = Spec(labels=LABELS, multi_label=multi_label)
+    tokenizer = tokenizer or copy.deepcopy(small_tokenizer())
+    return SequenceClassification(Context(spec, tokenizer, 32, False, False, 0))
+
+
+def row(text: str, label: object) -> Row:
+    return Row({"text": text, "label": label}, Place("file:///mail.jsonl", 3), "text")
+
+
+def packs_of(task: SequenceClassification, labels: list[object]) -> list[Pack]:
+    rows = [row(text, label) for text, label in zip(paragraphs(), labels, strict=False)]
+    return [Pack((example,)) for (example,) in task.examples(rows)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize(
+    ("multi_label", "labels", "numbers"),
+    [
+        (False, ["letter", "contract", "invoice"], torch.tensor([2, 0, 1])),
+        (True, [["letter", "contract"], [], ["invoice"]], torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]])),
+    ],
+    ids=["one label", "several labels"],
+)
+def test_the_loss_is_that_of_transformers(
+    family: str, multi_label: bool, labels: list[Any], numbers: torch.Tensor
+) -> None:
+    task = task_for(multi_label=multi_label)
+    architecture = Architecture(type=family, config=BERT["config"] if family == "bert" else TINY[family])
+    model = task.model(Build(architecture, task.tokenizer, 32)).eval()
+    batch = task.batch([*packs_of(task, labels), Pack()])
+    ours = task.loss(model, batch)["label"].detach() / batch.counts["label"]
+    kept = {name: value[: len(labels)] for name, value in batch.inputs.items()}
+    torch.testing.assert_close(ours, model(**kept, labels=numbers).loss)
+    judged = task.evaluate(model, batch)
+    assert sum(outcome.loss for outcome in judged) / len(judged) == pytest.approx(float(ours), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "multi_label", "sentence"),
+    [
+        ("invoce", False, "label 'invoce' is not listed in .*sequenceClassification.labels; did you mean 'invoice'?"),
+        (7, False, "label '7' is not listed .*; known labels: contract, invoice, letter"),
+        (["letter", "leter"], True, "label 'leter' is not listed .*; did you mean 'letter'?"),
+        ("letter", True, "column 'label' holds str; multiLabel wants a list of labels"),
+        (["letter"], False, "column 'label' holds list; a list needs multiLabel: true"),
+    ],
+)
+def test_a_label_that_does_not_fit_is_named_with_its_file_and_row(
+    label: object, multi_label: bool, sentence: str
+) -> None:
+    with pytest.raises(BadRowError, match=rf"^file:///mail.jsonl row 3: {sentence}"):
+        list(task_for(multi_label=multi_label).examples([row("Dear Sir", label)]))
+
+
+def test_numbers_and_truth_values_are_labels_by_the_names_that_json_gives_them() -> None:
+    task = SequenceClassification(
+        Context(Spec(labels=["0", "true"]), copy.deepcopy(small_tokenizer()), 32, False, False, 0)
+    )
+    examples = [example for (example,) in task.examples([row("a", 0), row("b", True)])]
+    assert [example["labels"].tolist() for example in examples] == [[0], [1]]
+
+
+def test_a_long_text_is_cut_and_keeps_its_special_tokens() -> None:
+    wordpiece = train(TokenizerTraining(algorithm="wordpiece", vocab_size=400), iter(paragraphs()[:800]), 32)
+    task = task_for(multi_label=False, tokenizer=wordpiece)
+    ((example,),) = task.examples([row("the value of the name " * 20, "letter")])
+    first, *_, last = wordpiece.convert_ids_to_tokens(example["ids"])
+    assert (len(example["ids"]), first, last) == (32, "[CLS]", "[SEP]")
+
+
+def test_an_encoder_learns_to_classify_from_scratch(tmp_path: Path) -> None:
+    tokenizer = {"train": {"algorithm": "wordpiece", "vocabSize": 512}}
+    recorder = Recorder()
+    job = classification(tmp_path, model__architecture=BERT, tokenizer=tokenizer, training__max_steps=40)
+    result = run_rank(job, Ranks(), recorder)
+    assert result.metrics["accuracy"] > 0.9
+    assert recorder.of(Step)[-1].loss < recorder.of(Step)[0].loss / 2
+    model = AutoModelForSequenceClassification.from_pretrained(result.artifact_uri.removeprefix("file://"))
+    assert model.config.id2label == {0: "short", 1: "long"}
+
+
+def test_the_label_column_is_read_from_parquet_too(tmp_path: Path) -> None:
+    texts = [f"{mood} {text}" for text, mood in zip(paragraphs()[:160], ["calm", "wild"] * 80, strict=True)]
+    pq.write_table(
+        pa.table({"text": texts, "mood": ["calm", "wild"] * 80, "unused": [0, 1] * 80}), tmp_path / "rows.parquet"
+    )
+    task = {"sequenceClassification": {"labels": ["calm", "wild"], "labelColumn": "mood"}}
+    recorder = Recorder()
+    run_rank(finetune(tmp_path, task, (tmp_path / "rows.parquet").as_uri()), Ranks(), recorder)
+    assert len(recorder.of(Step)) == 8

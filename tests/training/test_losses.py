@@ -1,0 +1,42 @@
+"""Losses: what is saved in memory changes nothing in the numbers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pretune_trainer.model import losses
+from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
+
+
+def _problem(*, bias: bool) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = torch.randn(50, 16, requires_grad=True)
+    targets = torch.randint(0, 40, (50,))
+    targets[::7] = IGNORED
+    return hidden, nn.Linear(16, 40, bias=bias), targets
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_chunks_have_the_loss_and_the_gradients_of_the_whole(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, head, targets = _problem(bias=bias)
+    parameters = [hidden, *head.parameters()]
+    whole = F.cross_entropy(head(hidden), targets, ignore_index=IGNORED, reduction="sum")
+    expected = torch.autograd.grad(whole / 43, parameters)
+
+    monkeypatch.setattr(losses, "_CHUNK_TOKENS", 16)
+    monkeypatch.setattr(losses, "_SMALL_LOGITS", 0)
+    chunked = head_cross_entropy(hidden, head, targets)
+    actual = torch.autograd.grad(chunked / 43, parameters)
+
+    torch.testing.assert_close(chunked, whole)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_token_s_loss_is_zero_where_nothing_is_learnt() -> None:
+    hidden, head, targets = _problem(bias=False)
+    each = token_cross_entropy(hidden.detach(), head, targets)
+    assert each.shape == targets.shape
+    assert (each[targets == IGNORED] == 0).all()
+    torch.testing.assert_close(each.sum(), head_cross_entropy(hidden, head, targets))

@@ -1,0 +1,137 @@
+"""The driver on a cluster, as a RayJob starts it; the ranks are one thread here, Ray is tried in tests/cli."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pretune_trainer import main as driver
+from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.group import Group, in_process
+from pretune_trainer.drive.on_ray import RaySettings
+from support.stand_in import obey
+
+
+@pytest.fixture
+def boards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The boards that drivers have started: they outlive them, so the test ends them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(driver.subprocess, "Popen", Noted)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield started
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    for board in started:
+        board.terminate()
+        board.wait(10)
+        board.stdout.close()
+
+
+def config(folder: Path, name: str) -> Path:
+    document = {
+        "version": 1,
+        "job": {"namespace": "team-a", "kind": "PretrainJob", "name": name, "uid": "0b9c3a0e-3a55"},
+        "objective": {"causalLM": {}},
+        "method": {"full": {}},
+        "model": {"architecture": {"type": "llama"}},
+        "tokenizer": {"train": {}},
+        "data": {"train": [{"uri": "file:///corpus"}]},
+        "training": {"tokensPerStep": 64, "maxSteps": 10},
+        "evaluation": {},
+        "checkpoint": {},
+        "storage": {"uri": (folder / "storage").as_uri()},
+        "ranks": 1,
+        "device": "cpu",
+    }
+    file = folder / "run.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+def one_thread(desk: Desk, settings: RaySettings) -> Group:
+    return in_process(desk, settings.device, obey)
+
+
+def drive(file: Path, port: int = 0) -> int:
+    return driver.main([str(file), "--host", "127.0.0.1", "--metrics-port", str(port)], one_thread)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])["ending"]
+
+
+def test_a_run_config_becomes_an_artifact_that_the_last_line_names(tmp_path, boards, capsys) -> None:
+    assert drive(config(tmp_path, "general")) == 0
+    artifact = tmp_path / "storage/team-a/pretrainjob-general-0b9c3a0e/artifact/0001"
+    assert last_line(capsys)["artifact"]["uri"] == artifact.as_uri()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "cause", "message"),
+    [
+        ("fails-early", 2, "UserError", "spec.data.train[0].uri: row 7 is empty"),
+        ("diverges-late", 1, "NumericalError", "the loss is not finite at step 10"),
+        ("breaks-down", 1, "Unknown", "KeyError: 'weight'"),
+    ],
+)
+def test_a_failure_has_its_cause_and_sentence_in_the_last_line(
+    tmp_path, boards, capsys, name: str, status: int, cause: str, message: str
+) -> None:
+    assert drive(config(tmp_path, name)) == status
+    ending = last_line(capsys)
+    assert (ending["cause"], ending["message"]) == (cause, message)
+
+
+def test_progress_outlives_the_driver(tmp_path, boards, capsys) -> None:
+    port = free_port()
+    assert drive(config(tmp_path, "fails-early"), port) == 2
+    progress = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/progress").read())
+    assert progress["state"] == "Failed"
+    assert progress["ending"]["message"] == "spec.data.train[0].uri: row 7 is empty"
+
+
+def test_sigterm_stops_the_ranks_and_leaves_with_its_own_status(tmp_path, boards, capsys) -> None:
+    def terminate() -> None:
+        while not boards:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    assert drive(config(tmp_path, "waits-long")) == 75
+    assert last_line(capsys)["cause"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"{", "Invalid JSON"),
+        (b'{"version": 2}', "version: Input should be 1; trainer and operator must be of one version"),
+    ],
+)
+def test_a_run_config_that_is_not_understood_is_said(tmp_path, capsys, content: bytes | None, sentence: str) -> None:
+    file = tmp_path / "run.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert driver.main([str(file)], one_thread) == 2
+    assert sentence in str(last_line(capsys)["message"])

@@ -1,0 +1,215 @@
+"""What a method trains, what it leaves alone, and what its artifact holds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from pretune_api.methods import Freeze, Lora
+from pretune_api.model import Architecture
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.errors import UserError
+from pretune_trainer.methods.freeze import freeze
+from pretune_trainer.methods.lora import lora
+from pretune_trainer.model.build import Build
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent, Start, Step
+from support.group import in_ranks
+from support.jobs import Recorder, classification, finetune, pretrain, write_corpus
+from support.language import TINY, small_tokenizer
+
+IDS = torch.arange(5, 45)[None]
+FAMILIES = {
+    "llama": {"type": "llama", "config": TINY["llama"]},
+    "llama tied": {"type": "llama", "config": {**TINY["llama"], "tie_word_embeddings": True}},
+    "gpt2": {"type": "gpt2", "config": TINY["gpt2"]},
+}
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Folder]:
+    """Artifacts of models that know a little, by family."""
+    made: dict[str, Folder] = {}
+    for name, architecture in FAMILIES.items():
+        config = pretrain(tmp_path_factory.mktemp("parent"), model__architecture=architecture, training__max_steps=4)
+        result = run_rank(config, Ranks(), Silent())
+        made[name] = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return made
+
+
+def path(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def weights(folder: str) -> dict[str, Tensor]:
+    return load_file(path(folder) / "model.safetensors")
+
+
+def adapt(folder: Path, parent: Folder, method: dict[str, Any], **changes: Any) -> RunConfig:
+    """The run config of a continued pretraining by a method."""
+    return finetune(folder, {"causalLM": {}}, write_corpus(folder), parent, method=method, **changes)
+
+
+def logits(model: torch.nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("targets", ["attention", "linear"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_merged_model_says_what_parent_and_updates_say(
+    tmp_path: Path, parents: dict[str, Folder], family: str, targets: str
+) -> None:
+    method = {"lora": {"rank": 4, "targets": targets}}
+    result = run_rank(adapt(tmp_path, parents[family], method), Ranks(), Silent())
+    parent = AutoModelForCausalLM.from_pretrained(path(parents[family].uri))
+    before = logits(parent)
+    unmerged = logits(PeftModel.from_pretrained(parent, path(result.artifact_uri) / "adapter"))
+    merged = logits(AutoModelForCausalLM.from_pretrained(path(result.artifact_uri)))
+    torch.testing.assert_close(merged, unmerged, atol=1e-5, rtol=0)
+    assert (merged - before).abs().max() > 0.1
+
+
+def test_a_merged_model_is_merged_before_it_is_rounded(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    method = {"lora": {"rank": 4, "targets": "linear"}}
+    config = adapt(tmp_path, parents["llama"], method, training__precision="bf16")
+    result = run_rank(config, Ranks(), Silent())
+    parent = AutoModelForCausalLM.from_pretrained(path(parents["llama"].uri))
+    exact = PeftModel.from_pretrained(parent, path(result.artifact_uri) / "adapter").merge_and_unload().state_dict()
+    for name, weight in weights(result.artifact_uri).items():
+        assert torch.equal(weight, exact[name].bfloat16()), name
+
+
+def test_updates_alone_load_with_peft_on_the_parent(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    method = {"lora": {"rank": 4, "merge": False}}
+    result = run_rank(adapt(tmp_path / "alone", parents["llama"], method), Ranks(), Silent())
+    whole = run_rank(adapt(tmp_path / "whole", parents["llama"], {"lora": {"rank": 4}}), Ranks(), Silent())
+    assert not (path(result.artifact_uri) / "model.safetensors").exists()
+    parent = AutoModelForCausalLM.from_pretrained(path(parents["llama"].uri))
+    adapted = logits(PeftModel.from_pretrained(parent, path(result.artifact_uri)))
+    merged = logits(AutoModelForCausalLM.from_pretrained(path(whole.artifact_uri)))
+    torch.testing.assert_close(adapted, merged, atol=1e-5, rtol=0)
+
+
+def test_updates_alone_are_no_parent(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    method = {"lora": {"rank": 4, "merge": False}}
+    result = run_rank(adapt(tmp_path, parents["llama"], method, training__max_steps=1), Ranks(), Silent())
+    updates = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    with pytest.raises(UserError, match=r"spec.model.from: .* holds LoRA updates alone; make it with .*merge: true"):
+        run_rank(adapt(tmp_path / "next", updates, {"full": {}}), Ranks(), Silent())
+
+
+def changed(parent: Folder, artifact: str) -> set[str]:
+    """Names of the weights that are not the parent's to the bit."""
+    before, after = weights(parent.uri), weights(artifact)
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_low_rank_updates_leave_all_other_weights_as_they_are(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    recorder = Recorder()
+    result = run_rank(adapt(tmp_path, parents["llama"], {"lora": {"rank": 4}}), Ranks(), recorder)
+    projections = {f"model.layers.{n}.self_attn.{name}_proj.weight" for n in (0, 1) for name in "qkvo"}
+    assert changed(parents["llama"], result.artifact_uri) == projections
+    assert recorder.of(Start)[0].trainable == 2 * 4 * (2 * 32 * 4)
+    difference = (
+        weights(result.artifact_uri)["model.layers.0.self_attn.q_proj.weight"]
+        - weights(parents["llama"].uri)["model.layers.0.self_attn.q_proj.weight"]
+    )
+    assert int(torch.linalg.matrix_rank(difference, atol=1e-5)) <= 4
+
+
+def test_a_classifier_s_head_is_trained_beside_the_updates(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    parent = parents["llama"]
+    result = run_rank(classification(tmp_path, parent, method={"lora": {"rank": 4}}), Ranks(), Silent())
+    before, after = weights(parent.uri), weights(result.artifact_uri)
+    kept = {name for name in after if name in before and torch.equal(before[name], after[name])}
+    assert after.keys() - kept == {"score.weight"} | {name for name in after if "self_attn" in name}
+    base = AutoModelForSequenceClassification.from_pretrained(path(parent.uri), num_labels=2)
+    unmerged = PeftModel.from_pretrained(base, path(result.artifact_uri) / "adapter")
+    merged = AutoModelForSequenceClassification.from_pretrained(path(result.artifact_uri))
+    torch.testing.assert_close(logits(merged), logits(unmerged), atol=1e-5, rtol=0)
+
+
+def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def test_two_ranks_make_the_updates_that_one_makes(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    method = {"lora": {"rank": 4, "targets": "linear"}}
+    alone, steps = _run(Ranks(), adapt(tmp_path / "one", parents["llama tied"], method))
+    (together, others), *_ = in_ranks(2, _run, adapt(tmp_path / "two", parents["llama tied"], method))
+    assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
+    one, other = weights(alone.artifact_uri), weights(together.artifact_uri)
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, atol=1e-4, rtol=0, msg=name)
+
+
+LAST_BLOCK = "model.layers.1."
+
+
+@pytest.mark.parametrize(
+    ("family", "spec", "trained"),
+    [
+        ("llama", {}, ("lm_head.",)),
+        ("llama", {"lastBlocks": 1}, (LAST_BLOCK, "lm_head.")),
+        ("llama tied", {"lastBlocks": 1}, (LAST_BLOCK,)),
+        ("gpt2", {"lastBlocks": 1}, ("transformer.h.1.",)),
+        ("llama tied", {"patterns": ["*.embed_tokens.*"]}, ("model.embed_tokens.",)),
+        (
+            "llama",
+            {"patterns": ["*input_layernorm*", "model.norm.*"]},
+            ("model.layers.0.input_layernorm.", "model.layers.1.input_layernorm.", "model.norm.", "lm_head."),
+        ),
+    ],
+)
+def test_exactly_what_is_named_changes(
+    tmp_path: Path, parents: dict[str, Folder], family: str, spec: dict[str, Any], trained: tuple[str, ...]
+) -> None:
+    result = run_rank(adapt(tmp_path, parents[family], {"freeze": spec}), Ranks(), Silent())
+    expected = {name for name in weights(parents[family].uri) if name.startswith(trained)}
+    assert changed(parents[family], result.artifact_uri) == expected
+
+
+def test_a_new_head_is_trained_on_a_frozen_body(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    config = classification(tmp_path, parents["gpt2"], method={"freeze": {}})
+    after = weights(run_rank(config, Ranks(), Silent()).artifact_uri)
+    before = weights(parents["gpt2"].uri)
+    assert {name for name in after if name not in before} == {"score.weight"}
+    assert all(torch.equal(before[name], after[name]) for name in after if name in before)
+
+
+def model(family: str) -> Any:
+    return Build(Architecture.model_validate(FAMILIES[family]), small_tokenizer(), 32).make(AutoModelForCausalLM)
+
+
+@pytest.mark.parametrize(
+    ("family", "spec", "sentence"),
+    [
+        ("llama", Freeze(last_blocks=3), r"spec.method.freeze.lastBlocks: 3 blocks are asked for, the model has 2"),
+        (
+            "gpt2",
+            Freeze(patterns=["*.ln_1.*", "*.layernorm.*"]),
+            r"spec.method.freeze.patterns\[1\]: '\*.layernorm.\*' matches no parameter; one is named transformer.wte",
+        ),
+        ("llama tied", Freeze(), r"spec.method.freeze: this model has no head of its own to train; set lastBlocks or"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(family: str, spec: Freeze, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        freeze(model(family), spec)
+
+
+def test_a_model_without_attention_has_no_attention_to_update() -> None:
+    mamba = Architecture(type="mamba", config={"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4})
+    build = Build(mamba, small_tokenizer(), 32)
+    with pytest.raises(UserError, match=r"spec.method.lora.targets: a mamba model has no such layers"):
+        lora(build.make(AutoModelForCausalLM), Lora())

@@ -1,0 +1,99 @@
+"""What does not fit together is refused before anything is trained, in a sentence with its field."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.errors import UserError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
+from support.jobs import classification, finetune, pretrain, write_corpus
+from support.language import TINY, small_tokenizer
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A language model with 512 entries and 64 positions."""
+    config = pretrain(tmp_path_factory.mktemp("parent"), training__max_steps=1)
+    result = run_rank(config, Ranks(), Silent())
+    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+
+
+def refused(config: RunConfig, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        run_rank(config, Ranks(), Silent())
+    assert "\n" not in str(caught.value)
+
+
+def llama(**fields: Any) -> dict[str, Any]:
+    return {"type": "llama", "config": TINY["llama"] | fields}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        (llama(hiden_size=32), r"config.hiden_size: a llama model has no such field; did you mean hidden_size\?"),
+        ({"type": "lama"}, r"type: 'lama' is unknown; did you mean \w*llama\w*\?"),
+        (llama(vocab_size=500), r"config.vocab_size: 500 differs from the tokenizer's 512 entries; leave it out to"),
+        (llama(max_position_embeddings=32), r"the model has 32 positions, spec.data.sequenceLength asks for 64"),
+        (llama(hidden_size="wide"), r"config: Field 'hidden_size' expected int, got str"),
+        (llama(hidden_size=33), r"config: The hidden size \(33\) is not a multiple of the number of attention heads"),
+    ],
+)
+def test_an_architecture_that_does_not_fit_is_refused(
+    tmp_path: Path, architecture: dict[str, Any], sentence: str
+) -> None:
+    refused(pretrain(tmp_path, model__architecture=architecture), rf"^spec.model.architecture.*{sentence}")
+
+
+def test_a_tokenizer_that_does_not_fit_the_parent_is_refused(tmp_path: Path, parent: Folder) -> None:
+    small_tokenizer(600).save_pretrained(tmp_path / "tokenizer")
+    tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
+    config = finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), parent, tokenizer=tokenizer)
+    refused(
+        config, r"^spec.tokenizer: it has 600 entries, the model from spec.model.from has embeddings for 512; leave"
+    )
+
+
+def test_rows_longer_than_the_parent_reaches_are_refused(tmp_path: Path, parent: Folder) -> None:
+    refused(
+        classification(tmp_path, parent, data__sequence_length=128),
+        r"^spec.data.sequenceLength: the model has 64 positions, spec.data.sequenceLength asks for 128",
+    )
+
+
+def test_a_metric_that_the_task_does_not_measure_is_refused(tmp_path: Path, parent: Folder) -> None:
+    refused(
+        classification(tmp_path, parent, evaluation__metrics=["loss", "perplexity"]),
+        r"^spec.evaluation.metrics\[1\]: sequenceClassification does not measure 'perplexity'; it measures loss, acc",
+    )
+
+
+def test_early_stopping_on_an_unknown_metric_is_refused(tmp_path: Path) -> None:
+    refused(
+        pretrain(tmp_path, early_stopping={"metric": "accuracy"}, evaluation__every_steps=2),
+        r"^spec.earlyStopping.metric: causalLM does not measure 'accuracy'; it measures loss, perplexity",
+    )
+
+
+def test_an_unlisted_label_is_named_with_its_file_and_row(tmp_path: Path, parent: Folder) -> None:
+    refused(
+        classification(tmp_path, parent, task__sequence_classification__labels=["short", "lang"]),
+        r"labels.jsonl row \d+: label 'long' is not listed in spec.task.sequenceClassification.labels; did you mean",
+    )
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=small_tokenizer().backend_tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    plain.save_pretrained(tmp_path / "tokenizer")
+    config = classification(tmp_path, tokenizer={"from": {"uri": (tmp_path / "tokenizer").as_uri()}})
+    result = run_rank(config, Ranks(), Silent())
+    saved = Path(result.artifact_uri.removeprefix("file://"))
+    assert '"pad_token_id": 2' in (saved / "config.json").read_text()

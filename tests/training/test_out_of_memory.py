@@ -1,0 +1,55 @@
+"""A device that runs out of memory in the midst of training ends the run, not the job."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.errors import OutOfMemoryError
+from pretune_trainer.loop import Loop
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Start
+from support.jobs import Recorder, pretrain
+
+
+def _begin(config: RunConfig) -> Start:
+    """Start a run that is going to run out of memory; how it started."""
+    recorder = Recorder()
+    with pytest.raises(OutOfMemoryError, match="the next run goes on from the last checkpoint"):
+        run_rank(config, Ranks(), recorder)
+    (start,) = recorder.of(Start)
+    assert isinstance(start, Start)
+    return start
+
+
+def test_after_running_out_of_memory_a_job_goes_on_with_half_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, fitting = Loop._gradients, 2
+
+    def small_device(loop: Loop, *arguments: object) -> torch.Tensor:
+        if loop.state.step >= 5 and loop.state.micro_batch_rows > fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return gradients(loop, *arguments)  # type: ignore[arg-type]  # what it was given
+
+    monkeypatch.setattr(Loop, "_gradients", small_device)
+    config = pretrain(tmp_path)
+    starts = [_begin(config), _begin(config)]
+    last = Recorder()
+    assert run_rank(config, Ranks(), last).step == 8
+    rows = [start.micro_batch_rows for start in [*starts, *last.of(Start)]]
+    assert rows == [8, 4, 2]
+    assert starts[1].from_step == 4
+
+
+def test_where_one_row_is_too_much_the_sentence_names_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Loop, "_gradients", no_memory)
+    with pytest.raises(OutOfMemoryError, match="activationCheckpointing"):
+        run_rank(pretrain(tmp_path, training__micro_batch_rows=1), Ranks(), Recorder())

@@ -1,0 +1,72 @@
+"""One rank, two or four: the same training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Start, Step
+from support.group import in_ranks
+from support.jobs import Recorder, classification, pretrain
+from support.language import TINY
+
+TIED = {"type": "llama", "config": {**TINY["llama"], "tie_word_embeddings": True}}
+
+
+def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def _run_until(ranks: Ranks, config: RunConfig, stop_at: int | None) -> tuple[int, list[Step]]:
+    """Run, and be asked to stop after a step; the step that the run started from, and its steps."""
+    recorder = Recorder(stop_at)
+    try:
+        run_rank(config, ranks, recorder)
+    except StopRequestedError:
+        assert stop_at is not None
+    return recorder.of(Start)[0].from_step, recorder.of(Step)
+
+
+def _assert_same(steps: list[Step], others: list[Step]) -> None:
+    assert [step.step for step in steps] == [other.step for other in others]
+    for one, other in zip(steps, others, strict=True):
+        assert one.tokens_total == other.tokens_total
+        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+        assert one.grad_norm == pytest.approx(other.grad_norm, abs=1e-5)
+
+
+@pytest.mark.parametrize("job", [pretrain, classification])
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_ranks_learn_what_one_learns(tmp_path: Path, job: Callable[..., RunConfig], size: int) -> None:
+    alone, steps = _run(Ranks(), job(tmp_path / "one"))
+    (together, others), *_ = in_ranks(size, _run, job(tmp_path / "many"))
+    _assert_same(steps, others)
+    assert together.metrics == pytest.approx(alone.metrics, rel=1e-5, abs=1e-6)
+
+
+def test_tied_weights_stay_tied_on_several_ranks(tmp_path: Path) -> None:
+    _, steps = _run(Ranks(), pretrain(tmp_path / "one", model__architecture=TIED))
+    (_, others), *_ = in_ranks(2, _run, pretrain(tmp_path / "two", model__architecture=TIED))
+    _assert_same(steps, others)
+
+
+def test_a_step_that_does_not_divide_by_the_ranks_is_the_same_step(tmp_path: Path) -> None:
+    odd = {"training__tokens_per_step": 64 * 7}
+    _, steps = _run(Ranks(), pretrain(tmp_path / "one", **odd))
+    (_, others), *_ = in_ranks(4, _run, pretrain(tmp_path / "four", **odd))
+    _assert_same(steps, others)
+
+
+def test_from_one_rank_to_two_and_back_training_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
+    _, undisturbed = _run(Ranks(), pretrain(tmp_path / "undisturbed"))
+    config = pretrain(tmp_path / "disturbed")
+    first, steps = _run_until(Ranks(), config, 3)
+    (second, more), *_ = in_ranks(2, _run_until, config, 6)
+    third, last = _run_until(Ranks(), config, None)
+    assert (first, second, third) == (0, len(steps), len(steps) + len(more))
+    _assert_same([*steps, *more, *last], undisturbed)

@@ -1,0 +1,227 @@
+"""Nothing is lost: killed, crashed or stopped, a run is gone on with as if nothing had happened."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer import rank
+from pretune_trainer.errors import NumericalError, StopRequestedError, UserError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
+from pretune_trainer.storage.store import Store
+from support.crashing import Crash, CrashingStore, Plan
+from support.jobs import Recorder, pretrain
+from support.killing import run_until_killed
+from support.language import TINY
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Sums are the same to the bit only at the same number of threads."""
+    torch.set_num_threads(1)
+
+
+def _weights(result: RankResult) -> dict[str, torch.Tensor]:
+    return load_file(Path(result.artifact_uri.removeprefix("file://")) / "model.safetensors")
+
+
+def _undisturbed(config: RunConfig, folder: Path) -> RankResult:
+    """The same job in a storage of its own."""
+    storage = config.storage.model_copy(update={"uri": (folder / "undisturbed").as_uri()})
+    return run_rank(config.model_copy(update={"storage": storage}), Ranks(), Recorder())
+
+
+def _assert_equal(one: RankResult, other: RankResult) -> None:
+    assert one.metrics == other.metrics
+    weights = _weights(other)
+    for name, weight in _weights(one).items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_killed_three_times_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    dropout = {"type": "gpt2", "config": {"n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.1}}
+    config = pretrain(
+        tmp_path,
+        training__max_steps=24,
+        checkpoint__every_steps=3,
+        model__architecture=dropout,
+        evaluation__every_steps=5,
+    )
+    begun = [run_until_killed(config, step)[0].step for step in (5, 11, 17)]
+    recorder = Recorder()
+    result = run_rank(config, Ranks(), recorder)
+    assert begun[0] == 1
+    assert begun == sorted(begun)
+    assert recorder.of(Start)[0].run == 4
+    assert recorder.of(Start)[0].from_step >= 12
+    _assert_equal(result, _undisturbed(config, tmp_path))
+
+
+def _mutations(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the operations of an undisturbed run that change the storage."""
+    plan = Plan()
+    _run_crashing(config, plan, monkeypatch)
+    return [number for number, name in enumerate(plan.operations) if name.split()[0] in ("put", "create", "delete")]
+
+
+def _run_crashing(config: RunConfig, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> RankResult:
+    class Opening(Store):
+        @classmethod
+        def open(cls, *arguments: object) -> Store:
+            return CrashingStore.around(Store.open(*arguments), plan)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rank, "Store", Opening)
+        return run_rank(config, Ranks(), Recorder())
+
+
+def test_a_crash_before_any_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pretrain(tmp_path, training__max_steps=4, checkpoint__every_steps=2, checkpoint__keep=1)
+    whole = _undisturbed(config, tmp_path)
+    numbers = _mutations(_named(config, "counted"), monkeypatch)
+    assert len(numbers) > 20
+    for number in numbers:
+        crashed = _named(config, f"crash-{number}")
+        with pytest.raises(Crash):
+            _run_crashing(crashed, Plan(at=number), monkeypatch)
+        _assert_equal(run_rank(crashed, Ranks(), Recorder()), whole)
+
+
+def _named(config: RunConfig, name: str) -> RunConfig:
+    """The same job under another name: it shares the token cache, and nothing else."""
+    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
+
+
+def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) -> None:
+    config = pretrain(tmp_path, checkpoint__every_steps=100)
+    first = Recorder(stop_at=3)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), first)
+    stopped = first.of(Committed)[-1].step
+    second = Recorder()
+    result = run_rank(config, Ranks(), second)
+    assert stopped == first.of(Step)[-1].step < 8
+    assert second.of(Start)[0].from_step == stopped
+    _assert_equal(result, _undisturbed(config, tmp_path))
+
+
+class _StopsInEvaluation(Recorder):
+    """Asks to stop while the second evaluation runs: after step 4, when no step is under way."""
+
+    def stop_requested(self) -> bool:
+        return len(self.of(Evaluated)) == 1 and len(self.of(Step)) == 4
+
+
+def test_asked_to_stop_in_an_evaluation_a_run_commits_and_evaluates_after_it_goes_on(tmp_path: Path) -> None:
+    config = pretrain(tmp_path, evaluation__every_steps=2, checkpoint__every_steps=100)
+    first, second = _StopsInEvaluation(), Recorder()
+    with pytest.raises(StopRequestedError, match="during an evaluation"):
+        run_rank(config, Ranks(), first)
+    result = run_rank(config, Ranks(), second)
+    assert [event.step for event in first.of(Evaluated)] == [2]
+    assert [event.step for event in second.of(Evaluated)] == [4, 6, 8]
+    _assert_equal(result, _undisturbed(config, tmp_path))
+
+
+def test_asked_to_stop_before_the_first_step_a_run_leaves_and_the_next_begins_anew(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=0))
+    _assert_equal(run_rank(config, Ranks(), Recorder()), _undisturbed(config, tmp_path))
+
+
+def test_the_metrics_that_the_spec_names_are_reported_and_no_others(tmp_path: Path) -> None:
+    recorder = Recorder()
+    result = run_rank(pretrain(tmp_path, evaluation__metrics=["perplexity"]), Ranks(), recorder)
+    assert result.metrics.keys() == {"perplexity"}
+    assert recorder.of(Evaluated)[-1].metrics.keys() == {"perplexity"}
+
+
+def test_a_finished_job_is_not_run_again(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    first, again = run_rank(config, Ranks(), Recorder()), Recorder()
+    second = run_rank(config, Ranks(), again)
+    assert second.skipped_because_done
+    assert (second.artifact_digest, second.metrics, second.step) == (first.artifact_digest, first.metrics, 8)
+    assert again.of(Start) == []
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=2))
+    wider = {"type": "llama", "config": {**TINY["llama"], "hidden_size": 48}}
+    other = pretrain(tmp_path, model__architecture=wider)
+    with pytest.raises(UserError, match=r"checkpoints/0001/step-0000000\d"):
+        run_rank(other, Ranks(), Recorder())
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=2))
+    tokenizer = config.tokenizer
+    shorter = pretrain(tmp_path, data__sequence_length=32).model_copy(update={"tokenizer": tokenizer})
+    with pytest.raises(UserError, match=r"spec\.data: .* was trained on other data"):
+        run_rank(shorter, Ranks(), Recorder())
+
+
+def test_training_ends_when_the_metric_stops_improving_and_keeps_the_best(tmp_path: Path) -> None:
+    config = pretrain(
+        tmp_path,
+        training__max_steps=400,
+        training__schedule="constant",
+        training__learning_rate=0.03,
+        training__tokens_per_step=2048,
+        evaluation__every_steps=10,
+        early_stopping={"metric": "loss", "patience": 3},
+        checkpoint__every_steps=1000,
+    )
+    recorder = Recorder()
+    result = run_rank(config, Ranks(), recorder)
+    evaluations = recorder.of(Evaluated)
+    best = min(evaluations, key=lambda event: event.metrics["loss"])
+    assert len(evaluations) < 40, "it has ended early"
+    assert evaluations[-4].step == best.step == result.step
+    assert result.metrics == best.metrics
+
+
+def test_when_the_best_checkpoint_is_lost_the_newest_is_exported_and_people_are_told(tmp_path: Path) -> None:
+    config = pretrain(
+        tmp_path,
+        training__learning_rate=0.3,
+        training__max_steps=60,
+        evaluation__every_steps=2,
+        early_stopping={"metric": "loss", "patience": 2},
+    )
+    first = run_rank(config, Ranks(), Recorder())
+    job = Path(first.artifact_uri.removeprefix("file://")).parents[1]
+    shutil.rmtree(job / "artifact")
+    shutil.rmtree(job / f"checkpoints/0001/step-{first.step:08d}")
+    recorder = Recorder()
+    second = run_rank(config, Ranks(), recorder)
+    assert second.step > first.step
+    assert any(f"of step {first.step}, is lost" in said.text for said in recorder.of(Said))
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_its_cause(tmp_path: Path) -> None:
+    # A step multiplies every weight by 1 - 10 * 10: after some 20 steps they are beyond what float32 holds.
+    wild = {"training__learning_rate": 10.0, "training__weight_decay": 10.0, "training__schedule": "constant"}
+    config = pretrain(tmp_path, **wild, training__max_steps=200, data__validation=None)
+    with pytest.raises(NumericalError, match=r"(nan|inf).*maxSkippedSteps allows 0"):
+        run_rank(config, Ranks(), Recorder())
+
+
+def test_a_spike_is_left_out_and_training_goes_on(tmp_path: Path) -> None:
+    quiet = {"max_skipped_steps": 50, "spike_factor": 1.0001}
+    config = pretrain(tmp_path, training__learning_rate=0.3, training__instability=quiet, training__max_steps=30)
+    recorder = Recorder()
+    run_rank(config, Ranks(), recorder)
+    skipped = [event for event in recorder.of(Step) if event.skipped]
+    assert 0 < len(skipped) <= 30
+    assert recorder.of(Step)[-1].step == 30

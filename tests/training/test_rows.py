@@ -1,0 +1,67 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretune_trainer.data.example import Layout
+from pretune_trainer.data.packing import lay, pack
+
+LENGTHS = st.lists(st.integers(1, 64), max_size=120)
+
+
+def filled(rows, lengths):
+    return [sum(lengths[index] for index in row) for row in rows]
+
+
+@given(LENGTHS)
+def test_packing_places_every_example_once_and_never_overfills_a_row(lengths):
+    rows = pack(np.array(lengths, np.int32), 64)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(0 < size <= 64 for size in filled(rows, lengths))
+
+
+@given(LENGTHS)
+def test_packing_needs_at_most_eleven_ninths_of_the_rows_that_must_be(lengths):
+    assert 9 * len(pack(np.array(lengths, np.int32), 64)) <= 11 * min_rows(lengths) + 9
+
+
+def min_rows(lengths):
+    """A bound on any packing: by volume, and by how many are more than half a row."""
+    return max(-(-sum(lengths) // 64), sum(length > 32 for length in lengths), fits_alone(lengths))
+
+
+def fits_alone(lengths):
+    """The bound of Martello and Toth (1990): a large example shares its row with small ones alone."""
+    bounds = [0]
+    for small in range(33):
+        large = [length for length in lengths if length > 64 - small]
+        middle = [length for length in lengths if 32 < length <= 64 - small]
+        rest = sum(length for length in lengths if small <= length <= 32)
+        room = 64 * len(middle) - sum(middle)
+        bounds.append(len(large) + len(middle) + max(0, -(-(rest - room) // 64)))
+    return max(bounds)
+
+
+def test_a_row_has_its_examples_in_the_order_of_the_window():
+    rows = pack(np.array([3, 9, 5, 4], np.int32), 12)
+    assert sorted(rows) == [[0, 1], [2, 3]]
+
+
+def test_real_lengths_pack_nearly_without_gaps():
+    lengths = np.minimum(np.random.default_rng(0).lognormal(5, 1, 4096).astype(np.int32) + 1, 1024)
+    rows = pack(lengths, 1024)
+    assert lengths.sum() / (len(rows) * 1024) > 0.995
+
+
+@given(LENGTHS, st.integers(1, 10), st.integers(0, 100))
+def test_unpacked_rows_hold_one_example_each_and_every_example_once(lengths, batch, seed):
+    layout = Layout(length=64, packs=False)
+    rows = lay(np.array(lengths, np.int32), layout, batch, np.random.default_rng(seed))
+    assert sorted(index for (index,) in rows) == list(range(len(lengths)))
+
+
+def test_unpacked_batches_are_of_similar_length_in_random_order():
+    lengths = np.random.default_rng(0).integers(1, 512, 4096).astype(np.int32)
+    rows = lay(lengths, Layout(length=512, packs=False), 32, np.random.default_rng(1))
+    batches = lengths[[index for (index,) in rows]].reshape(-1, 32)
+    assert (batches.max(1) - batches.min(1)).max() < 16
+    assert abs(np.corrcoef(np.arange(128), batches.mean(1))[0, 1]) < 0.3

@@ -1,0 +1,230 @@
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pretune_api.data import Source
+from pretune_trainer.data.readers import rows, units
+from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
+from pretune_trainer.storage.store import Store
+from support.letters import write_jsonl
+
+WHERE = "spec.data.train[0]"
+
+
+def opened(uri, **fields) -> OpenSource:
+    uri = uri if "://" in str(uri) else f"file://{uri}"
+    return OpenSource(Source.model_validate({"uri": uri, **fields}), WHERE)
+
+
+def read(uri, columns=(), **fields):
+    """All rows of a source."""
+    source = opened(uri, **fields)
+    return [row for unit in units(source, 0, source.files()) for row in rows(source, unit, columns)]
+
+
+def texts(uri, **fields):
+    return [row.text() for row in read(uri, **fields)]
+
+
+def write_parquet(path: Path, table, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(table), path, **options)
+    return path
+
+
+def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_out(tmp_path):
+    for name in ("b/2.jsonl", "a.jsonl", "b/1.jsonl", "_SUCCESS", ".hidden/x.jsonl", "b/.1.jsonl.crc"):
+        write_jsonl(tmp_path / name, [name])
+    assert texts(tmp_path) == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
+    assert [file.name for file in opened(tmp_path).files()] == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("*.jsonl", ["a.jsonl"]),
+        ("*/*.jsonl", ["b/1.jsonl", "b/2.jsonl"]),
+        ("**/*.jsonl", ["a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl"]),
+        ("b/[2-9].jsonl", ["b/2.jsonl"]),
+        ("b/?.jsonl", ["b/1.jsonl", "b/2.jsonl"]),
+        ("b/1.jsonl", ["b/1.jsonl"]),
+    ],
+)
+def test_globs_are_those_of_a_shell(tmp_path, glob, found):
+    for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl"):
+        write_jsonl(tmp_path / name, [name])
+    assert texts(tmp_path / glob) == found
+
+
+def test_every_format_gives_the_same_rows(tmp_path):
+    wanted = ["one", "zwei ü", "", "four"]
+    write_jsonl(tmp_path / "a.jsonl", wanted)
+    content = (tmp_path / "a.jsonl").read_bytes()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "a.jsonl.zst").write_bytes(pa.compress(content, "zstd", asbytes=True))
+    write_parquet(tmp_path / "a.parquet", {"other": [1, 2, 3, 4], "text": wanted}, row_group_size=2)
+    (tmp_path / "a.txt").write_bytes("\r\n".join(wanted).encode() + b"\r\n")
+    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"):
+        assert texts(tmp_path / name) == wanted
+    assert texts(tmp_path / "a.txt", document="line") == wanted
+    assert texts(tmp_path / "a.txt") == ["\r\n".join(wanted) + "\r\n"]
+
+
+def test_a_row_knows_where_it_stands(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"text": list("abcdef")}, row_group_size=2)
+    assert str(read(path)[4].place) == f"file://{path} row 5"
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n\n{"text": "b"}\n')
+    assert [row.place.row for row in read(path)] == [1, 3]
+
+
+def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path / "a.parquet", {"text": list("abcdefg")}, row_group_size=2)
+    monkeypatch.setattr("pretune_trainer.data.readers._UNIT", 1)
+    source = opened(path)
+    found = units(source, 0, source.files())
+    assert [(unit.groups, unit.first) for unit in found] == [((0, 1), 1), ((1, 2), 3), ((2, 3), 5), ((3, 4), 7)]
+    assert [(row.text(), row.place.row) for unit in found for row in rows(source, unit)] == [
+        (letter, number) for number, letter in enumerate("abcdefg", start=1)
+    ]
+
+
+def test_of_parquet_only_wanted_columns_are_read(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "label": ["x"], "image": [b"large"]})
+    assert [set(row.values) for row in read(path, columns=("label",))] == [{"text", "label"}]
+
+
+def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path):
+    wanted = ["x" * 3_000_000, "short", "y" * 1_500_000]
+    assert texts(write_jsonl(tmp_path / "a.jsonl", wanted)) == wanted
+
+
+def truncated(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-20])
+    return path
+
+
+def damaged_gzip(folder: Path) -> Path:
+    path = folder / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps({"text": "a" * 1000}).encode()))
+    return truncated(path)
+
+
+def bytes_file(name: str, content: bytes):
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return write
+
+
+GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
+
+
+@pytest.mark.parametrize(
+    ("write", "fields", "sentence"),
+    [
+        (lambda folder: folder / "nothing", {}, "spec.data.train[0].uri: file://{uri} matches no file"),
+        (lambda folder: folder / "*.jsonl", {}, "spec.data.train[0].uri: file://{uri} matches no file"),
+        (bytes_file("a.xyz", b""), {}, "the format of file://{uri} cannot be told from its name; set format"),
+        (bytes_file("a.jsonl", GOOD + b'{"text": \n'), {}, "{uri} row 2: the line is not valid JSON (Expecting value"),
+        (bytes_file("a.jsonl", GOOD + LIST), {}, "row 2: the line holds a JSON list; one object a line is wanted"),
+        (bytes_file("a.jsonl", b'{"text": "\xff"}\n'), {}, "row 1: byte 11 is not valid UTF-8"),
+        (bytes_file("a.txt", b"a\nb\xffc\n"), {"document": "line"}, "row 2: byte 2 is not valid UTF-8"),
+        (bytes_file("a.jsonl", GOOD), {"column": "body"}, "row 1: there is no column 'body'; there are: text"),
+        (bytes_file("a.jsonl", b'{"text": 3}'), {}, "row 1: column 'text' holds int, where text is wanted"),
+        (damaged_gzip, {}, "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?"),
+        (bytes_file("a.parquet", b"PAR1 and no more"), {}, "file://{uri} cannot be read; is it truncated or damaged?"),
+        (
+            lambda folder: truncated(write_parquet(folder / "a.parquet", {"text": ["a"]})),
+            {},
+            "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?",
+        ),
+        (
+            lambda folder: write_parquet(folder / "a.parquet", {"b": [1], "a": [2]}),
+            {},
+            "spec.data.train[0].column: file://{uri} has no column 'text'; it has: a, b",
+        ),
+        (
+            lambda folder: write_parquet(folder / "a.parquet", {"text": [1.5]}),
+            {},
+            "row 1: column 'text' holds float, where text is wanted",
+        ),
+    ],
+)
+def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
+    path = write(tmp_path)
+    with pytest.raises(UserError) as caught:
+        texts(path, **fields)
+    assert sentence.format(uri=path) in str(caught.value)
+
+
+def test_an_unknown_kind_of_store_is_refused():
+    with pytest.raises(UserError, match=r"sources cannot be read from az://; use s3://, gs:// or file://"):
+        opened("az://container/x").files()
+
+
+def test_s3_gives_the_same_rows_as_a_folder(s3, tmp_path):
+    location = s3.new_folder()
+    store = Store.open(location)
+    store.put("b.jsonl", write_jsonl(tmp_path / "b.jsonl", ["three"]))
+    store.put("a.parquet", write_parquet(tmp_path / "a.parquet", {"text": ["one", "two"]}))
+    reached = {"endpoint": location.endpoint, "region": location.region}
+    assert texts(f"{location.uri}/", **reached) == ["one", "two", "three"]
+    assert texts(f"{location.uri}/*.jsonl", **reached) == ["three"]
+
+
+def failure(uri, **fields) -> PretuneError:
+    with pytest.raises(PretuneError) as caught:
+        texts(uri, **fields)
+    return caught.value
+
+
+def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3, monkeypatch):
+    location = s3.new_folder()
+    unreachable = failure(location.uri, endpoint="http://127.0.0.1:1", region="us-east-1")
+    assert type(unreachable) is StorageError
+    assert "cannot be reached, check its endpoint and the network" in str(unreachable)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    denied = failure(location.uri, endpoint=location.endpoint, region="us-east-1")
+    assert type(denied) is StorageDeniedError
+    assert str(denied).startswith("spec.data.train[0].uri: reading ")
+
+
+PEAK = """
+import resource, sys
+from pretune_api.data import Source
+from pretune_trainer.data.readers import rows, units
+from pretune_trainer.data.sources import OpenSource
+def read(uri):
+    source = OpenSource(Source(uri=uri), "")
+    return sum(len(row.text()) for unit in units(source, 0, source.files()) for row in rows(source, unit))
+read(sys.argv[2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+size = read(sys.argv[1])
+print(size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("form", ["jsonl.gz", "parquet"])
+def test_a_large_file_is_never_whole_in_memory(tmp_path, form):
+    path = tmp_path / f"large.{form}"
+    many = ["word " * 2000] * 6_000
+    if form == "parquet":
+        distinct = [f"{number} {text}" for number, text in enumerate(many)]
+        write_parquet(path, {"text": distinct}, compression="zstd", use_dictionary=False, data_page_size=2**16)
+        write_parquet(tmp_path / "small.parquet", {"text": distinct[:300]})
+    else:
+        path.write_bytes(gzip.compress(b"".join(json.dumps({"text": text}).encode() + b"\n" for text in many), 1))
+        (tmp_path / "small.jsonl.gz").write_bytes(gzip.compress(GOOD))
+    command = [sys.executable, "-c", PEAK, f"file://{path}", f"file://{tmp_path}/small.{form}"]
+    size, grown = map(int, subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split())
+    assert size >= 60_000_000
+    assert grown < 25_000_000

@@ -1,0 +1,134 @@
+from collections import Counter
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pretune_trainer.data import order as order_module
+from pretune_trainer.data import stream as stream_module
+from pretune_trainer.data.example import Cursor, Layout
+from pretune_trainer.data.stream import Stream, validation
+
+PACKED, SINGLE = Layout(length=64, packs=True), Layout(length=64, packs=False)
+BEGIN = Cursor()
+LAYOUTS = st.sampled_from([PACKED, SINGLE])
+
+
+class Numbered:
+    """Examples that carry their source and index, and count how often they are touched."""
+
+    def __init__(self, source, lengths):
+        self.source, self.touched = source, Counter()
+        self.lengths = np.array(lengths, np.int32)
+        self.tokens = int(self.lengths.sum())
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def example(self, index):
+        self.touched[index] += 1
+        return {"ids": np.zeros(self.lengths[index], np.int32), "name": np.array([self.source, index])}
+
+
+def cache_of(sizes, seed=0, weights=None):
+    random = np.random.default_rng(seed)
+    sources = [Numbered(number, random.integers(1, 65, size)) for number, size in enumerate(sizes)]
+    return SimpleNamespace(train=sources, validation=sources, weights=weights or [None] * len(sizes))
+
+
+def names(pack):
+    return (pack.key if pack.examples else None, [tuple(example["name"].tolist()) for example in pack.examples])
+
+
+def steps(cache, layout, rows, ranks=1, start=BEGIN, count=12):
+    """The packs of each step, put together from all ranks as they were dealt, and the cursors after them."""
+    streams = [Stream(cache, layout, 3, rows, rank, ranks).steps(start) for rank in range(ranks)]
+    for parts in islice(zip(*streams, strict=True), count):
+        assert len({len(part.packs) for part in parts}) == 1
+        dealt = [names(pack) for group in zip(*(part.packs for part in parts), strict=True) for pack in group]
+        yield [pack for pack in dealt if pack[1]], parts[0].after, {part.after for part in parts}
+
+
+SIZES = st.lists(st.integers(1, 80), min_size=1, max_size=3)
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    """Windows of 20 examples, so that steps span several."""
+    monkeypatch.setattr(stream_module, "WINDOW", 20)
+    monkeypatch.setattr(order_module.Order.__init__, "__defaults__", (20,))
+
+
+@given(SIZES, LAYOUTS, st.integers(1, 11), st.integers(2, 5))
+@settings(max_examples=40)
+def test_a_step_has_the_same_packs_at_any_number_of_ranks(sizes, layout, rows, ranks):
+    cache = cache_of(sizes)
+    alone, shared = list(steps(cache, layout, rows)), list(steps(cache, layout, rows, ranks))
+    assert shared == alone
+    assert all(len(packs) == rows and len(cursors) == 1 for packs, _, cursors in shared)
+
+
+@given(SIZES, LAYOUTS, st.integers(1, 11), st.integers(1, 3), st.integers(1, 11))
+@settings(max_examples=40)
+def test_resuming_at_any_step_on_other_ranks_goes_on_exactly(sizes, layout, rows, ranks, step):
+    cache = cache_of(sizes)
+    undisturbed = list(steps(cache, layout, rows))
+    after = undisturbed[step - 1][1]
+    assert list(steps(cache, layout, rows, ranks, after, 12 - step)) == undisturbed[step:]
+
+
+@given(SIZES, LAYOUTS, st.integers(1, 11))
+@settings(max_examples=40)
+def test_rows_per_epoch_are_those_until_the_second_epoch_begins(sizes, layout, rows):
+    cache = cache_of(sizes)
+    expected = Stream(cache, layout, 3, rows).rows_per_epoch()
+    packs = [pack for found, _, _ in steps(cache, layout, rows, count=expected // rows + 2) for pack in found]
+    assert sum(key[0] == 0 for key, _ in packs) == expected
+    seen = Counter(name for key, examples in packs if key[0] == 0 for name in examples)
+    assert seen == Counter((source, index) for source, size in enumerate(sizes) for index in range(size))
+
+
+def test_keys_name_each_pack_once():
+    keys = [key for packs, _, _ in steps(cache_of([70, 30]), PACKED, 7) for key, _ in packs]
+    assert len(set(keys)) == len(keys)
+
+
+def test_only_the_tokens_of_this_ranks_rows_are_touched():
+    cache = cache_of([50])
+    packs = next(Stream(cache, PACKED, 0, 8, rank=1, size=2).steps(Cursor())).packs
+    assert sum(cache.train[0].touched.values()) == sum(len(pack.examples) for pack in packs)
+
+
+def test_rows_of_long_epochs_are_estimated_from_a_part_of_the_windows(monkeypatch):
+    stream = Stream(cache_of([4000]), PACKED, 0, 8)
+    exact = stream.rows_per_epoch()
+    monkeypatch.setattr(stream_module, "_COUNTED", 100)
+    assert stream.rows_per_epoch() == pytest.approx(exact, rel=0.02)
+
+
+@given(SIZES, LAYOUTS, st.integers(1, 5))
+@settings(max_examples=40)
+def test_validation_gives_every_example_once_and_every_rank_as_many_packs(sizes, layout, ranks):
+    cache = cache_of(sizes)
+    parts = [[names(pack) for pack in validation(cache, layout, rank, ranks)] for rank in range(ranks)]
+    assert len({len(part) for part in parts}) == 1
+    seen = Counter(name for part in parts for _, examples in part for name in examples)
+    assert seen == Counter((source, index) for source, size in enumerate(sizes) for index in range(size))
+
+
+def test_validation_comes_in_the_same_order_each_time():
+    cache = cache_of([50, 20])
+    first, second = ([names(pack) for pack in validation(cache, SINGLE)] for _ in range(2))
+    assert first == second
+
+
+def test_a_window_is_planned_once_even_where_a_step_spans_many(monkeypatch):
+    planned = []
+    lay = stream_module.lay
+    monkeypatch.setattr(stream_module, "lay", lambda *arguments: planned.append(0) or lay(*arguments))
+    windows = {key[:2] for packs, _, _ in steps(cache_of([300]), PACKED, 70, count=3) for key, _ in packs}
+    assert len(windows) > 12
+    assert len(planned) == len(windows)

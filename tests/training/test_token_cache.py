@@ -1,0 +1,261 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretune_api.storage import Location
+from pretune_trainer.data import tokenise
+from pretune_trainer.data.example import Layout
+from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, UserError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage.store import Store
+from support.letters import Letters, data_of, make_cache, on_ranks, text_of, write_jsonl
+
+LONG = Layout(length=1000, packs=True)
+
+
+def texts(sources) -> list[str]:
+    return [text_of(source.example(index)) for source in sources for index in range(len(source))]
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """Four files of 25 documents."""
+    for file in range(4):
+        write_jsonl(tmp_path / f"corpus/{file}.jsonl", [f"document {file}-{number}" for number in range(25)])
+    return tmp_path / "corpus"
+
+
+def every(corpus) -> list[str]:
+    return [f"document {file}-{number}" for file in range(4) for number in range(25)]
+
+
+def test_examples_come_back_as_the_task_made_them_by_source_and_index(tmp_path, corpus):
+    task = Letters(layout=LONG)
+    cache = make_cache(tmp_path, data_of(corpus / "0.jsonl", corpus), task)
+    assert [len(source) for source in cache.train] == [25, 100]
+    assert texts(cache.train[1:]) == every(corpus)
+    assert cache.train[1].lengths.tolist() == [len(text) for text in every(corpus)]
+    assert cache.train[1].tokens == sum(map(len, every(corpus)))
+
+
+def test_an_example_is_a_view_of_the_mapped_file(tmp_path, corpus):
+    ids = make_cache(tmp_path, data_of(corpus)).train[0].example(7)["ids"]
+    assert not ids.flags.owndata
+    assert not ids.flags.writeable
+    assert ids.dtype == np.int32
+
+
+class Judged(Letters):
+    """Texts with a mask, a score and a number of labels."""
+
+    def examples(self, rows):
+        for row in rows:
+            n = len(row.text())
+            yield [
+                {
+                    "ids": np.arange(n, dtype=np.int32),
+                    "mask": np.ones(n, np.uint8),
+                    "score": np.array([n / 7], np.float32),
+                    "labels": np.arange(n % 3, dtype=np.int64),
+                }
+            ]
+
+
+def test_all_arrays_of_an_example_keep_their_kind_and_their_own_length(tmp_path, corpus):
+    example = make_cache(tmp_path, data_of(corpus), Judged()).train[0].example(3)
+    assert {name: (array.dtype, len(array)) for name, array in example.items()} == {
+        "ids": (np.int32, 12),
+        "mask": (np.uint8, 12),
+        "score": (np.float32, 1),
+        "labels": (np.int64, 0),
+    }
+    assert example["score"][0] == np.float32(12 / 7)
+
+
+def test_many_record_batches_are_read_as_one(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr("pretune_trainer.data.parts._TOKENS", 50)
+    monkeypatch.setattr(tokenise, "_ROWS", 3)
+    assert texts(make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)).train) == every(corpus)
+
+
+def test_the_second_time_nothing_is_tokenised(tmp_path, corpus):
+    first, second = Letters(), Letters()
+    made = make_cache(tmp_path, data_of(corpus), first)
+    opened = make_cache(tmp_path, data_of(corpus), second)
+    assert (first.seen, second.seen) == (100, 0)
+    assert opened.digest == made.digest
+
+
+def test_ranks_share_the_work_and_make_the_same_cache(tmp_path, corpus):
+    alone = make_cache(tmp_path, data_of(corpus))
+    tasks = [Letters() for _ in range(3)]
+    caches = on_ranks(3, lambda ranks: make_cache(tmp_path / "shared", data_of(corpus), tasks[ranks.rank], ranks))
+    assert {cache.digest for cache in caches} == {alone.digest}
+    assert sorted(task.seen for task in tasks) == [25, 25, 50]
+
+
+def test_a_stopped_run_keeps_what_is_done_and_the_next_does_the_rest(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(tokenise, "_ROWS", 10)
+    first, second = Letters(), Letters()
+    with pytest.raises(StopRequestedError, match="what is done is kept"):
+        make_cache(tmp_path, data_of(corpus), first, stop=lambda: first.seen >= 60)
+    assert first.seen == 60
+    cache = make_cache(tmp_path, data_of(corpus), second)
+    assert second.seen == 50
+    assert cache.digest == make_cache(tmp_path / "undisturbed", data_of(corpus)).digest
+
+
+def test_what_stops_one_rank_stops_all(tmp_path, corpus):
+    ended = on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks, stop=lambda: ranks.rank == 1))
+    assert [type(error) for error in ended] == [StopRequestedError] * 3
+
+
+def test_a_bad_row_on_one_rank_is_told_by_all(tmp_path, corpus):
+    (corpus / "2.jsonl").write_text('{"text": 1}\n')
+    ended = on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks))
+    sentence = f"file://{corpus}/2.jsonl row 1: column 'text' holds int, where text is wanted"
+    assert [(type(error), str(error)) for error in ended] == [(BadRowError, sentence)] * 3
+
+
+def test_a_fraction_is_held_out_by_content(tmp_path):
+    documents = [f"document {number}" for number in range(1000)]
+    write_jsonl(tmp_path / "corpus/a.jsonl", documents)
+    write_jsonl(tmp_path / "corpus/b.jsonl", reversed(documents))
+    cache = make_cache(tmp_path, data_of(tmp_path / "corpus", validation={"fraction": 0.1}), Letters(layout=LONG))
+    train, held_out = Counter(texts(cache.train)), Counter(texts(cache.validation))
+    assert train + held_out == Counter(documents * 2)
+    assert not train & held_out
+    assert 70 < len(held_out) < 130
+
+
+def test_sources_of_their_own_are_only_evaluated_on(tmp_path, corpus):
+    data = data_of(corpus / "0.jsonl", validation={"sources": [{"uri": f"file://{corpus}/3.jsonl"}]})
+    cache = make_cache(tmp_path, data, Letters(layout=LONG))
+    assert (texts(cache.train), texts(cache.validation)) == (every(corpus)[:25], every(corpus)[75:])
+
+
+def test_documents_that_give_nothing_are_counted(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", ["one", "", None, "four"])
+    cache = make_cache(tmp_path, data_of(tmp_path / "a.jsonl"))
+    assert (cache.documents, cache.dropped, len(cache.train[0])) == (4, 2, 2)
+
+
+def touch(corpus: Path) -> None:
+    write_jsonl(corpus / "0.jsonl", ["another text"] * 25)
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "task"),
+    [
+        (touch, {}, {}),
+        (lambda corpus: (corpus / "3.jsonl").unlink(), {}, {}),
+        (lambda corpus: None, {"validation": {"fraction": 0.2}}, {}),
+        (lambda corpus: None, {}, {"fingerprint": "letters/2"}),
+        (lambda corpus: None, {}, {"layout": Layout(length=8, packs=True)}),
+    ],
+)
+def test_whatever_changes_the_tokens_makes_another_cache(tmp_path, corpus, change, fields, task):
+    make_cache(tmp_path, data_of(corpus))
+    change(corpus)
+    again = Letters(**task)
+    make_cache(tmp_path, data_of(corpus, **fields), again)
+    assert again.seen in (75, 100)
+
+
+def test_weights_can_change_without_another_cache(tmp_path, corpus):
+    make_cache(tmp_path, data_of(corpus))
+    task = Letters()
+    cache = make_cache(tmp_path, data_of({"uri": f"file://{corpus}", "weight": 2.0}), task)
+    assert (task.seen, cache.weights) == (0, [2.0])
+
+
+def test_a_moved_folder_is_still_the_same_data(tmp_path, corpus):
+    first = make_cache(tmp_path, data_of(corpus)).digest
+    shutil.move(corpus, tmp_path / "elsewhere")
+    task = Letters()
+    assert make_cache(tmp_path, data_of(tmp_path / "elsewhere"), task).digest == first
+    assert task.seen == 0
+
+
+@pytest.mark.parametrize(
+    ("documents", "fields", "sentence"),
+    [
+        ([], {}, "spec.data.train[0].uri: file://{uri} is empty: its files have no rows"),
+        (["", None, ""], {}, "spec.data.train[0].uri: none of the 3 rows of file://{uri} can be learnt from"),
+        (["six"], {"validation": {"fraction": 0.4}}, "of 1 documents none is left for the validation; raise it"),
+        (["one"], {"validation": {"fraction": 0.49}}, "spec.data.validation.fraction: of 1 documents none is left to"),
+    ],
+)
+def test_data_that_leaves_nothing_to_learn_from_is_refused(tmp_path, documents, fields, sentence):
+    write_jsonl(tmp_path / "a.jsonl", documents)
+    with pytest.raises(UserError) as caught:
+        make_cache(tmp_path, data_of(tmp_path / "a.jsonl", **fields))
+    assert sentence.format(uri=tmp_path / "a.jsonl") in str(caught.value)
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def test_a_truncated_or_missing_part_is_told(tmp_path, corpus):
+    cache = make_cache(tmp_path, data_of(corpus / "0.jsonl"))
+    part = only(tmp_path, "store/cache/*/parts/*.arrow")
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(DamagedError, match=r"000000-train.arrow has 100 bytes, its manifest says \d+; remove the"):
+        cache.train[0].example(0)
+    part.unlink()
+    with pytest.raises(DamagedError, match=r"is damaged: parts/000000-train.arrow is missing; remove the folder"):
+        cache.train[0].example(0)
+
+
+def remote_cache(location: Location, data, task=None):
+    return token_cache(data, task or Letters(layout=LONG), "tokenizer", Store.open(location), Ranks(), lambda: False)
+
+
+def test_a_remote_cache_is_copied_to_this_node_once_and_checked_on_the_way(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    location, data = s3.new_folder(), data_of(corpus / "0.jsonl")
+    assert texts(remote_cache(location, data).train) == every(corpus)[:25]
+    part = only(s3.folder / location.uri.removeprefix("s3://"), "cache/*/parts/*.arrow")
+    damaged = part.read_bytes().replace(b"\x64\x00\x00\x00", b"\x65\x00\x00\x00")
+    part.write_bytes(damaged)
+    assert texts(remote_cache(location, data).train) == every(corpus)[:25]
+    shutil.rmtree(tmp_path / "node")
+    with pytest.raises(DamagedError, match=r"parts/000000-train.arrow has changed; remove the folder"):
+        texts(remote_cache(location, data).train)
+
+
+def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    location, data = s3.new_folder(), data_of(corpus / "0.jsonl")
+    remote_cache(location, data)
+    fetched = []
+    stream = Store.stream
+    monkeypatch.setattr(Store, "stream", lambda store, path, size: fetched.append(path) or stream(store, path, size))
+    found = on_ranks(4, lambda ranks: texts(remote_cache(location, data).train))
+    assert found == [every(corpus)[:25]] * 4
+    assert sorted(fetched) == ["parts/000000-train.arrow"]
+
+
+def test_a_source_may_have_nothing_held_out_while_another_has(tmp_path):
+    first = write_jsonl(tmp_path / "first.jsonl", ["six"])
+    second = write_jsonl(tmp_path / "second.jsonl", ["six", "one"])
+    cache = make_cache(tmp_path, data_of(first, second, validation={"fraction": 0.4}))
+    assert [source.lengths.tolist() for source in cache.validation] == [[], [3]]
+
+
+def test_nothing_is_left_behind_on_the_node(tmp_path, corpus, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    make_cache(tmp_path, data_of(corpus))
+    assert list((tmp_path / "node").rglob("*")) == []
+
+
+def test_two_runs_that_make_the_same_cache_at_once_do_not_disturb_each_other(tmp_path, corpus):
+    caches = on_ranks(2, lambda _: make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)))
+    assert [texts(cache.train) for cache in caches] == [every(corpus)] * 2
+    assert caches[0].digest == caches[1].digest

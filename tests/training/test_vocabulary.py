@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from pretune_api.model import TokenizerTraining
+from pretune_trainer.data.tokenizer import sample, tokenizer_digest, trained_tokenizer
+from pretune_trainer.data.vocabulary import train
+from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
+from pretune_trainer.parallel import Ranks
+from support.language import paragraphs
+from support.letters import data_of, on_ranks, store_at, write_jsonl
+
+TEXTS = paragraphs()[:800]
+KINDS = {"bpe": 400, "unigram": 400, "wordpiece": 400}
+
+
+def training(algorithm="bpe", size=400, documents=1000) -> TokenizerTraining:
+    return TokenizerTraining(algorithm=algorithm, vocab_size=size, sample_documents=documents)
+
+
+def tokenizer_of(tmp_path, *uris, ranks=None, stop=lambda: False, spec=None, **fields) -> Path:
+    return trained_tokenizer(
+        spec or training(), data_of(*uris, **fields), store_at(tmp_path / "s"), ranks or Ranks(), stop
+    )
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    return train(training(), iter(TEXTS), 64)
+
+
+@given(st.text())
+@settings(max_examples=200)
+def test_byte_level_bpe_decodes_every_text_to_itself(byte_level, text):
+    ids = byte_level(text, add_special_tokens=False)["input_ids"]
+    assert byte_level.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_each_kind_has_the_size_and_the_special_tokens_asked_for(algorithm):
+    tokenizer = train(training(algorithm), iter(TEXTS), 64)
+    assert (len(tokenizer), tokenizer.model_max_length) == (400, 64)
+    bert = algorithm == "wordpiece"
+    named = ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"] if bert else ["<s>", "</s>", "<pad>", "<unk>", "<mask>"]
+    assert tokenizer.convert_tokens_to_ids(named) == [0, 1, 2, 3, 4]
+    assert (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.mask_token_id) == (2, 3, 4)
+    if bert:
+        assert tokenizer.decode(tokenizer("the value")["input_ids"]) == "[CLS] the value [SEP]"
+    else:
+        assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1)
+        assert tokenizer.decode(tokenizer("the value")["input_ids"]) == "the value"
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        (90, r"spec.tokenizer.train.vocabSize: 90 entries are too few"),
+        (50_000, r"spec.tokenizer.train.vocabSize: 50000 entries are too many for the training documents: they give"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_the_data_is_refused(algorithm, size, sentence):
+    with pytest.raises(UserError, match=sentence):
+        train(training(algorithm, size), iter(TEXTS), 64)
+
+
+def test_one_rank_trains_all_read_and_nobody_trains_again(tmp_path, monkeypatch):
+    corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    spec = training("unigram")
+    folders = on_ranks(3, lambda ranks: tokenizer_of(tmp_path, corpus, ranks=ranks, spec=spec))
+    monkeypatch.delattr("pretune_trainer.data.tokenizer.train")
+    assert {*folders, tokenizer_of(tmp_path, corpus, spec=spec)} == {folders[0]}
+
+
+def test_the_folder_gives_transformers_the_ids_that_were_trained(tmp_path):
+    folder = tokenizer_of(tmp_path, write_jsonl(tmp_path / "a.jsonl", TEXTS))
+    trained = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    opened = AutoTokenizer.from_pretrained(folder)
+    assert opened(TEXTS[:50])["input_ids"] == [each.ids for each in trained.encode_batch(TEXTS[:50])]
+    assert (opened.bos_token, opened.eos_token, opened.pad_token) == ("<s>", "</s>", "<pad>")
+
+
+def test_the_digest_is_that_of_the_files(tmp_path):
+    corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    first, second = tokenizer_of(tmp_path, corpus), tokenizer_of(tmp_path / "again", corpus)
+    assert tokenizer_digest(first) == tokenizer_digest(second)
+    assert tokenizer_digest(tokenizer_of(tmp_path, corpus, spec=training(size=401))) != tokenizer_digest(first)
+
+
+def words_of(folder: Path) -> str:
+    return "".join(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+
+
+def test_held_out_documents_teach_the_tokenizer_nothing(tmp_path):
+    # By its hash "two" is never held out by a fraction of 0.4, and "one" always is.
+    corpus = write_jsonl(tmp_path / "a.jsonl", ["one", "two"] * 200)
+    spec = training(size=263)
+    learnt = words_of(tokenizer_of(tmp_path, corpus, spec=spec, validation={"fraction": 0.4}))
+    assert "two" in learnt
+    assert "one" not in learnt
+
+
+def test_the_sample_is_spread_evenly_over_sources_and_files(tmp_path):
+    few = write_jsonl(tmp_path / "few.jsonl", ["few"] * 10)
+    for name in "ab":
+        write_jsonl(tmp_path / f"many/{name}.jsonl", [name] * 500)
+    seen = list(sample(data_of(tmp_path / "many", few), 100))
+    assert {name: seen.count(name) for name in ("few", "a", "b")} == {"few": 10, "a": 45, "b": 45}
+
+
+def test_training_stops_when_asked(tmp_path):
+    corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(StopRequestedError, match="while the tokenizer was trained"):
+        tokenizer_of(tmp_path, corpus, stop=lambda: True)
+
+
+def test_an_empty_source_is_named(tmp_path):
+    empty = write_jsonl(tmp_path / "empty.jsonl", [])
+    full = write_jsonl(tmp_path / "full.jsonl", TEXTS)
+    with pytest.raises(UserError, match=r"spec.data.train\[1\].uri: .*empty.jsonl is empty: it has no documents"):
+        tokenizer_of(tmp_path, full, empty)
+
+
+def test_a_bad_row_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
+    with pytest.raises(BadRowError, match=r"a.jsonl row 1: column 'text' holds int"):
+        tokenizer_of(tmp_path, tmp_path / "a.jsonl")

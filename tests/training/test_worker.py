@@ -1,0 +1,238 @@
+"""The loop of a group of ranks: what it obeys, and what it says of each kind of ending."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pretune_api.names import Cause, ExitCode
+from pretune_api.run_config import RunConfig
+from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.group import Group, drive
+from pretune_trainer.drive.wire import Artifact, Ending
+from pretune_trainer.drive.worker import work
+from pretune_trainer.errors import (
+    BadRowError,
+    NumericalError,
+    OutOfMemoryError,
+    PretuneError,
+    StopRequestedError,
+    StorageDeniedError,
+    StorageError,
+)
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Event, Reporter, Start
+from support.group import in_ranks
+
+TOKEN = "a-secret"
+DIGEST = "sha256:" + "0" * 64
+CONFIG = RunConfig.model_validate(
+    {
+        "job": {"namespace": "local", "kind": "PretrainJob", "name": "general", "uid": "12345678"},
+        "objective": {"causalLM": {}},
+        "method": {"full": {}},
+        "model": {"architecture": {"type": "llama"}},
+        "tokenizer": {"train": {}},
+        "data": {"train": [{"uri": "file:///corpus"}]},
+        "training": {"tokensPerStep": 64, "maxSteps": 10},
+        "evaluation": {},
+        "checkpoint": {},
+        "storage": {"uri": "file:///storage"},
+        "ranks": 1,
+        "device": "cpu",
+    }
+)
+Execute = Callable[[RunConfig, Ranks, Reporter], "Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    artifact_uri: str = "file:///storage/artifact"
+    artifact_digest: str = DIGEST
+    metrics: dict[str, float] | None = None
+    step: int = 10
+    skipped_because_done: bool = False
+
+
+def finish(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    return Result(metrics={"loss": 2.0})
+
+
+@pytest.fixture
+def heard() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def board(heard: list[Event]) -> Board:
+    return Board(heard.append)
+
+
+@pytest.fixture
+def desk(board: Board) -> Iterator[Desk]:
+    with BoardServer(board, TOKEN) as server:
+        yield Desk(f"http://127.0.0.1:{server.desk_port}", TOKEN)
+
+
+def obey(desk: Desk, execute: Execute) -> Ending | None:
+    """How one order ends when `execute` is what a rank does with it."""
+    number = desk.put(CONFIG)
+    desk.close()
+    work(desk, Ranks(), execute, lambda config: [])
+    return desk.ending(number, 0.0)
+
+
+def test_a_run_config_arrives_as_it_was_sent(desk: Desk) -> None:
+    seen: list[RunConfig] = []
+
+    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        seen.append(config)
+        return finish(config, ranks, reporter)
+
+    obey(desk, look)
+    assert seen == [CONFIG]
+
+
+def test_a_finished_order_ends_with_its_artifact_metrics_and_step(desk: Desk) -> None:
+    ending = obey(desk, finish)
+    assert ending == Ending(
+        0, "finished", artifact=Artifact("file:///storage/artifact", DIGEST), metrics={"loss": 2.0}, step=10
+    )
+
+
+def test_orders_are_obeyed_one_after_the_other_by_one_group(desk: Desk) -> None:
+    numbers = [desk.put(CONFIG.model_copy(update={"ranks": ranks})) for ranks in (1, 2, 3)]
+    desk.close()
+    seen: list[int] = []
+
+    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        seen.append(config.ranks)
+        return finish(config, ranks, reporter)
+
+    work(desk, Ranks(), look, lambda config: [])
+    assert seen == [1, 2, 3]
+    assert all(desk.ending(number, 0.0) for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "cause"),
+    [
+        (BadRowError("a.parquet row 7", "is empty"), ExitCode.USER_ERROR, Cause.USER_ERROR),
+        (StorageDeniedError("s3://models: access denied"), ExitCode.FAILED, Cause.STORAGE_DENIED),
+        (StorageError("s3://models: no answer"), ExitCode.FAILED, Cause.STORAGE_UNAVAILABLE),
+        (NumericalError("the loss is not finite"), ExitCode.FAILED, Cause.NUMERICAL_ERROR),
+        (OutOfMemoryError("one row needs 90 GiB"), ExitCode.FAILED, Cause.OUT_OF_MEMORY),
+        (StopRequestedError("stopped at step 3"), ExitCode.STOPPED, None),
+    ],
+)
+def test_each_error_ends_with_its_sentence_code_and_cause(
+    desk: Desk, error: PretuneError, code: ExitCode, cause: Cause | None
+) -> None:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        raise error
+
+    assert obey(desk, fail) == Ending(code, str(error), cause)
+
+
+def test_a_mistake_of_ours_ends_with_its_stack(desk: Desk) -> None:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        raise KeyError("weight")
+
+    ending = obey(desk, fail)
+    assert ending is not None
+    assert (ending.exit_code, ending.cause, ending.message) == (1, "Unknown", "KeyError: 'weight'")
+    assert ending.traceback is not None
+    assert ending.traceback.count("Traceback") == 1
+
+
+def test_ranks_that_are_lost_are_no_ending_and_their_successors_get_the_order(desk: Desk) -> None:
+    number = desk.put(CONFIG)
+    desk.close()
+
+    def lose(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
+
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        work(desk, Ranks(), lose, lambda config: [])
+    assert desk.ending(number, 0.0) is None
+    work(desk, Ranks(), finish, lambda config: [])
+    ending = desk.ending(number, 0.0)
+    assert ending is not None
+    assert ending.succeeded
+
+
+def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Board) -> None:
+    first, second = desk.put(CONFIG), desk.put(CONFIG)
+
+    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        reporter.tell(Start("causalLM", 1, 0, 10, 1, 1, 1, 1))
+        board.stop()
+        while not reporter.stop_requested():
+            threading.Event().wait(0.01)
+        raise StopRequestedError("stopped at step 3")
+
+    work(desk, Ranks(), run, lambda config: [])
+    assert [desk.ending(number, 0.0).message for number in (first, second)] == [
+        "stopped at step 3",
+        "stopped before the ranks had begun",
+    ]
+
+
+def test_the_driver_hands_on_what_it_is_sent_and_stops_at_the_first_failure(desk: Desk) -> None:
+    endings: list[Ending] = []
+
+    def orders():
+        for name in ("one", "two", "three"):
+            job = CONFIG.job.model_copy(update={"name": name})
+            endings.append((yield CONFIG.model_copy(update={"job": job})))
+
+    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        if config.job.name == "two":
+            raise NumericalError("the loss is not finite")
+        return finish(config, ranks, reporter)
+
+    group = Group(lambda: work(desk, Ranks(), run, lambda config: []))
+    ending = drive(orders(), group, desk, threading.Event())
+    assert [ending.succeeded for ending in endings] == [True, False]
+    assert ending == endings[-1]
+    assert not group.is_alive()
+
+
+def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk) -> None:
+    def lost() -> None:
+        raise RuntimeError("worker 1 died\nSIGKILL")
+
+    def orders():
+        yield CONFIG
+
+    ending = drive(orders(), Group(lost), desk, threading.Event())
+    assert ending == Ending(1, "the ranks were lost: SIGKILL", "Unknown")
+
+
+def _work(ranks: Ranks, desk: Desk) -> str:
+    """What a rank says at the end: nothing, or that others are gone."""
+    try:
+        work(desk, ranks, _fail_on_rank_1, lambda config: [])
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _fail_on_rank_1(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    if config.job.name == "bad" and ranks.rank == 1:
+        raise BadRowError("a.parquet row 7", "is empty")
+    ranks.barrier()
+    return finish(config, ranks, reporter)
+
+
+def test_all_ranks_obey_and_a_failure_of_one_rank_alone_is_heard(desk: Desk) -> None:
+    good = desk.put(CONFIG)
+    bad = desk.put(CONFIG.model_copy(update={"job": CONFIG.job.model_copy(update={"name": "bad"})}))
+    desk.close()
+    waiting, failing = in_ranks(2, _work, desk)
+    assert "gloo" in waiting
+    assert failing == ""
+    assert desk.ending(good, 0.0).succeeded
+    assert desk.ending(bad, 0.0) == Ending(2, "a.parquet row 7: is empty", "UserError")

@@ -1,0 +1,85 @@
+"""The command answers at once, and ends with one sentence and a status that scripts understand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pretune_api.names import ExitCode
+from pretune_cli.__main__ import main
+from pretune_trainer.errors import NumericalError, StopRequestedError
+from support.job_files import continued, finetune, pretrain, write
+
+HEAVY = {"torch", "transformers", "ray", "pyarrow", "peft", "pydantic", "ruamel", "numpy", "rich"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["validate", "--help"]])
+def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('IMPORTED', *{name.partition('.')[0] for name in sys.modules}))\n"
+        f"from pretune_cli.__main__ import main\nmain({arguments})"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    text, _, imported = shown.partition("IMPORTED")
+    assert "usage: pretune" in text
+    assert "argparse" in imported.split()
+    assert HEAVY.isdisjoint(imported.split())
+
+
+def test_validate_names_what_is_ok_and_everything_that_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "jobs.yaml", pretrain("good"), pretrain("bad").replace("10,", "0,"))
+    assert main(["validate", str(file)]) == ExitCode.USER_ERROR
+    shown = capsys.readouterr()
+    assert shown.out == "PretrainJob/good: ok\n"
+    assert shown.err == f"{file}: PretrainJob/bad: spec.training.maxSteps: 0 is too small; write 1 or more\n"
+
+
+def test_validate_takes_a_parent_elsewhere_for_granted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(write(tmp_path / "job.yaml", finetune("chat", "in-the-cluster")))]) == ExitCode.OK
+    assert capsys.readouterr().out == "FinetuneJob/chat: ok\n"
+
+
+def test_validate_refuses_a_circle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "jobs.yaml", continued("a", "b"), continued("b", "a"))
+    assert main(["validate", str(file)]) == ExitCode.USER_ERROR
+    assert "takes its model or tokenizer from itself" in capsys.readouterr().err
+
+
+def test_validate_judges_what_set_has_made_of_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general"))
+    assert main(["validate", str(file), "--set", "spec.training.seed=-1"]) == ExitCode.USER_ERROR
+    assert "spec.training.seed: -1 is too small; write 0 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--workers", "0"], ["--workers", "two"], ["--metrics-port", "70000"], []])
+def test_options_that_cannot_be_meant_are_a_users_error(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *(["job.yaml"] if wrong else []), *wrong])
+    assert caught.value.code == ExitCode.USER_ERROR
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said"),
+    [
+        (NumericalError("the loss is not finite at step 7"), ExitCode.FAILED, "the loss is not finite at step 7\n"),
+        (StopRequestedError("stopped; run again to go on"), ExitCode.STOPPED, "stopped; run again to go on\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_a_command_ends_in_one_sentence_and_its_status(
+    ending: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def end(*_: object) -> int:
+        raise ending
+
+    monkeypatch.setattr("pretune_cli.validate.validate", end)
+    assert main(["validate", "job.yaml"]) == status
+    assert capsys.readouterr().err == said

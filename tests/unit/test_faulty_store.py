@@ -1,0 +1,102 @@
+"""A store that fails and stalls: one fault is outlived, an outage ends within its time, and says so."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import get_args
+from unittest.mock import patch
+
+import pytest
+
+from pretune_api.storage import Location
+from pretune_trainer.errors import ObjectExistsError, StorageError
+from pretune_trainer.storage import store as storage
+from pretune_trainer.storage.client import Patience
+from pretune_trainer.storage.store import Store
+from support.faulty_proxy import Fault, Proxy, proxy
+from support.s3 import BUCKET, S3Server
+
+PATIENCE = Patience(connect_seconds=1, request_seconds=0.4, total_seconds=2)
+
+USES: dict[str, Callable[[Store], object]] = {
+    "put": lambda store: store.put("new", b"content"),
+    "put in parts": lambda store: store.put("large", (b"x" * 60_000 for _ in range(9))),
+    "create": lambda store: store.create("claim", b"content"),
+    "get": lambda store: store.get("there"),
+    "get_range": lambda store: store.get_range("there", 1, 2),
+    "size": lambda store: store.size("there"),
+    "list": lambda store: store.list(),
+    "delete": lambda store: store.delete("there"),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_parts() -> Iterator[None]:
+    with patch.object(storage, "PART", 65_536):
+        yield
+
+
+@pytest.fixture
+def faulty(s3: S3Server) -> Iterator[Proxy]:
+    with proxy(s3.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def behind(s3: S3Server, faulty: Proxy) -> Store:
+    """A store that is reached through the proxy, with one object in it."""
+    Store.open(folder := s3.new_folder()).put("there", b"content")
+    return Store.open(Location(uri=folder.uri, endpoint=faulty.endpoint, region="us-east-1"), PATIENCE)
+
+
+@pytest.mark.parametrize("fault", get_args(Fault))
+@pytest.mark.parametrize("use", USES)
+def test_one_fault_is_outlived(behind: Store, faulty: Proxy, use: str, fault: Fault) -> None:
+    behind.guarantees_create  # noqa: B018  # asked before the faults begin
+    faulty.faults = [fault]
+    USES[use](behind)
+    assert faulty.faults == []
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", "stall"])
+def test_an_outage_ends_within_its_time_and_with_a_sentence(behind: Store, faulty: Proxy, fault: Fault) -> None:
+    faulty.always = fault
+    started = time.monotonic()
+    with pytest.raises(StorageError, match=rf"^s3://{BUCKET}/\w+/new: cannot write: the store"):
+        behind.put("new", b"content")
+    assert len(faulty.requests) > 1, "it was tried more than once"
+    assert time.monotonic() - started < 2 * (PATIENCE.total_seconds + PATIENCE.request_seconds)
+
+
+def test_a_refusal_is_not_tried_again(
+    behind: Store, faulty: Proxy, monkeypatch: pytest.MonkeyPatch, s3: S3Server
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    refused = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"), PATIENCE)
+    with pytest.raises(StorageError, match="the credentials are wrong"):
+        refused.get("there")
+    assert faulty.requests == ["GET"]
+
+
+@pytest.mark.parametrize("fault", get_args(Fault))
+def test_a_fault_is_not_taken_for_a_guarantee(behind: Store, faulty: Proxy, fault: Fault) -> None:
+    faulty.faults = [fault, None, fault]
+    assert not behind.guarantees_create, "rclone ignores If-None-Match"
+
+
+@pytest.mark.parametrize("fault", ["reset", "lost answer", "500"])
+def test_a_claim_whose_answer_is_lost_is_still_ours(behind: Store, faulty: Proxy, fault: Fault) -> None:
+    behind.guarantees_create  # noqa: B018  # asked before the faults begin
+    faulty.faults = [fault, fault]
+    behind.create("claim", b"ours")
+    with pytest.raises(ObjectExistsError):
+        behind.create("claim", b"theirs")
+
+
+def test_a_store_that_refuses_conditional_puts_guarantees_nothing_and_is_used_all_the_same(
+    behind: Store, faulty: Proxy
+) -> None:
+    faulty.refuses_conditions = True
+    assert not behind.guarantees_create
+    behind.create("claim", b"ours")
+    with pytest.raises(ObjectExistsError):
+        behind.create("claim", b"theirs")

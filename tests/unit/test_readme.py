@@ -1,0 +1,28 @@
+"""What README says is what the code does."""
+
+import re
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pretune_trainer.drive.prometheus import TrainMetrics
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def jobs(text: str) -> dict[str, object]:
+    """The documents of a YAML text, by the names of the jobs."""
+    return {job["metadata"]["name"]: job for job in YAML(typ="safe", pure=True).load_all(text)}
+
+
+def test_the_jobs_of_readme_are_those_of_the_demo() -> None:
+    [shown] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    demo = jobs((ROOT / "examples/demo/chain.yaml").read_text())
+    assert jobs(shown) == {name: demo[name] for name in ("general", "domain", "classify")}
+
+
+def test_every_metric_stands_in_readme_with_its_type() -> None:
+    described = dict(re.findall(r"^\| `(pretune_train_\w+)` \| (\w+) \|", README, re.MULTILINE))
+    exposed = re.findall(r"^# TYPE (\w+) (\w+)", TrainMetrics().to_text().decode(), re.MULTILINE)
+    assert described == {name: kind for name, kind in exposed if not name.endswith("_created")}

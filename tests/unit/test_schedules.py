@@ -1,0 +1,53 @@
+"""The learning rate's course."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretune_api.training import Schedule, Training
+from pretune_trainer.optim import schedule
+
+SCHEDULES: list[Schedule] = ["constant", "linear", "cosine", "inverseSquareRoot", "warmupStableDecay"]
+
+
+def _rates(shape: Schedule, steps: int, **fields: object) -> list[float]:
+    training = Training(tokens_per_step=1, max_steps=steps, learning_rate=1.0, schedule=shape, **fields)  # type: ignore[arg-type]
+    rate = schedule(training, steps)
+    return [rate(step) for step in range(steps)]
+
+
+@pytest.mark.parametrize("shape", SCHEDULES)
+@given(steps=st.integers(1, 300), warmup=st.integers(0, 350), floor=st.floats(0, 1))
+def test_every_schedule_stays_between_its_bounds(shape: Schedule, steps: int, warmup: int, floor: float) -> None:
+    rates = _rates(shape, steps, warmup_steps=warmup, min_learning_rate_ratio=floor)
+    assert all(0.0 <= rate <= 1.0 for rate in rates)
+    assert all(rate >= floor - 1e-9 for rate in rates[warmup:])
+
+
+@pytest.mark.parametrize("shape", SCHEDULES)
+@given(steps=st.integers(2, 300), warmup=st.integers(1, 100))
+def test_the_rate_rises_to_its_peak_and_never_rises_again(shape: Schedule, steps: int, warmup: int) -> None:
+    rates = _rates(shape, steps + warmup, warmup_steps=warmup)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert rates[warmup] == 1.0
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+
+
+def test_warmup_stable_decay_is_stable_until_its_decay() -> None:
+    rates = _rates("warmupStableDecay", 100, warmup_steps=10, decay_steps=20)
+    assert rates[10:81] == [1.0] * 71
+    assert rates[90] == pytest.approx(0.5)
+
+
+def test_without_decay_steps_the_last_tenth_decays() -> None:
+    rates = _rates("warmupStableDecay", 100)
+    assert rates[90] == 1.0 > rates[91]
+
+
+def test_cosine_is_half_way_down_in_the_middle() -> None:
+    assert _rates("cosine", 100)[50] == pytest.approx(0.5)
+
+
+def test_inverse_square_root_falls_as_in_attention_is_all_you_need() -> None:
+    rates = _rates("inverseSquareRoot", 400, warmup_steps=100)
+    assert rates[399] == pytest.approx((100 / 399) ** 0.5)

@@ -1,0 +1,108 @@
+"""The command line. Nothing heavy is imported until a command needs it: help comes at once."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C where there was nothing to commit, as shells count it: 128 and SIGINT."""
+
+_LAST_PORT = 65_535
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command; its exit status."""
+    parsed = _parser().parse_args(arguments)
+    from pretune_trainer.errors import PretuneError
+
+    try:
+        status: int = parsed.command(parsed)
+    except PretuneError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pretune", description="Pre-train and fine-tune models from PretrainJob and FinetuneJob files."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_validate(commands)
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser(
+        "run",
+        help="train the jobs of files on this machine, parents first",
+        description="Train the jobs of files on this machine, parents first. Ctrl-C commits; run again to go on.",
+    )
+    _add_files(run)
+    run.add_argument("--workers", type=_positive, metavar="N", help="ranks on this machine, in place of spec.compute")
+    run.add_argument("--ray", action=argparse.BooleanOptionalAction, help="train under Ray, or in this process")
+    run.add_argument("--storage", metavar="URI", help="folder or s3://bucket/path in place of spec.storage.uri")
+    run.add_argument("--metrics-port", type=_port, metavar="PORT", help="serve /metrics and /progress here")
+    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's events into this folder")
+    run.add_argument("--verbose", action="store_true", help="show what the libraries log, too")
+    run.set_defaults(command=_run)
+
+
+def _add_validate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    validate = commands.add_parser(
+        "validate",
+        help="say everything that is wrong with the jobs of files",
+        description="Say everything that is wrong with the jobs of files, without reading any data.",
+    )
+    _add_files(validate)
+    validate.set_defaults(command=_validate)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML or JSON, with one or several jobs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="PATH=VALUE",
+        help="change a field in every job that has it, such as spec.training.maxSteps=100; may be repeated",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    port = _positive(text)
+    if port > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port; the last is {_LAST_PORT}")
+    return port
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pretune_cli import documents, run
+
+    if arguments.storage is not None:
+        arguments.storage = documents.file_uri(arguments.storage, Path.cwd())
+        arguments.overrides.append(f"spec.storage.uri={json.dumps(arguments.storage)}")
+    return run.run(arguments)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from pretune_cli.validate import validate
+
+    return validate(arguments.files, arguments.overrides)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

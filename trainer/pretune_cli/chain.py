@@ -1,0 +1,64 @@
+"""Jobs that hang together by model.from and tokenizer.from: which comes first."""
+
+from collections.abc import Iterator, Sequence
+
+from pretune_api.fields import choose
+from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_trainer.errors import UserError
+
+
+def order(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+    """The jobs, each after those that it takes its model or tokenizer from; otherwise in the order given.
+
+    Raises:
+        UserError: a job refers to one that is not there, or to itself through others.
+    """
+    by_name = {_name(job): job for job in jobs}
+    for job in jobs:
+        for path, parent in _references(job):
+            if parent not in by_name:
+                others = [name for name in by_name if name != _name(job)]
+                advice = choose(others, parent) if others else "add the file that it stands in"
+                raise UserError(f"{_name(job)} {path}", f"{parent} stands in none of the files; {advice}")
+    return _parents_first(by_name)
+
+
+def check_cycles(jobs: Sequence[PretrainJob | FinetuneJob]) -> None:
+    """Look at the references among `jobs` only; others may lie in a cluster.
+
+    Raises:
+        UserError: a job refers to itself through others.
+    """
+    _parents_first({_name(job): job for job in jobs})
+
+
+def _parents_first(by_name: dict[str, PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+    ordered: dict[str, PretrainJob | FinetuneJob] = {}
+
+    def visit(name: str, descendants: tuple[str, ...]) -> None:
+        if name in descendants:
+            circle = " <- ".join((*descendants[descendants.index(name) :], name))
+            raise UserError(f"{name} spec", f"takes its model or tokenizer from itself: {circle}")
+        for _, parent in _references(by_name[name]):
+            if parent in by_name and parent not in ordered:
+                visit(parent, (*descendants, name))
+        ordered[name] = by_name[name]
+
+    for name in by_name:
+        if name not in ordered:
+            visit(name, ())
+    return list(ordered.values())
+
+
+def _references(job: PretrainJob | FinetuneJob) -> Iterator[tuple[str, str]]:
+    """Paths of the fields that refer to jobs, with KIND/NAME of the job referred to."""
+    sources = {"spec.model.from": job.spec.model.from_}
+    if job.spec.tokenizer is not None:
+        sources["spec.tokenizer.from"] = job.spec.tokenizer.from_
+    for path, source in sources.items():
+        if source is not None and source.job is not None:
+            yield path, source.job
+
+
+def _name(job: PretrainJob | FinetuneJob) -> str:
+    return f"{job.kind}/{job.metadata.name}"

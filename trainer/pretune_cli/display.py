@@ -1,0 +1,197 @@
+"""What `pretune run` shows: live progress on a terminal, else JSON lines; at the end a table of the stages."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pretune_cli.identity import Job
+from pretune_trainer.drive.wire import Ending, event_to_json, finite
+from pretune_trainer.report import Evaluated, Event, Said, Start, Step
+
+Progress = Callable[[], dict[str, Any]]
+"""Reads the document at /progress."""
+
+_SECONDS_BETWEEN_LINES: Final = 5.0
+
+
+class Display:
+    """Hears every event of the ranks, in any thread."""
+
+    def __init__(self) -> None:
+        self.progress: Progress = lambda: {"state": "Waiting"}
+
+    def hear(self, event: Event) -> None:
+        """Take in an event."""
+
+    def say(self, sentence: str) -> None:
+        """Tell people something."""
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show progress until left."""
+        yield
+
+    def restore(self) -> None:
+        """Leave the terminal as it was found, at the last moment of the process."""
+
+
+class Terminal(Display):
+    """One live line for the stage at work; what is worth keeping scrolls by above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def hear(self, event: Event) -> None:
+        """Print what is worth keeping."""
+        match event:
+            case Start():
+                self.say(_started(self.progress(), event))
+            case Evaluated():
+                self.say(f"step {event.step}: {_figures(event.metrics)}")
+            case Said():
+                self.say(event.text)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the live line."""
+        self._console.print(Text(sentence))
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the live line up to date."""
+        with Live(get_renderable=lambda: _line(self.progress()), console=self._console, refresh_per_second=4):
+            yield
+
+    def restore(self) -> None:
+        """Show the cursor again."""
+        self._console.show_cursor()
+
+
+class Lines(Display):
+    """JSON lines for programs: every event, but steps at most every few seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._output = sys.stdout
+        self._last_step = 0.0
+
+    def hear(self, event: Event) -> None:
+        """Print the event, with the job that it is about."""
+        if isinstance(event, Step) and not self._is_due():
+            return
+        progress = self.progress()
+        line = {"job": _job(progress), **event_to_json(event)}
+        if isinstance(event, Step):
+            # The board may have heard of later steps already.
+            total = progress["total"]
+            line |= {"total": total, "percent": 100 * event.step // total if total else 0}
+            line |= {name: progress[name] for name in ("etaSeconds", "tokensPerSecond")}
+        print(json.dumps(line), file=self._output, flush=True)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep standard output for our lines: what libraries print, as Ray does of lost workers, goes beside it."""
+        with redirect_stdout(sys.stderr):
+            yield
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence, for people who read along."""
+        print(sentence, file=sys.stderr, flush=True)
+
+    def _is_due(self) -> bool:
+        is_due = time.monotonic() - self._last_step >= _SECONDS_BETWEEN_LINES
+        if is_due:
+            self._last_step = time.monotonic()
+        return is_due
+
+
+def choose() -> Display:
+    """A live line where someone looks at it, else JSON lines."""
+    return Terminal(Console()) if sys.stdout.isatty() else Lines()
+
+
+def summarise(endings: Sequence[tuple[Job, Ending]]) -> None:
+    """The stages as a table, and where their artifacts lie.
+
+    Where nobody looks at standard output there is a JSON line a stage on it, and the table goes to standard error.
+    """
+    is_terminal = sys.stdout.isatty()
+    if not is_terminal:
+        for job, ending in endings:
+            ended = {"event": "Ended", "job": _name(job), "state": ending.state, **finite(asdict(ending))}
+            print(json.dumps(ended), flush=True)
+    console = Console(stderr=not is_terminal, soft_wrap=True)
+    if endings:
+        console.print(_table(endings))
+    for job, ending in endings:
+        if ending.artifact is not None:
+            console.print(Text(f"{_name(job)}: {ending.artifact.uri}"))
+
+
+def _table(endings: Sequence[tuple[Job, Ending]]) -> Table:
+    table = Table("stage", "learns", "state", "step", "metrics")
+    for job, ending in endings:
+        state = f"{ending.state} before" if ending.was_done else ending.state
+        step = str(ending.step) if ending.step else ""
+        headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
+        table.add_row(_name(job), job.spec.stage, state, step, _figures(headline))
+    table.columns[0].no_wrap = True
+    return table
+
+
+def _line(progress: dict[str, Any]) -> Table:
+    line = Table.grid(padding=(0, 1))
+    cells: list[Any] = [progress["state"] if "job" not in progress else f"{_job(progress)} {progress['state'].lower()}"]
+    if progress.get("total"):
+        cells.append(ProgressBar(total=progress["total"], completed=progress["step"], width=24))
+        cells.append(f"{progress['step']}/{progress['total']}")
+    for name, form in _FIGURES.items():
+        if progress.get(name) is not None:
+            cells.append(form(progress[name]))
+    line.add_row(*cells)
+    return line
+
+
+def _eta(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
+
+
+_HEADLINE: Final = ("loss", "perplexity", "accuracy", "f1Macro")
+"""Metrics that the closing table shows; all of them stand in the artifact."""
+_FIGURES: Final[dict[str, Callable[[float], str]]] = {
+    "loss": lambda value: f"loss {value:.4f}",
+    "tokensPerSecond": lambda value: f"{value:,.0f} tokens/s",
+    "etaSeconds": _eta,
+}
+
+
+def _started(progress: dict[str, Any], event: Start) -> str:
+    share = "" if event.trainable == event.parameters else f", {event.trainable:,} of them trained"
+    resumed = f" from step {event.from_step}" if event.from_step else ""
+    return f"{_job(progress)}: {event.stage}, {event.parameters:,} parameters{share}, run {event.run}{resumed}"
+
+
+def _figures(metrics: dict[str, float]) -> str:
+    """Figures of single labels, whose names have [brackets], are left to the artifact's metrics.json."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "[" not in name)
+
+
+def _job(progress: dict[str, Any]) -> str:
+    job = progress.get("job")
+    return f"{job['kind']}/{job['name']}" if job else ""
+
+
+def _name(job: Job) -> str:
+    return f"{job.kind}/{job.metadata.name}"

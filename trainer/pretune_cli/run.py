@@ -1,0 +1,118 @@
+"""`pretune run`: a chain of jobs on one machine, through the same plan, run config and ranks as on a cluster."""
+
+import argparse
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Literal
+
+from pretune_api.names import ExitCode
+from pretune_cli.chain import order
+from pretune_cli.display import Display, choose, summarise
+from pretune_cli.documents import load
+from pretune_cli.stages import Stages
+from pretune_operator.plan import ranks_of
+from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.group import Group, drive, in_process, run_rank
+from pretune_trainer.drive.on_ray import RaySettings, on_ray
+from pretune_trainer.drive.reporting import TENSORBOARD_VARIABLE
+from pretune_trainer.drive.wire import Ending
+from pretune_trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from pretune_trainer.drive.worker import Execute
+
+_INTERRUPTED = 130
+"""Exit status after a second Ctrl-C, as shells count it: 128 and SIGINT."""
+
+
+def run(arguments: argparse.Namespace, execute: "Execute" = run_rank) -> int:
+    """Train the jobs of `arguments.files`, parents first; returns the exit status.
+
+    Raises:
+        PretuneError: nothing was started, because of what its sentence says.
+    """
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    if arguments.tensorboard is not None:
+        os.environ[TENSORBOARD_VARIABLE] = str(arguments.tensorboard.absolute())  # for Ray's workers, too
+    jobs = order([document.job for document in load(arguments.files, arguments.overrides)])
+    ranks = arguments.workers or max(ranks_of(job.spec.compute) for job in jobs)
+    stages = Stages(jobs, ranks, _device(ranks))
+    display = choose()
+    ending = _drive(stages, arguments, display, execute)
+    summarise(stages.endings)
+    return _conclude(ending, display)
+
+
+def _drive(stages: Stages, arguments: argparse.Namespace, display: Display, execute: "Execute") -> Ending | None:
+    board = Board(display.hear)
+    display.progress = board.progress
+    token = secrets.token_urlsafe()
+    with _serve(board, token, arguments.metrics_port) as server, display.shown(), _stop_on_signals(display) as stop:
+        desk = Desk(f"http://127.0.0.1:{server.desk_port}", token)
+        return drive(stages.orders(), _group(desk, stages, arguments, execute), desk, stop)
+
+
+def _group(desk: Desk, stages: Stages, arguments: argparse.Namespace, execute: "Execute") -> Group:
+    use_ray = stages.ranks > 1 if arguments.ray is None else arguments.ray
+    if not use_ray and stages.ranks > 1:
+        raise UserError("--no-ray", f"one process is one worker, not {stages.ranks}; add --workers 1, or leave it out")
+    if use_ray:
+        return on_ray(desk, RaySettings(stages.ranks, stages.device, verbose=arguments.verbose, execute=execute))
+    return in_process(desk, stages.device, execute)
+
+
+def _serve(board: Board, token: str, port: int | None) -> BoardServer:
+    try:
+        return BoardServer(board, token, port=port or 0)
+    except OSError as error:
+        raise UserError(f"--metrics-port {port}", f"cannot be listened on: {error.strerror}") from error
+
+
+@contextmanager
+def _stop_on_signals(display: Display) -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second SIGINT ends the process there and then."""
+    stop = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            display.restore()
+            os._exit(_INTERRUPTED)
+        if not stop.is_set():
+            stop.set()
+            display.say("stopping once a checkpoint is committed; Ctrl-C again leaves at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _device(ranks: int) -> Literal["cpu", "cuda"]:
+    if not Path("/dev/nvidiactl").exists():  # spares the seconds that torch takes to be imported
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.device_count() >= ranks else "cpu"
+
+
+def _conclude(ending: Ending | None, display: Display) -> int:
+    if ending is None or ending.succeeded:
+        return ExitCode.OK
+    if ending.exit_code == ExitCode.STOPPED:
+        display.say(f"{ending.message}; run the same command again to go on")
+        return ending.exit_code
+    if ending.traceback:
+        print(ending.traceback, file=sys.stderr)
+    print(ending.message, file=sys.stderr)
+    return ending.exit_code

@@ -1,0 +1,79 @@
+"""The stages of a chain, one after the other: what each starts from, what is done already, how each has ended."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pretune_api.names import LOCAL_NAMESPACE, ExitCode
+from pretune_api.run_config import Folder, RunConfig
+from pretune_cli.identity import Job, fingerprint, uid
+from pretune_operator.plan import Inputs, plan
+from pretune_trainer.drive.group import Orders
+from pretune_trainer.drive.wire import Artifact, Ending
+from pretune_trainer.storage.finished import finished
+from pretune_trainer.storage.store import Store
+
+
+@dataclass
+class Stages:
+    """A chain on its way: yields the run configs that are left to do, and keeps how every stage has ended."""
+
+    jobs: list[Job]
+    """The jobs, parents first."""
+    ranks: int
+    """Number of ranks of each."""
+    device: Literal["cpu", "cuda"]
+    """What each rank computes on."""
+    endings: list[tuple[Job, Ending]] = field(default_factory=list)
+    """The stages that have ended, in order."""
+    _fingerprints: list[str] = field(init=False)
+    _artifacts: dict[str, Folder] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look at every job's data before anything is started.
+
+        Raises:
+            UserError: a source has no file.
+            StorageError: a source cannot be listed.
+        """
+        self._fingerprints = [fingerprint(job) for job in self.jobs]
+
+    def orders(self) -> Orders:
+        """Run configs to carry out, each answered with how it ended, up to the first that fails."""
+        for job, own in zip(self.jobs, self._fingerprints, strict=True):
+            config = self._plan(job, own)
+            ending = _earlier(config)
+            if ending is None:
+                ending = yield config
+            self.endings.append((job, ending))
+            if ending.artifact is None:
+                return
+            self._keep(job, ending.artifact)
+
+    def _plan(self, job: Job, own: str) -> RunConfig:
+        inputs = Inputs(
+            uid=uid(own, job, self._artifacts),
+            namespace=job.metadata.namespace or LOCAL_NAMESPACE,
+            ranks=self.ranks,
+            device=self.device,
+            artifacts=self._artifacts,
+        )
+        return plan(job, inputs)
+
+    def _keep(self, job: Job, artifact: Artifact) -> None:
+        name = f"{job.kind}/{job.metadata.name}"
+        self._artifacts[name] = Folder(uri=artifact.uri, digest=artifact.digest, job=name)
+
+
+def _earlier(config: RunConfig) -> Ending | None:
+    """The ending of a job that an earlier run has finished; None if none has."""
+    done = finished(Store.open(config.storage).child(config.job.folder))
+    if done is None:
+        return None
+    return Ending(
+        ExitCode.OK,
+        "finished by an earlier run",
+        artifact=Artifact(done.uri, done.digest),
+        metrics=done.facts.metrics,
+        step=done.facts.step,
+        was_done=True,
+    )

@@ -1,0 +1,28 @@
+"""`pretune validate`: everything that can be known of files without reading data."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pretune_api.names import ExitCode
+from pretune_cli import chain, documents
+from pretune_trainer.errors import UserError
+
+
+def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
+    """Print `KIND/NAME: ok` for each valid job, and every problem to stderr; the exit status."""
+    reading = documents.read(files, overrides)
+    for document in reading.documents:
+        print(f"{document.name}: ok")
+    problems = [*reading.problems, *_cycles(reading)]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return ExitCode.USER_ERROR if problems else ExitCode.OK
+
+
+def _cycles(reading: documents.Reading) -> list[str]:
+    try:
+        chain.check_cycles([document.job for document in reading.documents])
+    except UserError as error:
+        return [str(error)]
+    return []

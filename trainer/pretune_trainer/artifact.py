@@ -1,0 +1,120 @@
+"""The finished model, in Hugging Face format: it loads with transformers alone, where Pretune is not installed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from pretune_api.manifest import Manifest
+from pretune_api.run_config import RunConfig
+from pretune_trainer.methods import Tuned
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage.commit import Commit, commit
+from pretune_trainer.storage.finished import FACTS_NAME, Facts
+from pretune_trainer.storage.runs import Run
+
+ARTIFACT_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Type of an artifact's weights, by the precision it was trained with."""
+
+
+def whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
+    """Every parameter and buffer, whole and on the CPU, on rank 0; empty elsewhere. Collective."""
+    weights: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if ranks.is_first:
+            weights[name] = whole.detach().cpu()
+    return weights
+
+
+def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
+    """Write the model into `folder`, on rank 0. Collective.
+
+    A sharded model cannot be saved by transformers, nor merged by peft: its whole weights go into a new one.
+    """
+    if ranks.size == 1:
+        whole = tuned
+    else:
+        weights = whole_weights(tuned.model, ranks)
+        if not ranks.is_first:
+            return
+        whole = rebuild()
+        whole.model.load_state_dict(weights, assign=True)
+        whole.model.tie_weights()
+    whole.model.to(device="cpu")
+    whole.save(folder, dtype)
+
+
+def publish(folder: Path, run: Run, config: RunConfig, facts: Facts) -> tuple[str, str]:
+    """Add model card and metrics to the exported files, write all to storage, and commit them; URI and digest."""
+    (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2))
+    (folder / "README.md").write_text(model_card(config, facts))
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    store = run.store.child(Commit(run.ordinal, 0, "artifact").path)
+    files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
+    manifest = Manifest(content="artifact", files=files, parent=facts.parent)
+    commit(store, manifest, run.check)
+    return store.uri, manifest.digest
+
+
+def model_card(config: RunConfig, facts: Facts) -> str:
+    """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
+    training = config.training.model_dump_json(indent=2, exclude_none=True)
+    sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(facts.metrics.items()))
+    return _CARD.format(
+        name=config.job.name,
+        kind=config.job.kind,
+        stage=config.stage,
+        method=config.method.kind,
+        lineage=_lineage(config, facts),
+        sources=sources,
+        data=facts.data,
+        metrics=metrics or "| none | |",
+        training=training,
+        step=facts.step,
+        tokens=facts.tokens,
+        parameters=facts.parameters,
+    )
+
+
+def _lineage(config: RunConfig, facts: Facts) -> str:
+    parent = config.model.parent
+    if parent is None:
+        return "Trained from random weights."
+    if parent.hub is not None:
+        return f"Trained from `{parent.hub.repo}` at revision `{parent.hub.revision}`."
+    assert parent.folder is not None, "a parent is a folder or on a hub"
+    return f"Trained from {parent.folder.job or parent.folder.uri}, digest `{facts.parent}`."
+
+
+_CARD = """---
+library_name: transformers
+tags: [pretune, {stage}]
+---
+# {name}
+
+Made by the Pretune {kind} `{name}` ({stage}, method {method}): {parameters:,} parameters, {step:,} steps,
+{tokens:,} tokens.
+
+## Lineage
+{lineage}
+
+## Data
+{sources}
+
+Token cache `{data}`.
+
+## Evaluation
+| metric | value |
+|---|---|
+{metrics}
+
+## Hyperparameters
+```json
+{training}
+```
+"""

@@ -1,0 +1,49 @@
+"""From packs to what a step computes: micro-batches, and the global counts that their losses are divided by."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pretune_trainer.data.example import Cursor, Pack, StepPacks
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.tasks.base import Batch, Task
+
+
+@dataclass(frozen=True)
+class Work:
+    """One rank's part of an optimizer step."""
+
+    batches: list[Batch]
+    """Micro-batches, on the CPU; the same number on every rank."""
+    counts: dict[str, int]
+    """Targets of the step over all ranks, by key of the loss."""
+    tokens: int
+    """Tokens of the step over all ranks."""
+    after: Cursor
+    """Where the next step begins."""
+
+
+def works(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) -> Iterator[Work]:
+    """The work of each step. Runs ahead in a background thread, so `ranks` must be a channel of its own."""
+    for step in steps:
+        batches = [pinned(task.batch(packs), ranks) for packs in split(step.packs, rows)]
+        keys = sorted(batches[0].counts)
+        mine = [sum(batch.counts[key] for batch in batches) for key in keys]
+        *counts, tokens = ranks.add([*mine, sum(batch.tokens for batch in batches)])
+        yield Work(batches, dict(zip(keys, counts, strict=True)), tokens, step.after)
+
+
+def split(packs: Sequence[Pack], rows: int) -> Iterator[Sequence[Pack]]:
+    """The packs in micro-batches of `rows`; the last may be smaller."""
+    return (packs[start : start + rows] for start in range(0, len(packs), rows))
+
+
+def pinned(batch: Batch, ranks: Ranks) -> Batch:
+    """In page-locked memory where that lets the copy to the device overlap with arithmetic."""
+    if ranks.device.type != "cuda":
+        return batch
+    # A thread begins on device 0, and pinning there would make a context on it for every rank of the node.
+    with torch.cuda.device(ranks.device):
+        return batch.map(torch.Tensor.pin_memory)

@@ -1,0 +1,43 @@
+"""How long training is: rows of a step, steps in all."""
+
+import math
+from dataclasses import dataclass
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.data.stream import Stream
+from pretune_trainer.errors import UserError
+from pretune_trainer.inputs import Inputs
+from pretune_trainer.parallel import Ranks
+
+
+@dataclass(frozen=True)
+class Course:
+    """The way ahead."""
+
+    stream: Stream
+    """This rank's packs of each step."""
+    rows_per_step: int
+    """Global batch in rows."""
+    total_steps: int
+    """Optimizer steps after which training ends."""
+
+
+def plot_course(inputs: Inputs, ranks: Ranks) -> Course:
+    """The way through the data that the spec asks for."""
+    training = inputs.config.training
+    rows = _rows_per_step(inputs.config)
+    stream = Stream(inputs.cache, inputs.task.layout, training.seed, rows, ranks.rank, ranks.size)
+    limits = [training.max_steps] if training.max_steps is not None else []
+    if training.epochs is not None:
+        limits.append(math.ceil(training.epochs * stream.rows_per_epoch() / rows))
+    return Course(stream, rows, min(limits))
+
+
+def _rows_per_step(config: RunConfig) -> int:
+    if config.training.examples_per_step is not None:
+        return config.training.examples_per_step
+    tokens, length = config.training.tokens_per_step, config.data.sequence_length
+    assert tokens is not None, "the spec sets one of tokensPerStep and examplesPerStep"
+    if tokens < length:
+        raise UserError("spec.training.tokensPerStep", f"{tokens} is less than one row of {length} tokens")
+    return tokens // length

@@ -1,0 +1,1 @@
+"""From files to packs of examples: sources, token cache, order, packing."""

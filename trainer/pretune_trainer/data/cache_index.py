@@ -1,0 +1,62 @@
+"""What a token cache holds, as its index file lists it."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+Side = Literal["train", "validation"]
+SIDES: Final[tuple[Side, Side]] = ("train", "validation")
+INDEX_NAME: Final = "cache.json"
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """A part, as the cache's index lists it."""
+
+    name: str
+    """Path below the cache's folder."""
+    examples: int
+    """Number of its examples."""
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One source on one side, as the cache's index lists it."""
+
+    lengths: str
+    """Path of the lengths of its examples."""
+    tokens: int
+    """Tokens in its examples."""
+    parts: list[PartEntry]
+    """Its parts, in order."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a cache holds."""
+
+    documents: int
+    """Rows read."""
+    dropped: int
+    """Rows that gave no example: empty, or too short to learn from."""
+    train: list[SourceEntry]
+    """Training examples, by source."""
+    validation: list[SourceEntry]
+    """Held-out examples, by source."""
+
+    def to_json(self) -> bytes:
+        """As `from_json` reads it."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, content: str | bytes) -> "Index":
+        """The index that was written as JSON."""
+        document = json.loads(content)
+        sides = {side: [_source_entry(entry) for entry in document[side]] for side in SIDES}
+        return cls(document["documents"], document["dropped"], sides["train"], sides["validation"])
+
+
+def _source_entry(entry: dict[str, object]) -> SourceEntry:
+    parts = entry["parts"]
+    assert isinstance(parts, list), "the cache's version is part of its digest"
+    return SourceEntry(str(entry["lengths"]), int(str(entry["tokens"])), [PartEntry(**part) for part in parts])

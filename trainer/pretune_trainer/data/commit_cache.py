@@ -1,0 +1,175 @@
+"""The end of tokenising: what every unit has reported becomes one index, and the cache is committed."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_api.manifest import File, Manifest
+from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, Index, PartEntry, Side, SourceEntry
+from pretune_trainer.data.inputs import DataSource
+from pretune_trainer.data.readers import Unit
+from pretune_trainer.errors import UserError
+from pretune_trainer.storage.commit import commit
+from pretune_trainer.storage.store import Store
+
+_READERS: Final = 16
+"""Reports read at once: each is a small object, and a store's answer takes its time."""
+_ADVICE: Final[dict[Side, str]] = {
+    "train": "to learn from; lower it, or add data",
+    "validation": "for the validation; raise it, or use validation.sources",
+}
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """What came of a unit."""
+
+    documents: int = 0
+    """Rows read."""
+    dropped: int = 0
+    """Rows that gave no example."""
+    files: list[File] = field(default_factory=list)
+    """The parts written."""
+    lengths: dict[Side, NDArray[np.int32]] = field(default_factory=dict)
+    """Lengths of the examples in each part: int32 [examples]."""
+
+    def to_bytes(self) -> bytes:
+        """As `from_bytes` reads it: arrays, without pickle."""
+        head = {
+            "documents": self.documents,
+            "dropped": self.dropped,
+            "files": [file.model_dump() for file in self.files],
+        }
+        buffer = io.BytesIO()
+        arrays = {"train": self.lengths["train"], "validation": self.lengths["validation"]}
+        np.savez(buffer, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "UnitReport":
+        """A report that was written."""
+        with np.load(io.BytesIO(content)) as arrays:
+            head = json.loads(arrays["head"].tobytes())
+            lengths = {side: arrays[side] for side in SIDES}
+        files = [File.model_validate(file) for file in head["files"]]
+        return cls(head["documents"], head["dropped"], files, lengths)
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """All reports of a source, with the numbers of its units."""
+
+    source: DataSource
+    reports: list[tuple[int, UnitReport]]
+
+    @property
+    def documents(self) -> int:
+        return sum(report.documents for _, report in self.reports)
+
+    @property
+    def dropped(self) -> int:
+        return sum(report.dropped for _, report in self.reports)
+
+    def lengths(self, side: Side) -> NDArray[np.int32]:
+        return np.concatenate([np.zeros(0, np.int32), *(report.lengths[side] for _, report in self.reports)])
+
+    def parts(self, side: Side) -> list[PartEntry]:
+        counts = [(number, len(report.lengths[side])) for number, report in self.reports]
+        return [PartEntry(unit_name(number, side), count) for number, count in counts if count]
+
+
+def unit_name(number: int, side: Side | None = None) -> str:
+    """Where a unit's examples of a side lie, or its report."""
+    return f"units/{number:06d}.npz" if side is None else f"parts/{number:06d}-{side}.arrow"
+
+
+def unit_number(path: str) -> int:
+    """The number of the unit whose report lies there."""
+    return int(PurePosixPath(path).stem)
+
+
+def commit_cache(units: Sequence[Unit], sources: Sequence[DataSource], store: Store) -> None:
+    """Write the index and commit.
+
+    Raises:
+        UserError: a source has no rows, or none that can be learnt from; or nothing is left on one side.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        contents = list(pool.map(store.get, (unit_name(number) for number in range(len(units)))))
+    reported = _by_source(units, sources, [UnitReport.from_bytes(content) for content in contents])
+    for each in reported:
+        _check_source(each)
+    _check_sides(reported)
+    files = [*_files_of_units(reported, contents), *_write_index(reported, store)]
+    manifest = Manifest(content="cache", files=sorted(files, key=lambda file: file.path))
+    commit(store, manifest, still_allowed=_always)
+
+
+def _always() -> None:
+    """A cache belongs to no run: whoever makes it makes the same."""
+
+
+def _by_source(units: Sequence[Unit], sources: Sequence[DataSource], reports: Sequence[UnitReport]) -> list[_Reported]:
+    reported = [_Reported(source, []) for source in sources]
+    for number, (unit, report) in enumerate(zip(units, reports, strict=True)):
+        reported[unit.source].reports.append((number, report))
+    return reported
+
+
+def _check_source(reported: _Reported) -> None:
+    opened = reported.source.opened
+    where, uri = f"{opened.where}.uri", opened.source.uri
+    if reported.documents == 0:
+        raise UserError(where, f"{uri} is empty: its files have no rows")
+    if reported.documents == reported.dropped:
+        raise UserError(
+            where, f"none of the {reported.documents} rows of {uri} can be learnt from: they are empty or too short"
+        )
+
+
+def _check_sides(reported: Sequence[_Reported]) -> None:
+    where, documents = "spec.data.validation.fraction", sum(each.documents for each in reported)
+    for side, advice in _ADVICE.items():
+        wanted = [each for each in reported if side in _sides(each.source)]
+        if wanted and not any(len(each.lengths(side)) for each in wanted):
+            raise UserError(where, f"of {documents} documents none is left {advice}")
+
+
+def _sides(source: DataSource) -> list[Side]:
+    """Which sides the source's documents can fall on."""
+    held_out = source.holdout.fraction
+    return [side for side, share in zip(SIDES, (1 - held_out, held_out), strict=True) if share > 0]
+
+
+def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
+    entries: dict[Side, list[SourceEntry]] = {side: [] for side in SIDES}
+    for number, each in enumerate(reported):
+        for side in _sides(each.source):
+            lengths = each.lengths(side)
+            file = store.put(f"lengths/{side}-{number}.npy", _npy(lengths))
+            entries[side].append(SourceEntry(file.path, int(lengths.sum()), each.parts(side)))
+            yield file
+    documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))
+    yield store.put(INDEX_NAME, Index(documents, dropped, entries["train"], entries["validation"]).to_json())
+
+
+def _npy(lengths: NDArray[np.int32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, lengths)
+    return buffer.getvalue()
+
+
+def _files_of_units(reported: Sequence[_Reported], contents: Sequence[bytes]) -> Iterator[File]:
+    for each in reported:
+        for _, report in each.reports:
+            yield from report.files
+    for number, content in enumerate(contents):
+        yield File(path=unit_name(number), size=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -1,0 +1,114 @@
+"""What travels from a source to a model: rows, examples, packs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_trainer.errors import BadRowError
+
+Array = NDArray[np.generic]
+
+Example = Mapping[str, Array]
+"""What a task makes of a row: one-dimensional arrays by name, such as {"ids": int32 [n], "label": int32 [1]}.
+
+Its length is that of "ids".
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands, for messages."""
+
+    uri: str
+    """File."""
+    row: int
+    """Number of the row in the file, from 1: of a record, a line or a document."""
+
+    def __str__(self) -> str:
+        return f"{self.uri} row {self.row}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of a source."""
+
+    values: Mapping[str, object]
+    """The record's columns."""
+    place: Place
+    """Where it stands."""
+    column: str
+    """The source's column with the text."""
+
+    def text(self) -> str:
+        """The text of the row.
+
+        Raises:
+            BadRowError: the column is missing or is no text.
+        """
+        value = self.value(self.column)
+        if not isinstance(value, str):
+            raise BadRowError(
+                str(self.place), f"column '{self.column}' holds {type(value).__name__}, where text is wanted"
+            )
+        return value
+
+    def value(self, column: str) -> object:
+        """The value of a column.
+
+        Raises:
+            BadRowError: there is no such column.
+        """
+        if column not in self.values:
+            known = ", ".join(sorted(self.values))
+            raise BadRowError(str(self.place), f"there is no column '{column}'; there are: {known}")
+        return self.values[column]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Examples that share one row of a batch; one alone where the task does not pack, none to fill up a batch."""
+
+    examples: tuple[Example, ...] = ()
+    key: tuple[int, int, int] = (0, 0, 0)
+    """(epoch, window, row): names the pack, whatever the ranks and micro-batches."""
+
+    def random(self, seed: int) -> np.random.Generator:
+        """Randomness that belongs to this pack: the same on whichever rank it is computed."""
+        return np.random.default_rng((seed, *self.key))
+
+    def __len__(self) -> int:
+        return sum(len(example["ids"]) for example in self.examples)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a task's examples are laid into rows."""
+
+    length: int
+    """Tokens in a row; no example is longer."""
+    packs: bool
+    """Whether several examples share a row; otherwise rows are single examples, batched by similar length."""
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """A place in the endless order of packs: exact at any number of ranks."""
+
+    epoch: int = 0
+    window: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class StepPacks:
+    """What one rank computes in one optimizer step."""
+
+    packs: list[Pack] = field(default_factory=list)
+    """This rank's share of the step's packs: every `size`-th, from `rank` on. Empty packs fill up uneven ranks."""
+    after: Cursor = Cursor()
+    """Where the next step begins."""
+
+
+Examples = Iterable[Example]

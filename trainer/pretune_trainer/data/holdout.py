@@ -1,0 +1,31 @@
+"""Which documents are held out to judge the model: decided by content, so that equal documents fall on one side."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from pretune_trainer.data.example import Row
+
+_ALL: Final = 2**64
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Holds out a share of the documents."""
+
+    fraction: float
+    """Share of them, from 0 (none) to 1 (all)."""
+
+    def __call__(self, row: Row) -> bool:
+        """Whether the row is held out: a hash of its content, as a number from 0 to 1, is below the fraction."""
+        if self.fraction in (0.0, 1.0):
+            return bool(self.fraction)
+        digest = hashlib.blake2b(_content(row), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.fraction * _ALL
+
+
+def _content(row: Row) -> bytes:
+    value = row.value(row.column)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,49 @@
+"""What a job reads: its sources, what of them is held out, and a fingerprint of the whole."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pretune_api.data import Data
+from pretune_trainer.data.holdout import Holdout
+from pretune_trainer.data.sources import OpenSource, SourceFile, open_sources
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A source of the job, and what of it is held out."""
+
+    opened: OpenSource
+    """The source."""
+    holdout: Holdout
+    """Held-out documents."""
+
+
+def data_sources(data: Data) -> list[DataSource]:
+    """The training sources, then those of the validation."""
+    held_out = data.validation
+    fraction = held_out.fraction if held_out and held_out.fraction else 0.0
+    sources = [DataSource(opened, Holdout(fraction)) for opened in open_sources(data.train, "spec.data.train")]
+    if held_out and held_out.sources:
+        apart = open_sources(held_out.sources, "spec.data.validation.sources")
+        sources += [DataSource(opened, Holdout(1.0)) for opened in apart]
+    return sources
+
+
+def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFile]]) -> list[object]:
+    """Names what the sources hold and how it is read, wherever they lie."""
+    return [
+        {
+            "files": [(file.name, file.size, file.modified, file.format, file.compression) for file in listed],
+            "column": source.opened.source.column,
+            "document": source.opened.source.document,
+            "heldOut": source.holdout.fraction,
+        }
+        for source, listed in zip(sources, files, strict=True)
+    ]
+
+
+def digest_of(*key: object) -> str:
+    """SHA-256 of anything that can be written as JSON, in hex."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,186 @@
+"""Rows of files, streamed: a file is never whole in memory, unless it is one document."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pretune_trainer.data.example import Place, Row
+from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained
+from pretune_trainer.errors import BadRowError, UserError
+
+_CHUNK: Final = 2**20
+"""Bytes read at once from a stream of lines."""
+_ROWS: Final = 256
+"""Rows read at once from Parquet."""
+_BUFFER: Final = 4 * 2**20
+"""Bytes read at once from a column of Parquet; without a bound, whole column chunks are."""
+_FOOTERS: Final = 16
+"""Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
+_UNIT: Final = 256 * 2**20
+"""Bytes of row groups, before compression, that make one unit."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of input that is read in one go: a file, or some row groups of a Parquet file."""
+
+    source: int
+    """Index of its source."""
+    file: SourceFile
+    """Where it is."""
+    groups: tuple[int, int] = (0, 0)
+    """Row groups from and until, of a Parquet file."""
+    first: int = 1
+    """Number of its first row in the file."""
+    size: int = 0
+    """Bytes, to share the work evenly."""
+
+
+def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
+    """The units of a source, in order; they depend on nothing but the files.
+
+    Raises:
+        UserError: a file cannot be read, or lacks the source's column.
+    """
+    with ThreadPoolExecutor(_FOOTERS) as pool:
+        found = pool.map(partial(_units_of, opened, number), files)
+        return [unit for some in found for unit in some]
+
+
+def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a unit. Of Parquet only the source's column is read, and `columns`.
+
+    Raises:
+        BadRowError: a row is not valid JSON, or not UTF-8.
+        UserError: the file is truncated or damaged.
+        StorageError: the store refuses or cannot be reached.
+    """
+    with explained(unit.file.uri, f"{opened.where}.uri"):
+        yield from _READERS[unit.file.format](opened, unit, columns)
+
+
+def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
+    if file.format == "parquet":
+        return list(_parquet_units(opened, number, file))
+    return [Unit(number, file, size=file.size)]
+
+
+def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterator[Unit]:
+    with explained(file.uri, f"{opened.where}.uri"), opened.filesystem.open_input_file(file.path) as handle:
+        metadata = pq.ParquetFile(handle).metadata
+    _check_column(opened, file, metadata.schema.to_arrow_schema().names)
+    start, first, count, size = 0, 1, 0, 0
+    for group in range(metadata.num_row_groups):
+        count += metadata.row_group(group).num_rows
+        size += metadata.row_group(group).total_byte_size
+        if size >= _UNIT or group == metadata.num_row_groups - 1:
+            yield Unit(number, file, (start, group + 1), first, size)
+            start, first, count, size = group + 1, first + count, 0, 0
+
+
+def _check_column(opened: OpenSource, file: SourceFile, names: Sequence[str]) -> None:
+    column = opened.source.column
+    if column not in names:
+        raise UserError(
+            f"{opened.where}.column", f"{file.uri} has no column '{column}'; it has: {', '.join(sorted(names))}"
+        )
+
+
+def _parquet(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    with opened.filesystem.open_input_file(unit.file.path) as handle:
+        file = pq.ParquetFile(handle, buffer_size=_BUFFER)
+        wanted = [
+            name for name in {opened.source.column: 0, **dict.fromkeys(columns)} if name in file.schema_arrow.names
+        ]
+        batches = file.iter_batches(_ROWS, row_groups=range(*unit.groups), columns=wanted)
+        yield from _parquet_rows(opened, unit, batches)
+
+
+def _parquet_rows(opened: OpenSource, unit: Unit, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+    number = unit.first
+    for batch in batches:
+        for values in _values(batch, Place(unit.file.uri, number)):
+            yield Row(values, Place(unit.file.uri, number), opened.source.column)
+            number += 1
+
+
+def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError as error:
+        raise BadRowError(f"{place} and following", f"the text is not valid UTF-8 ({error.reason})") from error
+
+
+def _jsonl(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    for number, line in enumerate(_lines(opened, unit.file), start=1):
+        if line.strip():
+            place = Place(unit.file.uri, number)
+            yield Row(_record(line, place), place, opened.source.column)
+
+
+def _record(line: bytes, place: Place) -> dict[str, object]:
+    try:
+        record = json.loads(_text(line, place))
+    except json.JSONDecodeError as error:
+        raise BadRowError(
+            str(place),
+            f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); one object a line is wanted",
+        ) from error
+    if not isinstance(record, dict):
+        raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; one object a line is wanted")
+    return record
+
+
+def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    column = opened.source.column
+    for number, document in enumerate(_documents(opened, unit.file), start=1):
+        place = Place(unit.file.uri, number)
+        yield Row({column: _text(document, place)}, place, column)
+
+
+def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+    if opened.source.document == "line":
+        return _lines(opened, file)
+    return iter([b"".join(_chunks(opened, file))])
+
+
+def _text(line: bytes, place: Place) -> str:
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRowError(
+            str(place), f"byte {error.start + 1} is not valid UTF-8; convert the file to UTF-8"
+        ) from error
+
+
+def _lines(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+    """Lines without their ends; a line may be longer than a chunk."""
+    begun: list[bytes] = []
+    for chunk in _chunks(opened, file):
+        head, *rest = chunk.split(b"\n")
+        begun.append(head)
+        if rest:
+            yield b"".join(begun).removesuffix(b"\r")
+            yield from (line.removesuffix(b"\r") for line in rest[:-1])
+            begun = [rest[-1]]
+    if last := b"".join(begun):
+        yield last
+
+
+def _chunks(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+    with opened.filesystem.open_input_stream(file.path, compression=file.compression) as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+
+
+_READERS: Final[dict[Format, Callable[[OpenSource, Unit, Sequence[str]], Iterator[Row]]]] = {
+    "parquet": _parquet,
+    "jsonl": _jsonl,
+    "text": _plain,
+}

@@ -1,0 +1,92 @@
+"""Files of a committed folder, where this node can map them into memory."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from pretune_api.manifest import File, Manifest
+from pretune_trainer.errors import DamagedError
+from pretune_trainer.storage.client import explained
+from pretune_trainer.storage.store import Store
+
+_CACHE_VARIABLE: Final = "PRETUNE_CACHE"
+"""Folder for copies of what lies in remote stores; the system's temporary folder when unset."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Gives local paths of a committed folder's files; a remote one is copied to this node once, for all its ranks."""
+
+    store: Store
+    """The folder."""
+    manifest: Manifest
+    """What it consists of."""
+    _files: dict[str, File] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_files", {file.path: file for file in self.manifest.files})
+
+    def path(self, name: str) -> Path:
+        """Where the file is.
+
+        Raises:
+            DamagedError: it is missing, or is not what the manifest says.
+        """
+        file = self._files[name]
+        here = local_path(self.store)
+        if here is not None:
+            return self._sized(here / name, file)
+        copy = cache_folder() / self.manifest.digest.removeprefix("sha256:") / name
+        if not copy.exists():
+            with _alone(copy):
+                self._fetch(file, copy)
+        return copy
+
+    def _sized(self, path: Path, file: File) -> Path:
+        size = path.stat().st_size if path.exists() else None
+        if size != file.size:
+            said = "is missing" if size is None else f"has {size} bytes, its manifest says {file.size}"
+            raise DamagedError(f"{self.store.uri} is damaged: {file.path} {said}; remove the folder, it is made anew")
+        return path
+
+    def _fetch(self, file: File, copy: Path) -> None:
+        if copy.exists():
+            return
+        digest = hashlib.sha256()
+        with explained("write", f"file://{copy}"), tempfile.NamedTemporaryFile(dir=copy.parent, delete=False) as part:
+            for chunk in self.store.stream(file.path, file.size):
+                digest.update(chunk)
+                part.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            Path(part.name).unlink()
+            raise DamagedError(
+                f"{self.store.uri} is damaged: {file.path} has changed; remove the folder, it is made anew"
+            )
+        Path(part.name).replace(copy)
+
+
+@contextmanager
+def _alone(copy: Path) -> Iterator[None]:
+    """One rank of this node at a time: the others find the copy when their turn comes."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with copy.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def local_path(store: Store) -> Path | None:
+    """The folder itself, where the store is a file system of this machine."""
+    scheme, _, path = store.uri.partition("://")
+    return Path(unquote(path)) if scheme == "file" else None
+
+
+def cache_folder() -> Path:
+    """Where this node keeps copies and unfinished work."""
+    return Path(os.environ.get(_CACHE_VARIABLE) or Path(tempfile.gettempdir()) / "pretune")

@@ -1,0 +1,186 @@
+"""The files of a source, in an order that does not depend on how a store lists them."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pretune_api.data import Source
+from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
+
+Format = Literal["parquet", "jsonl", "text"]
+
+_FORMATS: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".rst": "text",
+}
+_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+_DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[13]|Errno 13")
+_UNREACHABLE: Final = re.compile(
+    r"NETWORK_CONNECTION|curlCode|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status 5\d\d|timed out"
+)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source."""
+
+    uri: str
+    """Address, for messages."""
+    path: str
+    """Path, for the source's file system."""
+    name: str
+    """Path below the source's folder."""
+    size: int
+    """Bytes."""
+    modified: int
+    """When it was last written, in nanoseconds since 1970; 0 where the store does not say."""
+    format: Format
+    """What its bytes are."""
+    compression: str | None
+    """Codec around them."""
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source, reached: its files and the file system that they are in."""
+
+    source: Source
+    """What the job says."""
+    where: str
+    """The source's field path, such as spec.data.train[0]."""
+
+    @cached_property
+    def filesystem(self) -> fs.FileSystem:
+        """The file system that the files are read through; credentials come from the usual AWS_* variables."""
+        scheme = self.source.uri.partition("://")[0]
+        if scheme == "file":
+            return fs.LocalFileSystem()
+        if scheme == "s3":
+            return _s3(self.source)
+        if scheme == "gs":
+            return fs.GcsFileSystem()
+        raise UserError(f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs:// or file://")
+
+    def files(self) -> list[SourceFile]:
+        """All files, ordered by path.
+
+        Raises:
+            UserError: there is none, or a file whose format is unknown.
+            StorageError: the store refuses or cannot be reached.
+        """
+        with explained(self.source.uri, f"{self.where}.uri"):
+            found = self._find()
+        if not found:
+            raise UserError(f"{self.where}.uri", f"{self.source.uri} matches no file; check the path")
+        return [self._describe(info) for info in sorted(found, key=lambda info: info.path)]
+
+    def _find(self) -> list[fs.FileInfo]:
+        path = self._path
+        if re.search(r"[*?\[]", path):
+            folder = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+            wanted = re.compile(_pattern(path))
+            return [info for info in self._below(folder) if wanted.fullmatch(info.path)]
+        info = self.filesystem.get_file_info(path)
+        if info.type == fs.FileType.File:
+            return [info]
+        return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
+
+    def _below(self, folder: str) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+        return [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+
+    @property
+    def _path(self) -> str:
+        scheme, _, path = self.source.uri.partition("://")
+        return "/" + unquote(path).strip("/") if scheme == "file" else path.rstrip("/")
+
+    def _describe(self, info: fs.FileInfo) -> SourceFile:
+        uri = f"{self.source.uri.partition('://')[0]}://{info.path}"
+        stem, compression = _uncompressed(info.path)
+        extension = "." + stem.rpartition("/")[2].rpartition(".")[2].lower()
+        form = self.source.format or _FORMATS.get(extension)
+        if form is None:
+            known = ", ".join(_FORMATS)
+            raise UserError(
+                f"{self.where}.uri",
+                f"the format of {uri} cannot be told from its name; set format, or use one of {known}",
+            )
+        return SourceFile(uri, info.path, self._name(info.path), info.size, info.mtime_ns or 0, form, compression)
+
+    def _name(self, path: str) -> str:
+        """Relative to the folder of the source: what it is called wherever the folder lies."""
+        root = re.split(r"[*?\[]", self._path, maxsplit=1)[0]
+        folder = root if path.startswith(f"{root}/") else root.rpartition("/")[0]
+        return path[len(folder) :].lstrip("/")
+
+
+def open_sources(sources: Sequence[Source], field: str) -> list[OpenSource]:
+    """Sources with their field paths; `field` is spec.data.train or spec.data.validation.sources."""
+    return [OpenSource(source, f"{field}[{number}]") for number, source in enumerate(sources)]
+
+
+@contextmanager
+def explained(uri: str, where: str) -> Iterator[None]:
+    """Turn what goes wrong while reading `uri` into a sentence.
+
+    Raises:
+        UserError: the file is damaged, or is not what it should be.
+        StorageDeniedError: the store refuses.
+        StorageError: the store cannot be reached.
+    """
+    try:
+        yield
+    except (OSError, EOFError, pa.ArrowException) as error:
+        gist = str(error).strip().partition("\n")[0]
+        if isinstance(error, PermissionError) or _DENIED.search(gist):
+            raise StorageDeniedError(
+                f"{where}: reading {uri} is denied; check the credentials and their rights"
+            ) from error
+        if _UNREACHABLE.search(gist):
+            raise StorageError(
+                f"{where}: {uri} cannot be reached, check its endpoint and the network: {gist}"
+            ) from error
+        raise UserError(where, f"{uri} cannot be read; is it truncated or damaged? ({gist})") from error
+
+
+def _s3(source: Source) -> fs.S3FileSystem:
+    endpoint = source.endpoint or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT")
+    options: dict[str, str] = {}
+    if endpoint:
+        options["scheme"], _, options["endpoint_override"] = endpoint.rstrip("/").partition("://")
+    if region := source.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        options["region"] = region
+    return fs.S3FileSystem(**options)
+
+
+def _uncompressed(path: str) -> tuple[str, str | None]:
+    for extension, codec in _COMPRESSIONS.items():
+        if path.lower().endswith(extension):
+            return path[: -len(extension)], codec
+    return path, None
+
+
+def _hidden(path: str) -> bool:
+    """Markers and bookkeeping of other tools, such as _SUCCESS or .part-0.crc."""
+    return any(name.startswith((".", "_")) for name in path.strip("/").split("/"))
+
+
+def _pattern(glob: str) -> str:
+    """A regular expression for a glob in which * stays in its folder and ** does not."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", glob)
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(meaning.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts)

@@ -1,0 +1,121 @@
+"""What each rank computes in each step: the order of examples, packed into rows and shared out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from pretune_trainer.data.example import Cursor, Layout, Pack, StepPacks
+from pretune_trainer.data.order import WINDOW, Order, SourceSize, Window
+from pretune_trainer.data.packing import Lengths, Rows, lay
+from pretune_trainer.data.token_cache import SourceExamples, TokenCache
+
+_ROWS: Final = 3
+"""Keeps the randomness of rows apart from that of the order."""
+_COUNTED: Final = 256
+"""Windows of an epoch whose rows are counted; of more, so many are, and the rest is taken to be like them."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A window, laid into rows."""
+
+    window: Window
+    rows: Rows
+
+
+class Stream:
+    """The training packs of one rank: endless, and the same in every step at any number of ranks."""
+
+    def __init__(
+        self, cache: TokenCache, layout: Layout, seed: int, rows_per_step: int, rank: int = 0, size: int = 1
+    ) -> None:
+        self._sources = cache.train
+        self._layout = layout
+        self._seed = seed
+        self._rows = rows_per_step
+        self._rank, self._size = rank, size
+        sizes = [
+            SourceSize(len(source), source.tokens, weight)
+            for source, weight in zip(cache.train, cache.weights, strict=True)
+        ]
+        self._order = Order(sizes, seed)
+        self._plan = lru_cache(maxsize=1)(self._planned)
+
+    def steps(self, start: Cursor) -> Iterator[StepPacks]:
+        """The steps from a place on; a step may span windows."""
+        while True:
+            places, start = self._places(start)
+            mine = places[self._rank :: self._size]
+            packs = [_pack(self._sources, plan, at.row, (at.epoch, at.window, at.row)) for plan, at in mine]
+            packs += [Pack()] * (-(-self._rows // self._size) - len(packs))
+            yield StepPacks(packs, start)
+
+    def rows_per_epoch(self) -> int:
+        """Rows of the first epoch, from lengths alone; epochs differ by a few. Estimated beyond a million examples."""
+        counted = min(self._order.windows, _COUNTED)
+        numbers = [each * self._order.windows // counted for each in range(counted)]
+        rows = sum(len(self._planned(0, number).rows) for number in numbers)
+        return round(rows * self._order.windows / counted)
+
+    def _places(self, start: Cursor) -> tuple[list[tuple[_Plan, Cursor]], Cursor]:
+        """The places of a step's rows, with the plans that they are in, and the place after them."""
+        places: list[tuple[_Plan, Cursor]] = []
+        while len(places) < self._rows:
+            plan = self._plan(start.epoch, start.window)
+            until = min(len(plan.rows), start.row + self._rows - len(places))
+            places += [(plan, Cursor(start.epoch, start.window, row)) for row in range(start.row, until)]
+            start = self._at(start.epoch, start.window, until)
+        return places, start
+
+    def _at(self, epoch: int, window: int, row: int) -> Cursor:
+        """That place, or the beginning of the next window where this one ends there."""
+        if row < len(self._plan(epoch, window).rows):
+            return Cursor(epoch, window, row)
+        return Cursor(epoch, window + 1) if window + 1 < self._order.windows else Cursor(epoch + 1)
+
+    def _planned(self, epoch: int, number: int) -> _Plan:
+        window = self._order.window(epoch, number)
+        random = np.random.default_rng((self._seed, _ROWS, epoch, number))
+        return _Plan(window, lay(_lengths(self._sources, window), self._layout, self._rows, random))
+
+
+def validation(cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1) -> Iterator[Pack]:
+    """This rank's packs of the validation data, in a fixed order; every rank has the same number.
+
+    All ranks together have every example once.
+    """
+    number = 0
+    for window, start in enumerate(range(0, sum(map(len, cache.validation)), WINDOW)):
+        plan = _in_order(cache.validation, layout, start)
+        for row in range(len(plan.rows)):
+            if number % size == rank:
+                yield _pack(cache.validation, plan, row, (0, window, row))
+            number += 1
+    if 0 < number % size <= rank:
+        yield Pack()
+
+
+def _in_order(sources: Sequence[SourceExamples], layout: Layout, start: int) -> _Plan:
+    """The window of the examples from `start` on, source by source."""
+    starts = np.cumsum([0, *map(len, sources)])
+    places = np.arange(start, min(start + WINDOW, starts[-1]))
+    numbers = np.searchsorted(starts, places, side="right") - 1
+    window = Window(numbers, places - starts[numbers])
+    return _Plan(window, lay(_lengths(sources, window), layout, 1, None))
+
+
+def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:
+    lengths = np.zeros(len(window.indices), np.int32)
+    for number, source in enumerate(sources):
+        chosen = window.sources == number
+        lengths[chosen] = source.lengths[window.indices[chosen]]
+    return lengths
+
+
+def _pack(sources: Sequence[SourceExamples], plan: _Plan, row: int, key: tuple[int, int, int]) -> Pack:
+    chosen = plan.rows[row]
+    places = zip(plan.window.sources[chosen].tolist(), plan.window.indices[chosen].tolist(), strict=True)
+    return Pack(tuple(sources[source].example(index) for source, index in places), key)

@@ -1,0 +1,94 @@
+"""The token cache: every document tokenised once, kept by content, read in place ever after."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_api.data import Data
+from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
+from pretune_trainer.data.example import Example
+from pretune_trainer.data.parts import Part
+from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.data.tokenise import Tokenises, make, plan
+from pretune_trainer.storage.commit import read_commit
+from pretune_trainer.storage.store import Store
+
+if TYPE_CHECKING:
+    from pretune_trainer.parallel import Ranks
+
+_OPEN_PARTS: Final = 256
+"""Parts kept mapped at once in a process; each holds a file descriptor."""
+
+
+class SourceExamples:
+    """The examples of one source, on one side: lengths at hand, tokens at random."""
+
+    def __init__(self, shelf: Shelf, entry: SourceEntry) -> None:
+        self._entry = entry
+        self._shelf = shelf
+        self._starts = [0, *np.cumsum([part.examples for part in entry.parts]).tolist()]
+        self._part = lru_cache(maxsize=_OPEN_PARTS)(self._open)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all examples."""
+        return self._entry.tokens
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each example, int32 [examples], mapped from the cache."""
+        return np.load(self._shelf.path(self._entry.lengths), mmap_mode="r")  # type: ignore[no-any-return]  # as saved
+
+    def example(self, index: int) -> Example:
+        """An example; its arrays are read-only views of the cache."""
+        number = bisect_right(self._starts, index) - 1
+        return self._part(number).example(index - self._starts[number])
+
+    def _open(self, number: int) -> Part:
+        return Part(self._shelf.path(self._entry.parts[number].name))
+
+
+class TokenCache:
+    """All examples of a job's data."""
+
+    def __init__(self, store: Store, weights: Sequence[float | None]) -> None:
+        """Opens a committed cache; `weights` are those of the training sources.
+
+        Raises:
+            MissingObjectError: it is not committed.
+            DamagedError: it is not what was committed.
+        """
+        manifest = read_commit(store)
+        shelf = Shelf(store, manifest)
+        index = Index.from_json(shelf.path(INDEX_NAME).read_bytes())
+        self.digest = manifest.digest
+        self.documents, self.dropped = index.documents, index.dropped
+        self.train = [SourceExamples(shelf, entry) for entry in index.train]
+        self.validation = [SourceExamples(shelf, entry) for entry in index.validation]
+        self.weights = list(weights)
+
+
+def token_cache(
+    data: Data, task: Tokenises, tokenizer: str, storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+) -> TokenCache:
+    """The cache of `data` for `task`, made by all ranks if it is not there yet. Collective.
+
+    `tokenizer` is the digest of the tokenizer, `storage` the storage's root, `stop` says whether to leave early.
+
+    Raises:
+        UserError: a source is empty, missing or damaged, or a row cannot be learnt from.
+        StorageError: a store refuses or cannot be reached.
+        StopRequestedError: asked to stop; what is done is kept for the next time.
+    """
+    work = ranks.once(lambda: plan(data, task, tokenizer, storage))
+    store = storage.child(f"cache/{work.digest}")
+    if not work.committed:
+        make(work, data, task, store, ranks, stop)
+    return TokenCache(store, [source.weight for source in data.train])

@@ -1,0 +1,139 @@
+"""The job's own tokenizer: trained on its documents, once, and kept by content."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pretune_api.data import Data
+from pretune_api.manifest import COMMITTED_NAME, Manifest
+from pretune_api.model import TokenizerTraining
+from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
+from pretune_trainer.data.readers import Unit, rows, units
+from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.data.sources import SourceFile
+from pretune_trainer.data.vocabulary import train
+from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.storage.commit import commit, read_commit
+from pretune_trainer.storage.store import Store
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from pretune_trainer.parallel import Ranks
+
+VERSION: Final = 1
+"""Of how tokenizers are trained here."""
+_FILES: Final = ("tokenizer.json", "tokenizer_config.json")
+"""What a tokenizer that is trained here consists of."""
+_KNOWN: Final = (
+    *_FILES,
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What tokens can depend on; chat templates are named by the tasks that use them."""
+
+
+def trained_tokenizer(
+    training: TokenizerTraining, data: Data, storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+) -> Path:
+    """The folder, on this node, of a tokenizer trained on `data`; it is trained if nobody has yet. Collective.
+
+    Rank 0 trains and commits it, the others read it: WordPiece and Unigram give other ids each time they are trained.
+
+    Raises:
+        UserError: a source is empty or damaged, or the vocabulary does not fit the data.
+        StopRequestedError: asked to stop.
+    """
+    digest = ranks.once(lambda: _committed(training, data, storage, stop))
+    store = storage.child(f"cache/{digest}")
+    shelf = Shelf(store, read_commit(store))
+    first, *_ = [shelf.path(name) for name in _FILES]
+    return first.parent
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 over the tokenizer's files in a folder in Hugging Face format, in hex: what its tokens depend on."""
+    digest = hashlib.sha256()
+    for name in _KNOWN:
+        if (folder / name).is_file():
+            content = (folder / name).read_bytes()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def sample(data: Data, documents: int) -> Iterator[str]:
+    """At most that many training documents, as evenly from the sources, and from their files, as these allow.
+
+    Raises:
+        UserError: a source has none, or is damaged.
+    """
+    sources = _training_sources(data)
+    files = [source.opened.files() for source in sources]
+    smallest_first = sorted(range(len(sources)), key=lambda number: sum(file.size for file in files[number]))
+    for done, number in enumerate(smallest_first):
+        share = documents // (len(sources) - done)
+        taken = 0
+        for text in _sample_source(sources[number], number, files[number], share):
+            yield text
+            taken += 1
+        if taken == 0:
+            opened = sources[number].opened
+            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} is empty: it has no documents to learn from")
+        documents -= taken
+
+
+def _training_sources(data: Data) -> list[DataSource]:
+    return [source for source in data_sources(data) if source.holdout.fraction < 1.0]
+
+
+def _committed(training: TokenizerTraining, data: Data, storage: Store, stop: Callable[[], bool]) -> str:
+    """The name of the tokenizer's cache folder, which is committed."""
+    sources = _training_sources(data)
+    files = [source.opened.files() for source in sources]
+    made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length]
+    digest = digest_of("tokenizer", made_with, fingerprint(sources, files))
+    store = storage.child(f"cache/{digest}")
+    if not store.exists(COMMITTED_NAME):
+        texts = _until(stop, sample(data, training.sample_documents))
+        _write(train(training, texts, data.sequence_length), store)
+    return digest
+
+
+def _write(tokenizer: "PreTrainedTokenizerBase", store: Store) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = [store.put(name, Path(folder) / name) for name in _FILES]
+    commit(store, Manifest(content="cache", files=files), still_allowed=lambda: None)
+
+
+def _until(stop: Callable[[], bool], texts: Iterator[str]) -> Iterator[str]:
+    for text in texts:
+        if stop():
+            raise StopRequestedError("stopped as asked while the tokenizer was trained; it is trained again next time")
+        yield text
+
+
+def _sample_source(source: DataSource, number: int, files: Sequence[SourceFile], documents: int) -> Iterator[str]:
+    smallest_first = sorted(units(source.opened, number, files), key=lambda unit: unit.size)
+    for done, unit in enumerate(smallest_first):
+        share = -(-documents // (len(smallest_first) - done))
+        taken = 0
+        for text in islice(_training_texts(source, unit), share):
+            yield text
+            taken += 1
+        documents -= taken
+
+
+def _training_texts(source: DataSource, unit: Unit) -> Iterator[str]:
+    for row in rows(source.opened, unit):
+        if row.value(row.column) is not None and not source.holdout(row):
+            yield row.text()

@@ -1,0 +1,287 @@
+"""The board: where ranks fetch orders and leave word, and where the operator and Prometheus read how far they are.
+
+Two ports. The read-only one serves GET /progress and GET /metrics. The guarded one, for which a bearer token is needed,
+is the desk of driver and ranks. It runs in a thread of `pretune run`, or as a process, `python -m
+pretune_trainer.drive.board`, that outlives the driver on a cluster. Nothing here imports torch: it answers at once.
+"""
+
+import argparse
+import hmac
+import json
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final, Self
+
+from pretune_api.names import ExitCode
+from pretune_trainer.drive.progress import Progress
+from pretune_trainer.drive.prometheus import TrainMetrics
+from pretune_trainer.drive.wire import Ending, Order, ending_from_json, event_from_json
+from pretune_trainer.report import Event
+
+TOKEN_VARIABLE: Final = "PRETUNE_BOARD_TOKEN"  # noqa: S105  # the name of a variable
+LONGEST_WAIT: Final = 10.0
+"""Seconds that the board keeps a request waiting before it answers `not yet`."""
+
+_LONGEST_BODY: Final = 64 << 20
+_JSON: Final = "application/json"
+
+Listener = Callable[[Event], None]
+
+
+class Board:
+    """Orders, stop flag and progress. Every method may be called from any thread."""
+
+    def __init__(self, listener: Listener = lambda event: None) -> None:
+        """`listener` hears every event, in the thread that brings it."""
+        self._changed = threading.Condition(threading.RLock())
+        self._listener = listener
+        self._waiting: deque[Order] = deque()
+        self._endings: dict[int, Ending] = {}
+        self._orders = 0
+        self._closed = False
+        self._stop = False
+        self._progress: Progress | None = None
+        self._metrics = TrainMetrics()
+
+    def put(self, job: dict[str, str], stage: str, config: dict[str, Any]) -> int:
+        """Add an order behind those that wait; returns its number."""
+        with self._changed:
+            self._orders += 1
+            self._waiting.append(Order(self._orders, job, stage, config))
+            self._end_waiting_if_stopped()
+            self._changed.notify_all()
+            return self._orders
+
+    def close(self) -> None:
+        """There will be no more orders."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ask the ranks to commit and leave; no further order is handed out."""
+        with self._changed:
+            self._stop = self._closed = True
+            if self._progress is not None:
+                self._progress.stopping = True
+            self._end_waiting_if_stopped()
+            self._changed.notify_all()
+
+    def next_order(self, wait: float) -> Order | None:
+        """The order to obey: the one at work, if its ranks were lost and are back, or the next.
+
+        Raises:
+            TimeoutError: there was none within `wait` seconds, and more may come.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._at_work or self._waiting or self._closed, wait):
+                raise TimeoutError
+            if self._at_work is None and self._waiting:
+                self._progress = Progress(self._waiting.popleft())
+            return self._at_work
+
+    def end(self, number: int, ending: Ending) -> None:
+        """Keep how an order ended. The first word stands: what other ranks say of the same failure is an echo."""
+        with self._changed:
+            if self._progress is None or self._progress.order.number != number or self._progress.ending is not None:
+                return
+            self._progress.ending = self._endings[number] = self._progress.completed(ending)
+            self._changed.notify_all()
+
+    def ending(self, number: int, wait: float) -> Ending | None:
+        """How an order ended; None if it has not within `wait` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: number in self._endings, wait)
+            return self._endings.get(number)
+
+    def take(self, number: int, events: list[Event]) -> bool:
+        """Take in what rank 0 tells of an order; returns whether the ranks shall stop."""
+        with self._changed:
+            progress = self._progress
+            if progress is not None and progress.order.number == number:
+                for event in events:
+                    progress.take(event)
+                    self._metrics.observe(progress.order.job, event)
+            stop = self._stop
+        for event in events:
+            self._listener(event)
+        return stop
+
+    def progress(self) -> dict[str, Any]:
+        """The document at /progress."""
+        with self._changed:
+            return self._progress.to_json() if self._progress else {"state": "Waiting"}
+
+    def metrics(self) -> bytes:
+        """The text at /metrics."""
+        with self._changed:
+            if self._progress is not None and self._progress.start is not None:
+                rates = self._progress.tokens_per_second, self._progress.goodput
+                self._metrics.observe_rates(self._progress.order.job, *rates)
+            return self._metrics.to_text()
+
+    def _end_waiting_if_stopped(self) -> None:
+        while self._stop and self._waiting:
+            order = self._waiting.popleft()
+            self._endings[order.number] = Ending(ExitCode.STOPPED, "stopped before the ranks had begun")
+            if self._at_work is None:
+                self._progress = Progress(order, ending=self._endings[order.number])
+
+    @property
+    def _at_work(self) -> Order | None:
+        return self._progress.order if self._progress and self._progress.ending is None else None
+
+
+Answer = tuple[HTTPStatus, str, bytes]
+Route = Callable[[dict[str, Any]], Answer]
+
+
+class BoardServer:
+    """Serves a board on its two ports, until it is closed."""
+
+    def __init__(self, board: Board, token: str, host: str = "127.0.0.1", port: int = 0, desk_port: int = 0) -> None:
+        """`port` is the read-only one, `desk_port` the guarded one; 0 takes a free one.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        self._public = _listen((host, port), _public_routes(board), None)
+        self._desk = _listen((host, desk_port), _desk_routes(board), token)
+        for server in (self._public, self._desk):
+            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The read-only port."""
+        return self._public.server_port
+
+    @property
+    def desk_port(self) -> int:
+        """The guarded port."""
+        return self._desk.server_port
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in (self._public, self._desk):
+            server.shutdown()
+            server.server_close()
+
+
+def _public_routes(board: Board) -> dict[str, Route]:
+    return {
+        "GET /progress": lambda _: _json(board.progress()),
+        "GET /metrics": lambda _: (HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", board.metrics()),
+    }
+
+
+def _desk_routes(board: Board) -> dict[str, Route]:
+    return {
+        "GET /order": lambda _: _next_order(board),
+        "POST /orders": lambda body: _json({"number": board.put(**body)}),
+        "POST /close": lambda _: _done(board.close),
+        "POST /stop": lambda _: _done(board.stop),
+        "POST /events": lambda body: _json(
+            {"stop": board.take(body["number"], [event_from_json(event) for event in body["events"]])}
+        ),
+        "POST /ending": lambda body: _done(lambda: board.end(body["number"], ending_from_json(body["ending"]))),
+        "POST /endings": lambda body: _ending(board, body["number"], body["wait"]),
+    }
+
+
+def _next_order(board: Board) -> Answer:
+    try:
+        order = board.next_order(LONGEST_WAIT)
+    except TimeoutError:
+        return HTTPStatus.ACCEPTED, _JSON, b"{}"
+    return _json(asdict(order)) if order else (HTTPStatus.NO_CONTENT, _JSON, b"")
+
+
+def _ending(board: Board, number: int, wait: float) -> Answer:
+    ending = board.ending(number, min(wait, LONGEST_WAIT))
+    return _json(asdict(ending)) if ending else (HTTPStatus.ACCEPTED, _JSON, b"{}")
+
+
+def _done(action: Callable[[], None]) -> Answer:
+    action()
+    return _json({})
+
+
+def _json(document: dict[str, Any]) -> Answer:
+    return HTTPStatus.OK, _JSON, json.dumps(document).encode()
+
+
+def _listen(address: tuple[str, int], routes: dict[str, Route], token: str | None) -> ThreadingHTTPServer:
+    class Handler(_Handler):
+        pass
+
+    Handler.routes, Handler.token = routes, token
+    server = ThreadingHTTPServer(address, Handler)
+    server.daemon_threads = True
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    routes: dict[str, Route]
+    token: str | None
+    timeout = 30.0
+
+    def do_GET(self) -> None:  # the name that http.server calls
+        self._answer(f"GET {self.path}")
+
+    def do_POST(self) -> None:
+        self._answer(f"POST {self.path}")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the base class names it
+        """Say nothing: a poll is not news."""
+
+    def _answer(self, name: str) -> None:
+        if not self._admitted():
+            return self._send((HTTPStatus.UNAUTHORIZED, _JSON, b"{}"))
+        route = self.routes.get(name)
+        if route is None:
+            return self._send((HTTPStatus.NOT_FOUND, _JSON, b"{}"))
+        size = int(self.headers.get("Content-Length", 0))
+        if size > _LONGEST_BODY:
+            return self._send((HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _JSON, b"{}"))
+        return self._send(route(json.loads(self.rfile.read(size) or b"{}")))
+
+    def _admitted(self) -> bool:
+        if self.token is None:
+            return True
+        given = self.headers.get("Authorization", "").encode()
+        return hmac.compare_digest(given, f"Bearer {self.token}".encode())
+
+    def _send(self, answer: Answer) -> None:
+        status, content_type, body = answer
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve a board until SIGTERM or SIGINT; the first line of output names the two ports."""
+    parser = argparse.ArgumentParser(prog="python -m pretune_trainer.drive.board", description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="read-only port; 0 takes a free one")
+    parser.add_argument("--desk-port", type=int, default=0, help="guarded port; 0 takes a free one")
+    arguments = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    with BoardServer(
+        Board(), os.environ[TOKEN_VARIABLE], arguments.host, arguments.port, arguments.desk_port
+    ) as server:
+        print(json.dumps({"port": server.port, "deskPort": server.desk_port}), flush=True)
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The board's guarded port, as driver and ranks see it."""
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.drive.wire import Ending, Order, ending_from_json, event_to_json
+from pretune_trainer.report import Event
+
+_TIMEOUT: Final = 30.0
+_PATIENCE: Final = 60.0
+"""Seconds that a rank which needs the board keeps asking for it."""
+
+# The board is in the cluster, or on this machine: never behind a proxy.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class BoardLostError(Exception):
+    """The board does not answer."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A client of one board. Small enough to travel to the ranks."""
+
+    url: str
+    """Address of the guarded port, such as http://127.0.0.1:8081."""
+    token: str
+    """The board's bearer token."""
+
+    def put(self, config: RunConfig) -> int:
+        """Add an order; returns its number."""
+        job = config.job.model_dump(include={"namespace", "kind", "name"})
+        document = {"job": job, "stage": config.stage, "config": config.model_dump(mode="json")}
+        number: int = self._call("POST", "/orders", document)[1]["number"]
+        return number
+
+    def close(self) -> None:
+        """There will be no more orders."""
+        self._call("POST", "/close")
+
+    def stop(self) -> None:
+        """Ask the ranks to commit and leave."""
+        self._call("POST", "/stop")
+
+    def next_order(self) -> Order | None:
+        """Wait for the order to obey; None when there will be no more."""
+        while True:
+            status, document = self._patiently("GET", "/order")
+            if status != HTTPStatus.ACCEPTED:
+                return Order(**document) if status == HTTPStatus.OK else None
+
+    def tell(self, number: int, events: list[Event]) -> bool:
+        """Pass on events of an order; returns whether the ranks shall stop.
+
+        Raises:
+            BoardLostError: the board does not answer; it is not asked again.
+        """
+        document = {"number": number, "events": [event_to_json(event) for event in events]}
+        stop: bool = self._call("POST", "/events", document)[1]["stop"]
+        return stop
+
+    def end(self, number: int, ending: Ending) -> None:
+        """Say how an order ended."""
+        self._patiently("POST", "/ending", {"number": number, "ending": asdict(ending)})
+
+    def ending(self, number: int, wait: float) -> Ending | None:
+        """How an order ended; None if it has not within `wait` seconds."""
+        status, document = self._call("POST", "/endings", {"number": number, "wait": wait})
+        return ending_from_json(document) if status == HTTPStatus.OK else None
+
+    def _patiently(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._call(method, path, body)
+            except BoardLostError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+
+    def _call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        request = urllib.request.Request(  # noqa: S310  # the address is ours
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        try:
+            with _opener.open(request, timeout=_TIMEOUT) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except (OSError, http.client.HTTPException) as error:
+            raise BoardLostError(f"the board at {self.url} does not answer {path}: {error}") from error

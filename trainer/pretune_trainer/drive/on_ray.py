@@ -1,0 +1,130 @@
+"""A group of ranks as Ray Train's workers, on this machine or on the cluster that the driver runs in."""
+
+import importlib
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.group import Group, run_rank
+from pretune_trainer.drive.reporting import open_sinks
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+    from pretune_trainer.drive.worker import Execute, OpenSinks
+
+_ENVIRONMENT: Final = {
+    # The default, 60 s, is less than torch and transformers take to import on a slow machine.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    # How soon a worker that has returned, or is gone, is noticed.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray starts idle workers in advance, but Ray Train's have an environment of their own: they would never be used.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_LOCAL_ENVIRONMENT: Final = {
+    # A process that asks a cluster which nodes it is about to lose.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+_LOCAL_OBJECT_STORE_BYTES: Final = 100 << 20
+"""Nothing of ours travels through Ray's object store."""
+_MOST_LOSSES: Final = 8
+"""Times that lost ranks are replaced before the attempt ends, and another driver, perhaps elsewhere, goes on."""
+_UNUSED_ACTORS: Final = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+"""Each would start a process that imports Ray: 4 s of CPU. We pass no Ray datasets; resources go with the driver."""
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """What a group on Ray needs to know."""
+
+    ranks: int
+    """Number of ranks."""
+    device: str
+    """cpu or cuda."""
+    address: str | None = None
+    """Cluster to join; None starts Ray on this machine."""
+    verbose: bool = False
+    """Whether what Ray and the ranks print is shown."""
+    execute: "Execute" = run_rank
+    """What a rank does with an order."""
+    sinks: "OpenSinks" = open_sinks
+    """What rank 0 tells beside the board."""
+
+
+def on_ray(desk: Desk, settings: RaySettings) -> Group:
+    """A group of ranks that Ray Train starts, and starts again when some are lost."""
+    environment = _ENVIRONMENT | (_LOCAL_ENVIRONMENT if settings.address is None else {})
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    return Group(lambda: _fit(desk, settings))
+
+
+def _fit(desk: Desk, settings: RaySettings) -> None:
+    import ray
+
+    # Ray starts in other processes meanwhile.
+    imports = threading.Thread(target=importlib.import_module, args=("ray.train.torch",))
+    imports.start()
+    if settings.address is None:
+        cpus = max(settings.ranks, os.cpu_count() or 1)
+        ray.init(
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            log_to_driver=settings.verbose,
+            logging_level="INFO" if settings.verbose else "ERROR",
+        )
+    else:
+        ray.init(settings.address)
+    imports.join()
+    with tempfile.TemporaryDirectory(prefix="pretune-ray-") as folder:
+        _trainer(desk, settings, folder).fit()
+
+
+def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    class LeanTrainer(TorchTrainer):  # type: ignore[misc]  # Ray is not annotated
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
+
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // settings.ranks)
+    use_gpu = settings.device == "cuda"
+    return LeanTrainer(
+        _train,
+        train_loop_config={"desk": desk, "settings": settings},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=settings.ranks,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if use_gpu else {})},
+        ),
+        # Ray's own saved state is never read: we resume from our COMMITTED.
+        run_config=RunConfig(
+            name="pretune", storage_path=folder, failure_config=FailureConfig(max_failures=_MOST_LOSSES)
+        ),
+    )
+
+
+def _train(config: dict[str, Any]) -> None:
+    """Ray Train's train function: one rank."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    from pretune_trainer.drive.worker import work
+    from pretune_trainer.parallel import Ranks
+
+    context = ray.train.get_context()
+    settings: RaySettings = config["settings"]
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device())
+    work(config["desk"], ranks, settings.execute, settings.sinks)

@@ -1,0 +1,116 @@
+"""What a run exposes to Prometheus: the names, and how events become values."""
+
+import math
+import time
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+
+from pretune_trainer.report import Committed, Evaluated, Event, Start, Step
+
+STEP: Final = "pretune_train_step"
+STEPS_PLANNED: Final = "pretune_train_steps_planned"
+TOKENS: Final = "pretune_train_tokens_total"
+TOKENS_PER_SECOND: Final = "pretune_train_tokens_per_second"
+LOSS: Final = "pretune_train_loss"
+LEARNING_RATE: Final = "pretune_train_learning_rate"
+GRAD_NORM: Final = "pretune_train_grad_norm"
+MFU: Final = "pretune_train_mfu"
+DATA_WAIT_SECONDS: Final = "pretune_train_data_wait_seconds_total"
+STEP_SECONDS: Final = "pretune_train_step_seconds"
+SKIPPED_STEPS: Final = "pretune_train_skipped_steps_total"
+CHECKPOINT_STEP: Final = "pretune_train_checkpoint_step"
+CHECKPOINT_SECONDS: Final = "pretune_train_checkpoint_seconds"
+CHECKPOINT_BLOCKED_SECONDS: Final = "pretune_train_checkpoint_blocked_seconds_total"
+CHECKPOINT_AGE_SECONDS: Final = "pretune_train_checkpoint_age_seconds"
+EVALUATION: Final = "pretune_train_evaluation"
+GOODPUT: Final = "pretune_train_goodput"
+RUNS: Final = "pretune_train_runs_total"
+
+LABELS: Final = ("namespace", "kind", "name")
+"""Labels of every metric; never `job`, which is Prometheus' own."""
+
+_SECONDS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+
+class TrainMetrics:
+    """The metrics of the jobs that one board has seen, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._step = self._gauge(STEP, "Optimizer steps done.")
+        self._planned = self._gauge(STEPS_PLANNED, "Optimizer steps planned.")
+        self._tokens = self._counter(TOKENS, "Tokens trained on, those trained again after a loss included.")
+        self._tokens_per_second = self._gauge(TOKENS_PER_SECOND, "Tokens trained on per second, over all ranks.")
+        self._loss = self._gauge(LOSS, "Mean training loss of the last step's targets.")
+        self._learning_rate = self._gauge(LEARNING_RATE, "Learning rate of the last step.")
+        self._grad_norm = self._gauge(GRAD_NORM, "Norm of the last step's whole gradient, before clipping.")
+        self._mfu = self._gauge(MFU, "Model FLOPs utilization of the last step, 0 to 1; absent where no peak is known.")
+        self._data_wait = self._counter(DATA_WAIT_SECONDS, "Seconds that steps waited for data.")
+        self._step_seconds = Histogram(
+            STEP_SECONDS, "Wall time of a step, in seconds.", LABELS, registry=self.registry, buckets=_SECONDS
+        )
+        self._skipped = self._counter(SKIPPED_STEPS, "Updates left out because they were unstable.")
+        self._checkpoint_step = self._gauge(CHECKPOINT_STEP, "Step of the last committed checkpoint.")
+        self._checkpoint_seconds = Summary(
+            CHECKPOINT_SECONDS,
+            "From a checkpoint's beginning to its commit, in seconds.",
+            LABELS,
+            registry=self.registry,
+        )
+        self._blocked = self._counter(CHECKPOINT_BLOCKED_SECONDS, "Seconds that training stood still for checkpoints.")
+        self._checkpoint_age = self._gauge(CHECKPOINT_AGE_SECONDS, "Seconds since the last commit.")
+        self._evaluation = Gauge(
+            EVALUATION, "Figures of the last evaluation.", (*LABELS, "metric"), registry=self.registry
+        )
+        self._goodput = self._gauge(GOODPUT, "Share of the time since the order was taken that went into new steps.")
+        self._runs = self._counter(RUNS, "Starts of the group of ranks.")
+
+    def observe(self, job: dict[str, str], event: Event) -> None:
+        """Take in what `job` (its namespace, kind and name) tells."""
+        match event:
+            case Start():
+                self._runs.labels(**job).inc()
+                self._planned.labels(**job).set(event.total_steps)
+                self._step.labels(**job).set(event.from_step)
+            case Step():
+                self._observe_step(job, event)
+            case Evaluated():
+                for metric, value in event.metrics.items():
+                    self._evaluation.labels(**job, metric=metric).set(value)
+            case Committed():
+                self._observe_commit(job, event)
+
+    def observe_rates(self, job: dict[str, str], tokens_per_second: float, goodput: float) -> None:
+        """Take in what the board has worked out over several steps."""
+        self._tokens_per_second.labels(**job).set(tokens_per_second)
+        self._goodput.labels(**job).set(goodput)
+
+    def to_text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _observe_step(self, job: dict[str, str], event: Step) -> None:
+        self._step.labels(**job).set(event.step)
+        self._tokens.labels(**job).inc(event.tokens)
+        self._loss.labels(**job).set(event.loss)
+        self._learning_rate.labels(**job).set(event.learning_rate)
+        self._grad_norm.labels(**job).set(event.grad_norm)
+        if math.isfinite(event.mfu):
+            self._mfu.labels(**job).set(event.mfu)
+        self._data_wait.labels(**job).inc(event.data_wait_seconds)
+        self._step_seconds.labels(**job).observe(event.seconds)
+        self._skipped.labels(**job).inc(event.skipped)
+
+    def _observe_commit(self, job: dict[str, str], event: Committed) -> None:
+        committed = time.monotonic()
+        self._checkpoint_step.labels(**job).set(event.step)
+        self._checkpoint_seconds.labels(**job).observe(event.seconds)
+        self._blocked.labels(**job).inc(event.blocked_seconds)
+        self._checkpoint_age.labels(**job).set_function(lambda: time.monotonic() - committed)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, LABELS, registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, LABELS, registry=self.registry)

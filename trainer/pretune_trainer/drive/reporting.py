@@ -1,0 +1,214 @@
+"""How rank 0 tells the world: to the board, into the storage, to TensorBoard; always from threads of its own."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.drive.desk import BoardLostError, Desk
+from pretune_trainer.drive.wire import event_to_json
+from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
+
+TENSORBOARD_VARIABLE: Final = "PRETUNE_TENSORBOARD"
+"""Folder for TensorBoard's events; without it there are none."""
+
+_POLL_SECONDS: Final = 0.5
+_FLUSH_SECONDS: Final = 30.0
+_CHUNK_BYTES: Final = 1 << 20
+_MOST_UNSENT: Final = 10_000
+
+_log = logging.getLogger(__name__)
+
+Put = Callable[[str, bytes], object]
+"""Writes an object below the job's folder, or replaces it."""
+
+
+class Sink(Protocol):
+    """Takes batches of events in a background thread."""
+
+    def write(self, events: list[Event]) -> None:
+        """Take in events; an empty list says that time has passed."""
+
+    def close(self) -> None:
+        """The run is over: keep what has been taken in."""
+
+
+class Background(AbstractContextManager["Background"]):
+    """The reporter of rank 0: `tell` appends to a queue, and one thread a sink carries it on.
+
+    Used as a context manager; leaving it, however the run has ended, waits until every sink has its last event.
+    """
+
+    def __init__(self, board: "BoardSink", *others: Sink) -> None:
+        self._board = board
+        self._pumps = [_Pump(sink, self.tell) for sink in (board, *others)]
+
+    def tell(self, event: Event) -> None:
+        """Pass on an event. Never waits."""
+        for pump in self._pumps:
+            pump.queue.append(event)
+            if isinstance(event, Start | Committed):
+                pump.wake.set()
+
+    def stop_requested(self) -> bool:
+        """Whether the board's last answer was to stop."""
+        return self._board.stop
+
+    def __enter__(self) -> Self:
+        for pump in self._pumps:
+            pump.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pump in self._pumps:
+            pump.over.set()
+            pump.wake.set()
+        for pump in self._pumps:
+            pump.join()
+
+
+class _Pump(threading.Thread):
+    """Carries events to one sink; a sink that fails is given up, once and in words, and training goes on."""
+
+    def __init__(self, sink: Sink, tell: Callable[[Event], None]) -> None:
+        super().__init__(daemon=True, name=type(sink).__name__)
+        self.queue: deque[Event] = deque()
+        self.wake = threading.Event()
+        self.over = threading.Event()
+        self._sink = sink
+        self._tell = tell
+
+    def run(self) -> None:
+        try:
+            while not self.over.is_set():
+                self.wake.wait(_POLL_SECONDS)
+                self.wake.clear()
+                self._sink.write(self._taken())
+            self._sink.write(self._taken())
+            self._sink.close()
+        except Exception as error:  # whatever it is, it must not end the training
+            self._tell(Said(f"{type(self._sink).__name__} is given up, training goes on without it: {error}"))
+
+    def _taken(self) -> list[Event]:
+        return [self.queue.popleft() for _ in range(len(self.queue))]
+
+
+class BoardSink:
+    """Posts events to the board and learns from its answers whether to stop. A lost board is tried again, quietly."""
+
+    def __init__(self, desk: Desk, order: int) -> None:
+        self.stop = False
+        self._desk = desk
+        self._order = order
+        self._unsent: deque[Event] = deque(maxlen=_MOST_UNSENT)
+        self._lost = False
+
+    def write(self, events: list[Event]) -> None:
+        """Post what has not been posted yet; without news too, to hear of a stop."""
+        self._unsent.extend(events)
+        try:
+            self.stop = self._desk.tell(self._order, list(self._unsent))
+        except BoardLostError as error:
+            if not self._lost:
+                _log.warning("progress cannot be reported, training goes on: %s", error)
+            self._lost = True
+        else:
+            self._unsent.clear()
+            self._lost = False
+
+    def close(self) -> None:
+        """Nothing is kept here."""
+
+
+class History:
+    """The whole history of a run as JSON lines in the storage: history/<run>/<chunk>.jsonl.
+
+    Object stores cannot append, and to write one growing file again and again would cost the square of its size: the
+    last chunk is rewritten until it is 1 MiB long. Written at every commit, so that what a later run starts from has
+    its history, else every 30 s, and at the end.
+    """
+
+    def __init__(self, put: Put) -> None:
+        """`put` writes below the job's folder."""
+        self._put = put
+        self._run = 0
+        self._chunk = 1
+        self._lines = bytearray()
+        self._written = 0
+        self._last_flush = time.monotonic()
+
+    def write(self, events: list[Event]) -> None:
+        """Take in events; writes them when it is time."""
+        for event in events:
+            if isinstance(event, Start):
+                self._run = event.run
+            self._lines += json.dumps({"time": round(time.time(), 3), **event_to_json(event)}).encode() + b"\n"
+        is_due = time.monotonic() - self._last_flush > _FLUSH_SECONDS
+        if is_due or any(isinstance(event, Start | Committed) for event in events):
+            self._flush()
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._flush()
+
+    def _flush(self) -> None:
+        self._last_flush = time.monotonic()
+        if self._run == 0 or len(self._lines) == self._written:
+            return
+        self._put(f"history/{self._run:04d}/{self._chunk:05d}.jsonl", bytes(self._lines))
+        self._written = len(self._lines)
+        if self._written >= _CHUNK_BYTES:
+            self._chunk, self._written = self._chunk + 1, 0
+            self._lines.clear()
+
+
+class TensorBoard:
+    """Events for TensorBoard, in a folder of its own for each job and run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def write(self, events: list[Event]) -> None:
+        """Take in events."""
+        for event in events:
+            match event:
+                case Start():
+                    self._open(event)
+                case Step():
+                    for name in ("loss", "learning_rate", "grad_norm"):
+                        self._writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
+                    self._writer.add_scalar("train/tokens_per_second", event.tokens / event.seconds, event.step)
+                case Evaluated():
+                    for metric, value in event.metrics.items():
+                        self._writer.add_scalar(f"validation/{metric}", value, event.step)
+
+    def close(self) -> None:
+        """Write what TensorBoard still holds back."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, event: Start) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._folder / f"{event.run:04d}"))
+
+
+def open_sinks(config: RunConfig) -> list[Sink]:
+    """What rank 0 tells beside the board: the history in the job's storage, and TensorBoard where it is asked for.
+
+    Raises:
+        StorageError: stores of that kind are not known.
+    """
+    from pretune_trainer.storage.store import Store
+
+    store = Store.open(config.storage).child(config.job.folder)
+    folder = os.environ.get(TENSORBOARD_VARIABLE)
+    return [History(store.put), *([TensorBoard(Path(folder, config.job.folder))] if folder else [])]

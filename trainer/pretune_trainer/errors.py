@@ -1,0 +1,79 @@
+"""Everything that can go wrong in a run, as a tree; each error is a sentence for the person who can act on it."""
+
+from typing import Self
+
+from pretune_api.names import Cause, ExitCode
+
+
+class PretuneError(Exception):
+    """A failure that has a cause. Its text is one sentence: what is wrong, where, and what would be right."""
+
+    cause = Cause.UNKNOWN
+    exit_code = ExitCode.FAILED
+
+
+class UserError(PretuneError):
+    """Something that the job's author can mend: a field, a file, a row."""
+
+    cause = Cause.USER_ERROR
+    exit_code = ExitCode.USER_ERROR
+
+    def __init__(self, where: str, sentence: str) -> None:
+        """`where` is a field path such as spec.data.train[0].uri, or the place of a row."""
+        super().__init__(f"{where}: {sentence}")
+        self.where = where
+        self.sentence = sentence
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """An error travels between ranks, and from them to the driver."""
+        return type(self), (self.where, self.sentence)
+
+
+class BadRowError(UserError):
+    """A row of a source that cannot be learnt from."""
+
+
+class StorageError(PretuneError):
+    """An object store, or a disk, did not do what was asked."""
+
+    cause = Cause.STORAGE_UNAVAILABLE
+
+
+class StorageDeniedError(StorageError):
+    """An object store refused: wrong or missing credentials, or no right to do this."""
+
+    cause = Cause.STORAGE_DENIED
+
+
+class MissingObjectError(StorageError):
+    """There is nothing under that name."""
+
+
+class ObjectExistsError(StorageError):
+    """There is something under that name already."""
+
+
+class DamagedError(StorageError):
+    """A committed folder is not what its manifest says."""
+
+
+class SupersededError(PretuneError):
+    """A newer run of the same job has started, so this one must not write any more."""
+
+
+class NumericalError(PretuneError):
+    """Loss or gradients stayed not finite, or jumped, more often than the spec allows."""
+
+    cause = Cause.NUMERICAL_ERROR
+
+
+class OutOfMemoryError(PretuneError):
+    """Not even one row fits into the memory of a device."""
+
+    cause = Cause.OUT_OF_MEMORY
+
+
+class StopRequestedError(PretuneError):
+    """Someone asked the run to stop; raised where there is nothing to commit yet, or once it is committed."""
+
+    exit_code = ExitCode.STOPPED

@@ -1,0 +1,120 @@
+"""All that training starts from: parent, tokenizer, task, token cache."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+
+from pretune_api.base import Spec
+from pretune_api.model import Architecture
+from pretune_api.run_config import RunConfig
+from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
+from pretune_trainer.errors import UserError
+from pretune_trainer.methods import METHODS, Tuned
+from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
+from pretune_trainer.model.build import Build, Source, model_type
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.parents import find_parent
+from pretune_trainer.report import Reporter
+from pretune_trainer.storage.store import Store
+from pretune_trainer.tasks import TASKS, Context, Task
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights come from."""
+
+    origin: Architecture | Source
+    digest: str
+    """Names it."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run learns, from what, and with which model."""
+
+    config: RunConfig
+    build: Build
+    """How the model is made."""
+    model_digest: str
+    """Names the model that training starts from."""
+    task: Task[Any]
+    """What is learnt."""
+    cache: TokenCache
+    """The data, tokenised."""
+
+    def make_model(self) -> Tuned:
+        """The model as its method trains it, on the CPU: the same at each call and on each rank."""
+        set_seed(self.config.training.seed)
+        model = self.task.model(self.build)
+        return METHODS[self.config.method.kind](model, self.config.method.value)
+
+
+def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs:
+    """Find, make or open all of it. Collective.
+
+    Raises:
+        UserError: the parent, the tokenizer, the data or the spec do not fit.
+        StopRequestedError: asked to stop while the token cache was made.
+    """
+    start = _origin(config, ranks)
+    tokenizer, tokenizer_name = _tokenizer(config, ranks, reporter.stop_requested)
+    packs = model_type(start.origin) in PACKING_FAMILIES
+    attention = attention_for(ranks.device, config.training.precision, packs=packs)
+    length = config.data.sequence_length
+    spec, seed = config.learn.value, config.training.seed
+    assert isinstance(spec, Spec), "every objective and task is a part of the API"
+    task = TASKS[config.stage](Context(spec, tokenizer, length, packs, attention == VARLEN, seed))
+    check_metrics(config, task)
+    storage = Store.open(config.storage)
+    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, reporter.stop_requested)
+    build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None)
+    return Inputs(config, build, start.digest, task, cache)
+
+
+def _origin(config: RunConfig, ranks: Ranks) -> Origin:
+    """Where the weights come from, and a digest of it."""
+    architecture = config.model.architecture
+    if architecture is not None:
+        return Origin(architecture, f"sha256:{sha256(architecture.model_dump_json().encode()).hexdigest()}")
+    assert config.model.parent is not None, "a model is new, or has a parent"
+    found = find_parent(config.model.parent, config.storage, ranks, "spec.model.from")
+    return Origin(found.source, found.digest)
+
+
+def _tokenizer(config: RunConfig, ranks: Ranks, stop: Callable[[], bool]) -> tuple[PreTrainedTokenizerBase, str]:
+    """The tokenizer, and a digest of it."""
+    training, parent = config.tokenizer.train, config.tokenizer.parent
+    if training is not None:
+        folder = trained_tokenizer(training, config.data, Store.open(config.storage), ranks, stop)
+        return _load(Source(str(folder))), tokenizer_digest(folder)
+    assert parent is not None, "a tokenizer is trained, or has a parent"
+    found = find_parent(parent, config.storage, ranks, "spec.tokenizer")
+    return _load(found.source), found.digest if parent.hub is not None else tokenizer_digest(Path(found.source.name))
+
+
+def _load(source: Source) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
+    except (OSError, ValueError) as error:
+        raise UserError("spec.tokenizer", f"no tokenizer can be loaded: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token_id is None:
+        # GPT-2 and others never padded; what stands in a padded place is never looked at.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def check_metrics(config: RunConfig, task: Task[Any]) -> None:
+    """Refuse names of metrics that the task does not measure."""
+    known = ", ".join(task.metrics_known)
+    names = config.evaluation.metrics or []
+    wanted = [(f"spec.evaluation.metrics[{number}]", name) for number, name in enumerate(names)]
+    if config.early_stopping is not None:
+        wanted.append(("spec.earlyStopping.metric", config.early_stopping.metric))
+    for where, name in wanted:
+        if name not in task.metrics_known:
+            raise UserError(where, f"{config.stage} does not measure '{name}'; it measures {known}")

@@ -1,0 +1,228 @@
+"""The training loop."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.batches import Work
+from pretune_trainer.data.prefetch import Prefetch
+from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.evaluate import evaluate
+from pretune_trainer.model.flops import Utilization
+from pretune_trainer.optim import clip_gradients
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Evaluated, Reporter
+from pretune_trainer.report import Step as StepDone
+from pretune_trainer.resume import Resumable, State
+from pretune_trainer.step import Step, autocast, defer_reduction
+from pretune_trainer.stopping import StopVote
+from pretune_trainer.tasks.base import Batch
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop is put together from."""
+
+    config: RunConfig
+    ranks: Ranks
+    reporter: Reporter
+    step: Step
+    optimizer: torch.optim.AdamW
+    rate: Callable[[int], float]
+    """Learning rate of a step."""
+    resumable: Resumable
+    """Saves the state; holds the policies on instability and on early stopping."""
+    vote: StopVote
+    validation: Callable[[], Iterator[Batch]] | None
+    """Batches of the validation data, from the start; None where there is none."""
+    total_steps: int
+    utilization: Utilization
+    """What the steps' arithmetic costs."""
+
+
+class Loop:
+    """Trains from a state to the end, to the end of patience, or until asked to stop."""
+
+    def __init__(self, parts: Parts, state: State) -> None:
+        self.parts = parts
+        self.state = state
+        self._saved_step: int | None = state.step
+        self._pending: _Pending | None = None
+        self._mark = time.perf_counter()
+
+    def train(self, works: Prefetch[Work]) -> None:
+        """Run to the end; a checkpoint of the last step is on its way to storage then.
+
+        Raises:
+            StopRequestedError: asked to stop; a checkpoint of this step is on its way to storage.
+            NumericalError: training became unstable.
+        """
+        try:
+            with _no_collection_pauses():
+                if self.state.step > 0:
+                    # A run that was stopped may have committed this step before its evaluation.
+                    self._pause_if_due()
+                while not self._ended():
+                    self._step(next(works), works)
+                    self._leave_if_asked()
+                    self._pause_if_due()
+        except StopRequestedError:
+            self._save()
+            raise
+
+    def _ended(self) -> bool:
+        improvement = self.parts.resumable.improvement
+        return self.state.step >= self.parts.total_steps or (improvement is not None and improvement.exhausted)
+
+    def _step(self, work: Work, works: Prefetch[Work]) -> None:
+        parts = self.parts
+        parts.vote.ask()
+        torch.manual_seed(self._seed())
+        loss = self._gradients(work)
+        norm = clip_gradients(parts.step.parameters(), parts.config.training.gradient_clip)
+        bad = parts.resumable.stability.judge(loss, norm)
+        rate = parts.rate(self.state.step)
+        for group in parts.optimizer.param_groups:
+            group["lr"] = rate
+        parts.resumable.checkpoints.wait_staged()
+        parts.optimizer.step()
+        parts.optimizer.zero_grad(set_to_none=True)
+        self._advance(work)
+        self._tell_pending()
+        self._pending = _Pending.of(torch.stack([loss, norm, bad]), self._event(work, rate, works.take_waited()))
+
+    def _gradients(self, work: Work) -> Tensor:
+        """Accumulate the gradients of the mean loss over all ranks' targets; that loss, on the device."""
+        losses: list[Tensor] = []
+        for number, batch in enumerate(work.batches, start=1):
+            defer_reduction(self.parts.step, last=number == len(work.batches))
+            with autocast(self.parts.config.training, self.parts.ranks):
+                loss = self.parts.step(batch.to(self.parts.ranks.device), work.counts)
+            loss.backward()
+            losses.append(loss.detach())
+        return self.parts.ranks.add_tensor(torch.stack(losses).sum())
+
+    def _seed(self) -> int:
+        """Dropout's randomness belongs to the step and the rank, so that a resumed run repeats it."""
+        seed = self.parts.config.training.seed
+        return hash((seed, self.state.step, self.parts.ranks.rank)) & 0x7FFF_FFFF_FFFF_FFFF
+
+    def _advance(self, work: Work) -> None:
+        now = time.perf_counter()
+        self.state.step += 1
+        self.state.cursor = work.after
+        self.state.tokens += work.tokens
+        self.state.seconds += now - self._mark
+
+    def _event(self, work: Work, rate: float, waited: float) -> StepDone:
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        return StepDone(
+            step=self.state.step,
+            loss=0.0,
+            learning_rate=rate,
+            grad_norm=0.0,
+            tokens=work.tokens,
+            tokens_total=self.state.tokens,
+            seconds=seconds,
+            data_wait_seconds=waited,
+            mfu=self.parts.utilization.of(work.tokens, seconds),
+        )
+
+    def _tell_pending(self) -> None:
+        """Report the step before: reading its values waits for that step, not for the one just queued."""
+        if self._pending is None:
+            return
+        loss, norm, bad = self._pending.read()
+        event = replace(self._pending.event, loss=loss, grad_norm=norm, skipped=bool(bad))
+        self._pending = None
+        self.parts.reporter.tell(event)
+        if bad:
+            self.parts.resumable.stability.count(event.step, loss, norm)
+
+    def _leave_if_asked(self) -> None:
+        if self.parts.vote.agreed():
+            raise StopRequestedError(f"stopped as asked after step {self.state.step}")
+
+    def _pause_if_due(self) -> None:
+        """Evaluate and checkpoint, where this step asks for it."""
+        step, last = self.state.step, self.state.step >= self.parts.total_steps
+        every = self.parts.config.evaluation.every_steps
+        if last or (every is not None and step % every == 0):
+            self._evaluate()
+        if self._ended() or step % self.parts.config.checkpoint.every_steps == 0:
+            self._save()
+        self._mark = time.perf_counter()
+
+    def _evaluate(self) -> None:
+        if self.parts.validation is None or self.state.evaluated_step == self.state.step:
+            return
+        started = time.perf_counter()
+        self._tell_pending()
+        with autocast(self.parts.config.training, self.parts.ranks):
+            every = evaluate(self.parts.step, self.parts.validation(), self.parts.ranks, self.parts.vote)
+        wanted = self.parts.config.evaluation.metrics
+        figures = {name: value for name, value in every.items() if wanted is None or name in wanted}
+        self.state.evaluated_step = self.state.step
+        self.state.metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
+        improvement = self.parts.resumable.improvement
+        if improvement is not None and improvement.improved(self.state.step, figures):
+            self._saved_step = None
+            self._save()
+
+    def _save(self) -> None:
+        if self._saved_step == self.state.step:
+            return
+        self._tell_pending()
+        gc.collect()
+        self.parts.resumable.save(self.state)
+        self._saved_step = self.state.step
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose values the device may still be computing."""
+
+    values: Tensor
+    """loss, gradient norm, whether it was bad: float32 [3], on the CPU."""
+    copied: torch.cuda.Event | None
+    """When they have arrived there; None where they always were."""
+    event: StepDone
+
+    @classmethod
+    def of(cls, values: Tensor, event: StepDone) -> Self:
+        """Begin to copy values from the device.
+
+        `tolist()` at the next step would queue its copy behind that whole step's kernels, and wait for them.
+        """
+        if not values.is_cuda:
+            return cls(values, None, event)
+        on_cpu = values.to("cpu", non_blocking=True)  # PyTorch pins what it makes for this
+        copied = torch.cuda.current_stream(values.device).record_event()
+        return cls(on_cpu, copied, event)
+
+    def read(self) -> list[float]:
+        """The values, as soon as the device has computed them."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return self.values.tolist()
+
+
+@contextmanager
+def _no_collection_pauses() -> Iterator[None]:
+    """Garbage is collected at checkpoints, where all ranks pause anyway, instead of whenever one rank's turn comes."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

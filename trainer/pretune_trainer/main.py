@@ -1,0 +1,115 @@
+"""The driver on a cluster: `python -m pretune_trainer.main RUN_CONFIG.json`, the entrypoint of a RayJob.
+
+Starts the board as a process that outlives it, trains under Ray Train, and ends with one line of JSON that says how.
+"""
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.drive.board import TOKEN_VARIABLE
+from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.group import Group, Orders, drive
+from pretune_trainer.drive.on_ray import RaySettings, on_ray
+from pretune_trainer.drive.wire import Ending, ending_of, finite
+from pretune_trainer.errors import PretuneError, UserError
+
+METRICS_PORT: Final = 9464
+"""The read-only port, unless --metrics-port says otherwise: the usual one of Prometheus exporters."""
+
+_ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
+
+MakeGroup = Callable[[Desk, RaySettings], Group]
+
+
+def main(arguments: Sequence[str] | None = None, make_group: MakeGroup = on_ray) -> int:
+    """Carry out a run config; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    parsed = _parser().parse_args(arguments)
+    try:
+        ending = _train(parsed, make_group)
+    except PretuneError as error:
+        ending = ending_of(error)
+    if ending.traceback:
+        print(ending.traceback, file=sys.stderr)
+    print(json.dumps({"ending": finite(asdict(ending))}), flush=True)
+    return ending.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pretune_trainer.main", description="Carry out a run config.")
+    parser.add_argument("config", type=Path, metavar="RUN_CONFIG", help="the run config, a JSON document")
+    parser.add_argument("--host", default=_ANY, help="address that the board listens on")
+    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port of /progress and /metrics")
+    parser.add_argument("--desk-port", type=int, default=0, help="port of the ranks; 0 takes a free one")
+    return parser
+
+
+def _train(arguments: argparse.Namespace, make_group: MakeGroup) -> Ending:
+    config = _read(arguments.config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    desk = _start_board(arguments)
+    group = make_group(desk, RaySettings(config.ranks, config.device, address="auto"))
+    ending = drive(_only(config), group, desk, stop)
+    assert ending is not None, "there is one order"
+    return ending
+
+
+def _only(config: RunConfig) -> Orders:
+    yield config
+
+
+def _read(path: Path) -> RunConfig:
+    try:
+        return RunConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} {where}", f"{first['msg']}; trainer and operator must be of one version") from error
+
+
+def _start_board(arguments: argparse.Namespace) -> Desk:
+    """Start the board in a session of its own: whoever ends the driver's does not end the board with it."""
+    token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe()
+    command = [sys.executable, "-m", "pretune_trainer.drive.board", "--host", arguments.host]
+    command += ["--port", str(arguments.metrics_port), "--desk-port", str(arguments.desk_port)]
+    board = subprocess.Popen(  # noqa: S603  # every part of the command is ours
+        command, env={**os.environ, TOKEN_VARIABLE: token}, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert board.stdout is not None
+    ports = board.stdout.readline()
+    if not ports:
+        raise UserError(f"--metrics-port {arguments.metrics_port}", "cannot be listened on; it is taken")
+    host = _address() if arguments.host == _ANY else arguments.host
+    return Desk(f"http://{host}:{json.loads(ports)['deskPort']}", token)
+
+
+def _address() -> str:
+    """This pod's address, as the ranks' pods see it."""
+    import ray.util
+
+    address: str = ray.util.get_node_ip_address()
+    return address
+
+
+if __name__ == "__main__":
+    status = main()
+    # Ranks that wait in vain for one that has failed would hold up an orderly exit; Ray ends them with their driver.
+    os._exit(status)

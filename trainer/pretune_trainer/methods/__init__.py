@@ -1,0 +1,14 @@
+"""How weights change: one file a method, one line in `METHODS`."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pretune_trainer.methods.base import Tuned
+from pretune_trainer.methods.freeze import freeze
+from pretune_trainer.methods.full import full
+from pretune_trainer.methods.lora import lora
+
+METHODS: Final[dict[str, Callable[..., Tuned]]] = {"full": full, "lora": lora, "freeze": freeze}
+"""(model, the method's spec) -> the model, prepared; by the method's YAML name."""
+
+__all__ = ["METHODS", "Tuned"]

@@ -1,0 +1,37 @@
+"""What a method makes of a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import torch
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model that is ready to be trained by a method."""
+
+    model: PreTrainedModel
+    """The module to train; what is not trained does not require gradients."""
+    save: Callable[[Path, torch.dtype], None]
+    """Writes it into a folder in Hugging Face format, with weights of that type; they are whole by then, in float32.
+    The model is used up."""
+
+    @classmethod
+    def itself(cls, model: PreTrainedModel) -> Self:
+        """A model that is saved as it is."""
+        return cls(model, partial(save_model, model))
+
+
+def save_model(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
+    """Write a model into a folder, with weights of that type."""
+    model.to(dtype=dtype).save_pretrained(folder)
+
+
+def head_names(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters outside the model's body: the head of a task."""
+    body = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
+    return {name for name, _ in model.named_parameters() if name not in body}

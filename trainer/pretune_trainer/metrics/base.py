@@ -1,0 +1,23 @@
+"""What a metric is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, Self, TypeVar
+
+Outcome = TypeVar("Outcome")
+
+
+class Metric(ABC, Generic[Outcome]):
+    """Something measured on the outcomes of a whole evaluation, in bounded memory."""
+
+    @abstractmethod
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Take in the outcomes of a batch."""
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Take in what another rank has measured."""
+
+    @abstractmethod
+    def result(self) -> dict[str, float]:
+        """Figures by name, such as {"f1Macro": 0.7}."""

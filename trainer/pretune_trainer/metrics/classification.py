@@ -1,0 +1,90 @@
+"""Accuracy, precision, recall and F1 from counts, defined as in scikit-learn (an undefined ratio is 0)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_trainer.metrics.base import Metric
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One example's labels, by number."""
+
+    expected: tuple[int, ...]
+    """The right ones."""
+    predicted: tuple[int, ...]
+    """The model's."""
+    loss: float
+    """Mean loss of the example."""
+
+
+class ClassificationReport(Metric[Judged]):
+    """Counts of hits and misses per label; accuracy asks for exactly the right set of labels."""
+
+    known: ClassVar[Mapping[str, bool]] = {
+        "loss": False,
+        "accuracy": True,
+        "precisionMacro": True,
+        "recallMacro": True,
+        "f1Macro": True,
+        "precisionWeighted": True,
+        "recallWeighted": True,
+        "f1Weighted": True,
+    }
+    """Names of the figures, and whether larger is better; precision, recall and f1 of a label are in [brackets]."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = list(labels)
+        self.loss = 0.0
+        self.examples = 0
+        self.right = 0
+        self.hits, self.predicted, self.expected = (np.zeros(len(labels), np.int64) for _ in range(3))
+
+    def update(self, outcomes: Sequence[Judged]) -> None:
+        """Count the outcomes."""
+        self.loss += math.fsum(outcome.loss for outcome in outcomes)
+        self.examples += len(outcomes)
+        for outcome in outcomes:
+            expected, predicted = set(outcome.expected), set(outcome.predicted)
+            self.right += expected == predicted
+            self.hits[list(expected & predicted)] += 1
+            self.expected[list(expected)] += 1
+            self.predicted[list(predicted)] += 1
+
+    def merge(self, other: Self) -> None:
+        """Add the other's counts."""
+        self.loss += other.loss
+        self.examples += other.examples
+        self.right += other.right
+        self.hits += other.hits
+        self.expected += other.expected
+        self.predicted += other.predicted
+
+    def result(self) -> dict[str, float]:
+        """Macro (each label alike), weighted (by its examples), and each label's own figures."""
+        scores = {
+            "precision": _ratio(self.hits, self.predicted),
+            "recall": _ratio(self.hits, self.expected),
+            "f1": _ratio(2 * self.hits, self.predicted + self.expected),
+        }
+        weights = _ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
+        figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
+        for name, values in scores.items():
+            figures[f"{name}Macro"] = float(values.mean())
+            figures[f"{name}Weighted"] = float(values @ weights)
+            figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
+        return figures
+
+    def _mean(self, total: float) -> float:
+        return total / self.examples if self.examples else math.nan
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

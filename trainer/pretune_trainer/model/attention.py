@@ -1,0 +1,94 @@
+"""Attention within the documents of a packed row.
+
+On CPUs transformers makes a dense mask from position ids that start again at 0. On CUDA devices the documents'
+boundaries go to FlashAttention's variable-length kernel, which PyTorch carries, and no mask exists.
+"""
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from pretune_trainer.errors import UserError
+
+VARLEN: Final = "pretune_varlen"
+
+PACKING_FAMILIES: Final = frozenset(
+    {"gemma", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"}
+)
+"""Model types that keep packed documents apart; a test holds each to it. Others get a row per document."""
+
+_FEWEST_DOCUMENTS: Final = 64
+
+
+def attention_for(device: torch.device, precision: str, *, packs: bool) -> str | None:
+    """The attention implementation to build a model with; None leaves it to transformers: sdpa, where there is one.
+
+    FlashAttention computes with 16-bit numbers alone.
+    """
+    if not packs or device.type != "cuda" or precision != "bf16":
+        return None
+    _register_varlen()
+    return VARLEN
+
+
+def boundaries(position_ids: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Tensor | int]:
+    """Keyword arguments that tell the kernel where documents begin.
+
+    The list is filled up with its end to a power of two, so that it comes in few shapes (each may be compiled anew),
+    and no further: the kernel's grid and its scratch memory in the backward pass grow with the number of documents,
+    empty ones too (FlashAttention's `dq_accum` has 128 more tokens for each).
+
+    Args:
+        position_ids: int64 [rows, length]; every document starts at 0.
+
+    Returns:
+        Cumulative lengths, int32 [power of two + 1], and the longest length possible.
+    """
+    starts = np.flatnonzero(position_ids.reshape(-1) == 0)
+    room = max(_FEWEST_DOCUMENTS, 1 << (len(starts) - 1).bit_length())
+    ends = np.full(room + 1, position_ids.size, dtype=np.int32)
+    ends[: len(starts)] = starts
+    offsets = torch.from_numpy(ends)
+    longest = int(position_ids.shape[1])
+    return {"cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets, "max_length_q": longest, "max_length_k": longest}
+
+
+@cache
+def _register_varlen() -> None:
+    # No mask is registered: without one transformers makes none, and does not look at the position ids on the device.
+    AttentionInterface.register(VARLEN, _varlen_attention)
+
+
+def _varlen_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    dropout: float = 0.0,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Causal attention by documents; query [1, heads, tokens, width], the result [1, tokens, heads, width]."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    if dropout:
+        raise UserError("spec.model", "packed rows on a GPU know no dropout in attention: set its probability to 0")
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    window = (sliding_window - 1 if sliding_window else -1, 0)
+    # Rotation and norms leave float32 under autocast, which does not know this kernel; values are as projected.
+    query, key, value = (tensor[0].transpose(0, 1).to(value.dtype).contiguous() for tensor in (query, key, value))
+    ends, longest = cu_seq_lens_q, max_length_q
+    result = varlen_attn(query, key, value, ends, ends, longest, longest, scale=scaling, window_size=window)
+    assert isinstance(result, Tensor), "no auxiliary output was asked for"
+    return result[None], None

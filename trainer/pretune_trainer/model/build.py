@@ -1,0 +1,204 @@
+"""Making a model: from an architecture, from a folder, from a hub. Never with code or pickles of others."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+from pretune_api.model import Architecture
+from pretune_trainer.errors import UserError
+
+_ARCHITECTURE = "spec.model.architecture"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Existing weights, as `from_pretrained` takes them."""
+
+    name: str
+    """Folder on this machine, or ORG/NAME on a hub."""
+    revision: str | None = None
+    """Commit on the hub."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments that pin the revision and refuse remote code."""
+        return {"revision": self.revision, "trust_remote_code": False}
+
+
+@dataclass(frozen=True)
+class Build:
+    """All that a model is made from."""
+
+    origin: Architecture | Source
+    """New weights, or existing ones."""
+    tokenizer: PreTrainedTokenizerBase
+    """Decides the vocabulary and the special tokens."""
+    sequence_length: int
+    """Longest row that the model must take."""
+    attention: str | None = None
+    """Name of the attention implementation; None leaves it to transformers."""
+
+    def make(self, auto: type[_BaseAutoModelClass], **head: object) -> PreTrainedModel:
+        """A model of the class that `auto` chooses, in float32 on the CPU; `head` are configuration fields.
+
+        Raises:
+            UserError: the architecture, its fields, or the parent's weights do not fit.
+        """
+        tokens = self._special_tokens()
+        if isinstance(self.origin, Architecture):
+            config = make_config(self.origin, len(self.tokenizer), self.sequence_length, tokens | head)
+            model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
+        else:
+            model = self._existing(auto, self.origin, tokens | head)
+        if model.can_generate():
+            model.generation_config.update(**_with_other_ends(tokens, model.generation_config.eos_token_id))
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    def _special_tokens(self) -> dict[str, int]:
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return {name: value for name in names if (value := getattr(self.tokenizer, name)) is not None}
+
+    def _existing(self, auto: type[_BaseAutoModelClass], source: Source, fields: dict[str, Any]) -> PreTrainedModel:
+        try:
+            model, loaded = auto.from_pretrained(
+                source.name,
+                attn_implementation=self.attention,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **source.arguments,
+                **fields,
+            )
+        except (OSError, ValueError) as error:
+            raise UserError("spec.model.from", f"no model can be loaded: {_first_line(error)}") from error
+        if source.revision is None:
+            model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
+        _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
+        check_vocabulary(model, len(self.tokenizer))
+        check_length(model.config, self.sequence_length, "spec.data.sequenceLength")
+        return model
+
+
+def _with_other_ends(tokens: dict[str, int], ends: int | list[int] | None) -> dict[str, int | list[int]]:
+    """Special tokens, and the parent's other end tokens (chat models have several) if it knows the tokenizer's."""
+    if isinstance(ends, list) and tokens.get("eos_token_id") in ends:
+        return {**tokens, "eos_token_id": ends}
+    return {**tokens}
+
+
+def model_type(origin: Architecture | Source) -> str:
+    """The type of the model in transformers' words: llama, gpt2, bert.
+
+    Raises:
+        UserError: there is no configuration, or it is of no known type.
+    """
+    if isinstance(origin, Architecture):
+        return origin.type
+    try:
+        return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
+    except (OSError, ValueError) as error:
+        raise UserError("spec.model.from", f"there is no model to start from: {_first_line(error)}") from error
+
+
+def make_config(
+    architecture: Architecture, vocabulary: int, sequence_length: int, fields: dict[str, Any]
+) -> PretrainedConfig:
+    """The transformers configuration of a new model.
+
+    Raises:
+        UserError: unknown type, unknown field, a value that the type refuses, or too few positions.
+    """
+    default = _default_config(architecture.type)
+    _check_fields(architecture, default)
+    given = _with_floats(architecture, default)
+    if given.setdefault("vocab_size", vocabulary) != vocabulary:
+        raise UserError(
+            f"{_ARCHITECTURE}.config.vocab_size",
+            f"{given['vocab_size']} differs from the tokenizer's {vocabulary} entries; leave it out to follow them",
+        )
+    positions = default.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    if positions in default.to_dict() and positions not in given:
+        given[positions] = sequence_length
+    try:
+        config = AutoConfig.for_model(architecture.type, **(fields | given))
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise UserError(f"{_ARCHITECTURE}.config", _first_line(error.__cause__ or error)) from error
+    check_length(config, sequence_length, f"{_ARCHITECTURE}.config.{positions}")
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+def _default_config(name: str) -> PretrainedConfig:
+    try:
+        config = AutoConfig.for_model(name)
+    except ValueError as error:
+        from transformers import CONFIG_MAPPING
+
+        raise UserError(
+            f"{_ARCHITECTURE}.type", f"'{name}' is unknown{_nearest(name, list(CONFIG_MAPPING))}"
+        ) from error
+    assert isinstance(config, PretrainedConfig)
+    return config
+
+
+def _check_fields(architecture: Architecture, default: PretrainedConfig) -> None:
+    known = {*default.to_dict(), *default.attribute_map}
+    for name in architecture.config:
+        if name not in known:
+            raise UserError(
+                f"{_ARCHITECTURE}.config.{name}",
+                f"a {architecture.type} model has no such field{_nearest(name, sorted(known))}",
+            )
+
+
+def _with_floats(architecture: Architecture, default: PretrainedConfig) -> dict[str, Any]:
+    """The given fields. JSON writes 1.0 as 1, and transformers takes no whole number where it wants another."""
+    return {
+        name: float(value) if type(value) is int and isinstance(getattr(default, name, None), float) else value
+        for name, value in architecture.config.items()
+    }
+
+
+def check_length(config: PretrainedConfig, sequence_length: int, where: str) -> None:
+    """Refuse rows longer than the model's positions reach."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and positions < sequence_length:
+        raise UserError(
+            where, f"the model has {positions} positions, spec.data.sequenceLength asks for {sequence_length}"
+        )
+
+
+def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:
+    """Refuse weights that are not those of the configuration. A head of another size is another task's: it is new."""
+    body = sorted(name for name in mismatched if name.startswith(f"{model.base_model_prefix}."))
+    if body:
+        raise UserError(
+            "spec.model.from", f"its weights do not fit its config.json: {body[0]} has another shape; check the folder"
+        )
+
+
+def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
+    """Refuse a tokenizer with ids that the model has no embedding for."""
+    rows = model.get_input_embeddings().num_embeddings
+    if tokens > rows:
+        raise UserError(
+            "spec.tokenizer",
+            f"it has {tokens} entries, the model from spec.model.from has embeddings for {rows}; "
+            "leave spec.tokenizer out to use the model's own",
+        )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

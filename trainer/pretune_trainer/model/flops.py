@@ -1,0 +1,69 @@
+"""How much of a device's arithmetic training uses: model FLOPs utilization (PaLM, Chowdhery 2022, appendix B)."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from transformers import PreTrainedModel
+
+from pretune_api.training import Training
+from pretune_trainer.parallel import Ranks
+
+_TERA: Final = 1e12
+PEAKS: Final = {
+    "H200": 989.4,
+    "H100 80GB HBM3": 989.4,
+    "H100 PCIe": 756.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "A10G": 70.0,
+    "A10": 125.0,
+    "L4": 121.0,
+}
+"""Dense bf16 TFLOP/s by what a device's name holds; the first that fits. From NVIDIA's data sheets (H200, H100, A100,
+L40S, A10, L4: half of the figure with sparsity, where that is the one given), A10G from AWS' of the g5 instances."""
+
+
+def peak_flops(name: str) -> float:
+    """Dense bf16 FLOP/s of the device that calls itself `name`; not a number where it is not known."""
+    words = f"{name} ".replace("-", " ")
+    return next((peak * _TERA for key, peak in PEAKS.items() if f"{key} " in words), math.nan)
+
+
+def flops_per_token(computed: int, trained: int) -> float:
+    """FLOPs of training on a token, attention's own left out: 2 a parameter forward, 2 backward, 2 for its gradient.
+
+    Args:
+        computed: parameters that take part in matrix products: all but the input embedding, unless it is the head too.
+        trained: those of them that are trained.
+    """
+    return 4.0 * computed + 2.0 * trained
+
+
+def attention_flops(lengths: list[int], layers: int, width: int) -> float:
+    """FLOPs of causal attention, forward and backward: half of 12 · layers · width · n² a document of n tokens."""
+    return 6.0 * layers * width * sum(length * length for length in lengths)
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """What a token costs, and what all ranks' devices could do."""
+
+    flops_per_token: float
+    peak: float
+    """FLOP/s of all devices; not a number where it is not known."""
+
+    def of(self, tokens: int, seconds: float) -> float:
+        """Share of the peak that `tokens` in `seconds` are: at least so much, as attention's own is not counted."""
+        return tokens * self.flops_per_token / (seconds * self.peak)
+
+
+def utilization(model: PreTrainedModel, training: Training, ranks: Ranks) -> Utilization:
+    """Of this model on these devices; call before it is sharded. Known for bf16 on some GPUs."""
+    unused = model.get_input_embeddings().weight if not model.config.tie_word_embeddings else None
+    used = [parameter for parameter in model.parameters() if parameter is not unused]
+    trained = sum(parameter.numel() for parameter in used if parameter.requires_grad)
+    known = ranks.device.type == "cuda" and training.precision == "bf16"
+    peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if known else math.nan
+    return Utilization(flops_per_token(sum(p.numel() for p in used), trained), peak * ranks.size)

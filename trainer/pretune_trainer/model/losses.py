@@ -1,0 +1,87 @@
+"""Losses as sums over targets, in as little memory as their definition allows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IGNORED = -100
+"""Target of a position that is not learnt."""
+
+_CHUNK_TOKENS = 8_192
+_SMALL_LOGITS = 1 << 27
+
+
+def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropies of `head(hidden)` against `targets`.
+
+    Where the logits are large they never exist at once: chunks of 8,192 tokens are turned into gradients while they are
+    in memory, as in Liger Kernel (Hsu et al., 2024).
+
+    Args:
+        hidden: float [tokens, width].
+        head: the output layer.
+        targets: int64 [tokens], `IGNORED` where nothing is learnt.
+
+    Returns:
+        float32 scalar.
+    """
+    weight = head.weight
+    if hidden.shape[0] * weight.shape[0] <= _SMALL_LOGITS:
+        return F.cross_entropy(head(hidden).float(), targets, ignore_index=IGNORED, reduction="sum")
+    loss = _ChunkedCrossEntropy.apply(hidden, weight, head.bias, targets)
+    assert isinstance(loss, Tensor)
+    return loss
+
+
+def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
+    """Cross-entropy of each token, float32 [tokens], 0 where the target is `IGNORED`. For evaluation: no gradient."""
+    chunks = (slice(start, start + _CHUNK_TOKENS) for start in range(0, len(hidden), _CHUNK_TOKENS))
+    losses = [
+        F.cross_entropy(head(hidden[rows]).float(), targets[rows], ignore_index=IGNORED, reduction="none")
+        for rows in chunks
+    ]
+    return torch.cat(losses)
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Gradients are made in the forward pass, chunk by chunk, and scaled in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        cast = weight.to(dtype)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for start in range(0, hidden.shape[0], _CHUNK_TOKENS):
+            rows = slice(start, start + _CHUNK_TOKENS)
+            part = hidden[rows].to(dtype)
+            logits = F.linear(part, cast, None if bias is None else bias.to(dtype)).float()
+            loss, grad = _loss_and_gradient(logits, targets[rows])
+            total += loss
+            grad_hidden[rows] = (grad.to(dtype) @ cast).to(hidden.dtype)
+            grad_weight += (grad.to(dtype).T @ part).float()
+            if grad_bias is not None:
+                grad_bias += grad.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype), grad_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = grads
+        return *(None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors), None
+
+
+def _loss_and_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss, and its gradient by the logits (which are overwritten): softmax minus one-hot."""
+    kept = (targets != IGNORED)[:, None]
+    places = targets.clamp_min(0)[:, None]
+    log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)
+    loss = ((log_sum - logits.gather(1, places)) * kept).sum()
+    gradient = logits.sub_(log_sum).exp_()
+    gradient.scatter_add_(1, places, torch.full_like(log_sum, -1.0))
+    return loss, gradient.mul_(kept)

@@ -1,0 +1,115 @@
+"""Ranks: how many there are, which one this is, and how they agree."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Generic, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from pretune_trainer.errors import PretuneError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What came of something that one rank did."""
+
+    value: T | None = None
+    error: Exception | None = None
+
+    def portable(self) -> "_Outcome[T]":
+        """The same for other processes: they know our errors, and of others only the text."""
+        if self.error is None or isinstance(self.error, PretuneError):
+            return self
+        return _Outcome(error=PretuneError(f"{type(self.error).__name__}: {self.error}"))
+
+
+def _attempt(do: Callable[[], T]) -> _Outcome[T]:
+    try:
+        return _Outcome(value=do())
+    except Exception as error:  # whatever it is, the other ranks wait to hear of it
+        return _Outcome(error=error)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The group of training processes, seen from one of them. With size 1 nothing is ever communicated.
+
+    Objects and counts travel over gloo on the CPU, so that no call waits for a device.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank does what is done once: rank 0."""
+        return self.rank == 0
+
+    def fork(self) -> Self:
+        """The same ranks with a communication channel of their own, for a background thread. Collective."""
+        if self.size == 1:
+            return self
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup), "every rank is in the group"
+        return replace(self, group=group)
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's `value`, in order of ranks, on every rank. Collective."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.group)
+        return values  # type: ignore[return-value]  # every place has been filled
+
+    def share(self, value: T) -> T:
+        """Rank 0's `value`, on every rank. Collective."""
+        return self.gather(value)[0]
+
+    def together(self, do: Callable[[], T]) -> list[T]:
+        """Every rank's `do()`, on every rank; where it fails on one, it fails on all. Collective.
+
+        Raises:
+            Exception: what `do` raised here, or else what it raised on the first rank where it failed.
+        """
+        mine = _attempt(do)
+        every = self.gather(mine.portable())
+        if mine.error is not None:
+            raise mine.error
+        for other in every:
+            if other.error is not None:
+                raise other.error
+        return [outcome.value for outcome in every]  # type: ignore[misc]  # set wherever there is no error
+
+    def once(self, do: Callable[[], T]) -> T:
+        """What rank 0's `do()` returns, on every rank; where it fails, it fails on all. Collective."""
+        return self.together(do if self.is_first else lambda: None)[0]  # type: ignore[return-value]  # rank 0's
+
+    def add_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The element-wise sum over ranks, on the device, in place. Collective."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def add(self, values: list[int]) -> list[int]:
+        """Element-wise sums over ranks. Collective."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def largest(self, values: list[int]) -> list[int]:
+        """Element-wise maxima over ranks. Collective."""
+        return self._reduce(values, dist.ReduceOp.MAX)
+
+    def barrier(self) -> None:
+        """Wait until every rank is here. Collective."""
+        self.add([0])
+
+    def _reduce(self, values: list[int], operation: dist.ReduceOp.RedOpType) -> list[int]:
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.int64)
+        dist.all_reduce(tensor, operation, group=self.group)
+        return [int(value) for value in tensor]

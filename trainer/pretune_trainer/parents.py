@@ -1,0 +1,66 @@
+"""Existing models that a run starts from: found, verified, and brought to this machine."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from pretune_api.manifest import Manifest
+from pretune_api.run_config import Folder, Parent
+from pretune_api.storage import Storage
+from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.errors import DamagedError, MissingObjectError, UserError
+from pretune_trainer.model.build import Source
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage.commit import manifest_of
+from pretune_trainer.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A parent that can be loaded."""
+
+    source: Source
+    """Where transformers finds it."""
+    digest: str
+    """Names its content."""
+
+
+def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str) -> Found:
+    """Bring a parent to this machine, once for all its ranks. Collective.
+
+    `storage` says how the parent's store is reached; `where` is the field that names the parent.
+
+    Raises:
+        UserError: there is nothing, or only updates of a model.
+        DamagedError: its content is not what its digest says.
+    """
+    if parent.hub is not None:
+        name = f"{parent.hub.repo}@{parent.hub.revision}"
+        return Found(Source(parent.hub.repo, parent.hub.revision), f"sha256:{sha256(name.encode()).hexdigest()}")
+    assert parent.folder is not None, "a parent is a folder or on a hub"
+    folder = parent.folder
+    store = Store.open(storage.model_copy(update={"uri": folder.uri}))
+    manifest = ranks.once(lambda: _manifest(store, folder, where))
+    path = _here(store, manifest)
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise UserError(where, f"{folder.uri} holds LoRA updates alone; make it with spec.method.lora.merge: true")
+    return Found(Source(str(path)), manifest.digest)
+
+
+def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
+    """What the folder consists of, all of it read and verified."""
+    try:
+        manifest = manifest_of(store)
+    except MissingObjectError as error:
+        raise UserError(where, str(error)) from error
+    if folder.digest not in (None, manifest.digest):
+        raise DamagedError(f"{store.uri} has digest {manifest.digest}, where {folder.digest} is wanted")
+    return manifest
+
+
+def _here(store: Store, manifest: Manifest) -> Path:
+    """The folder on this machine."""
+    shelf = Shelf(store, manifest)
+    paths = [(shelf.path(file.path), file.path) for file in manifest.files]
+    first, name = paths[0]
+    return first.parents[name.count("/")]

@@ -1,0 +1,209 @@
+"""One rank of a run: data -> model -> loop -> artifact. Runs under Ray Train, and alone."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.artifact import ARTIFACT_DTYPES, export, publish
+from pretune_trainer.batches import pinned, split, works
+from pretune_trainer.course import Course, plot_course
+from pretune_trainer.data.example import Example
+from pretune_trainer.data.prefetch import Prefetch
+from pretune_trainer.data.stream import validation
+from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError
+from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.loop import Loop, Parts
+from pretune_trainer.microbatch import choose_rows, most_rows, note_too_many, too_many
+from pretune_trainer.optim import Stability, optimizer_tensors, schedule
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Reporter, Said, Start
+from pretune_trainer.resume import Resumable, State, checkpoint_tensors
+from pretune_trainer.stopping import Improvement, StopVote
+from pretune_trainer.storage.checkpoint import Checkpoints
+from pretune_trainer.storage.finished import Facts, finished
+from pretune_trainer.storage.runs import Run, claim_run
+from pretune_trainer.storage.store import Store
+from pretune_trainer.tasks.base import Batch
+from pretune_trainer.trainee import Trainee, make_trainee
+
+_AHEAD = 2
+"""Steps whose batches are made while one is computed."""
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """How a run ended that finished its job."""
+
+    artifact_uri: str
+    """Folder of the artifact."""
+    artifact_digest: str
+    """SHA-256 of its manifest."""
+    metrics: dict[str, float]
+    """Figures of the last evaluation, or of the best one where training ended early."""
+    step: int
+    """Step of the artifact's weights."""
+    skipped_because_done: bool = False
+    """Whether an earlier run had finished the job already."""
+
+
+def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
+    """Carry out a run config, or go on with what an earlier run has left. Collective over `ranks`.
+
+    Raises:
+        StopRequestedError: asked to stop; a checkpoint is committed where training had begun.
+        PretuneError: one of errors.py, the same on every rank wherever that is known.
+    """
+    disable_progress_bar()
+    job = Store.open(config.storage).child(config.job.folder)
+    done = ranks.once(lambda: finished(job))
+    if done is not None:
+        return RankResult(done.uri, done.digest, done.facts.metrics, done.facts.step, skipped_because_done=True)
+    run = Run(job, ranks.once(lambda: claim_run(job, lambda text: reporter.tell(Said(text))).record))
+    session = Session(config, ranks, reporter, run, StopVote(ranks, reporter))
+    try:
+        return session.carry_out()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(f"a device ran out of memory: {str(error).splitlines()[0]}") from error
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run on one rank."""
+
+    config: RunConfig
+    ranks: Ranks
+    reporter: Reporter
+    run: Run
+    vote: StopVote
+
+    def carry_out(self) -> RankResult:
+        """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
+        inputs = gather_inputs(self.config, self.ranks, self.reporter)
+        trainee = make_trainee(inputs, self.ranks)
+        resumable = self._resumable(inputs, trainee)
+        state = resumable.restore()
+        course = plot_course(inputs, self.ranks)
+        state.micro_batch_rows = self._within_memory(
+            state.micro_batch_rows or self._micro_batch(trainee, inputs, course), inputs
+        )
+        self.reporter.tell(self._start(trainee, state, course))
+        self._train(inputs, trainee, resumable, state, course)
+        return self._publish(inputs, trainee, resumable.restore_best(state))
+
+    def _resumable(self, inputs: Inputs, trainee: Trainee) -> Resumable:
+        return Resumable(
+            checkpoints=Checkpoints(self.run.store, self.run, self.ranks, self.config.checkpoint.keep, self.reporter),
+            tensors=checkpoint_tensors(trainee.step, optimizer_tensors(trainee.step, trainee.optimizer)),
+            stability=Stability(self.config.training.instability, trainee.optimizer, self.ranks.device),
+            improvement=_improvement(self.config, inputs),
+            model_digest=inputs.model_digest,
+            data_digest=inputs.cache.digest,
+            ranks=self.ranks.size,
+            reporter=self.reporter,
+        )
+
+    def _micro_batch(self, trainee: Trainee, inputs: Inputs, course: Course) -> int:
+        most = -(-course.rows_per_step // self.ranks.size)
+        asked = self.config.training.micro_batch_rows
+        if asked is not None:
+            return min(asked, most)
+        if inputs.task.couples_rows:
+            return most
+        longest = _longest(inputs.cache)
+        probe = partial(trainee.probe, longest, self.config.training, self.ranks)
+        return choose_rows(most, inputs.task.layout.length, self.ranks, probe)
+
+    def _within_memory(self, rows: int, inputs: Inputs) -> int:
+        """`rows`, or half of what an earlier run ran out of memory with. Collective."""
+        most = self.ranks.once(lambda: most_rows(self.run.store))
+        return rows if most is None or inputs.task.couples_rows else min(rows, most)
+
+    def _start(self, trainee: Trainee, state: State, course: Course) -> Start:
+        return Start(
+            stage=self.config.stage,
+            run=self.run.ordinal,
+            from_step=state.step,
+            total_steps=course.total_steps,
+            parameters=trainee.parameters,
+            trainable=trainee.trainable,
+            rows_per_step=course.rows_per_step,
+            micro_batch_rows=state.micro_batch_rows,
+        )
+
+    def _train(self, inputs: Inputs, trainee: Trainee, resumable: Resumable, state: State, course: Course) -> None:
+        parts = Parts(
+            config=self.config,
+            ranks=self.ranks,
+            reporter=self.reporter,
+            step=trainee.step,
+            optimizer=trainee.optimizer,
+            rate=schedule(self.config.training, course.total_steps),
+            resumable=resumable,
+            vote=self.vote,
+            validation=self._validation(inputs, state.micro_batch_rows),
+            total_steps=course.total_steps,
+            utilization=trainee.utilization,
+        )
+        steps = course.stream.steps(state.cursor)
+        try:
+            with Prefetch(works(steps, inputs.task, state.micro_batch_rows, self.ranks.fork()), _AHEAD) as ahead:
+                Loop(parts, state).train(ahead)
+        except (StopRequestedError, NumericalError):
+            resumable.checkpoints.wait()
+            raise
+        except torch.OutOfMemoryError as error:
+            note_too_many(self.run, state.micro_batch_rows)
+            resumable.checkpoints.wait()
+            raise OutOfMemoryError(too_many(state.micro_batch_rows, error)) from error
+        resumable.checkpoints.wait()
+
+    def _validation(self, inputs: Inputs, rows: int) -> Callable[[], Iterator[Batch]] | None:
+        if self.config.data.validation is None:
+            return None
+        if not any(map(len, inputs.cache.validation)):
+            raise UserError("spec.data.validation", "no document is held out; raise the fraction, or name sources")
+        task = inputs.task
+
+        def batches() -> Iterator[Batch]:
+            packs = list(validation(inputs.cache, task.layout, self.ranks.rank, self.ranks.size))
+            return (pinned(task.batch(part), self.ranks) for part in split(packs, rows))
+
+        return batches
+
+    def _publish(self, inputs: Inputs, trainee: Trainee, state: State) -> RankResult:
+        facts = Facts(
+            metrics=state.metrics,
+            step=state.step,
+            tokens=state.tokens,
+            parameters=trainee.parameters,
+            parent=inputs.model_digest,
+            data=inputs.cache.digest,
+        )
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            dtype = ARTIFACT_DTYPES[self.config.training.precision]
+            export(trainee.tuned, inputs.make_model, dtype, self.ranks, folder)
+            uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts))
+        return RankResult(uri, digest, state.metrics, state.step)
+
+    def _upload(self, inputs: Inputs, folder: Path, facts: Facts) -> tuple[str, str]:
+        inputs.build.tokenizer.save_pretrained(folder)
+        return publish(folder, self.run, self.config, facts)
+
+
+def _longest(cache: TokenCache) -> Example:
+    """The longest example of the training data."""
+    source = max(cache.train, key=lambda source: int(source.lengths.max(initial=0)))
+    return source.example(int(source.lengths.argmax()))
+
+
+def _improvement(config: RunConfig, inputs: Inputs) -> Improvement | None:
+    spec = config.early_stopping
+    return None if spec is None else Improvement(spec, inputs.task.metrics_known[spec.metric])

@@ -1,0 +1,111 @@
+"""What a run tells the world, and the one thing it is told: to stop."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run has taken its place: training begins, or goes on."""
+
+    stage: str
+    """Objective or task."""
+    run: int
+    """Ordinal of the run."""
+    from_step: int
+    """Step of the checkpoint it starts from; 0 from the beginning."""
+    total_steps: int
+    """Optimizer steps planned."""
+    parameters: int
+    """Parameters of the model."""
+    trainable: int
+    """Parameters that are trained."""
+    rows_per_step: int
+    """Global batch in rows."""
+    micro_batch_rows: int
+    """Rows a rank computes at once."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step."""
+
+    step: int
+    """Steps done."""
+    loss: float
+    """Mean loss of the step's targets, over all ranks."""
+    learning_rate: float
+    """Learning rate of the step."""
+    grad_norm: float
+    """Norm of the whole gradient, before clipping."""
+    tokens: int
+    """Tokens of this step, over all ranks."""
+    tokens_total: int
+    """Tokens trained on so far, over all runs."""
+    seconds: float
+    """Wall time of the step."""
+    data_wait_seconds: float
+    """Part of it spent waiting for data."""
+    skipped: bool = False
+    """Whether the update was left out, by the policy on instability."""
+    mfu: float = math.nan
+    """Share of the devices' arithmetic that was used; not a number where their peak is not known."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation on the validation data."""
+
+    step: int
+    """Step of the weights evaluated."""
+    metrics: dict[str, float]
+    """Figures by name."""
+    seconds: float
+    """Wall time."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A checkpoint is in storage."""
+
+    step: int
+    """Its step."""
+    blocked_seconds: float
+    """Time that training stood still for it."""
+    seconds: float
+    """Time from its beginning to the commit."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence for people: a checkpoint that was damaged, a row that was left out."""
+
+    text: str
+    """The sentence."""
+
+
+Event = Start | Step | Evaluated | Committed | Said
+
+
+class Reporter(Protocol):
+    """Takes events from rank 0, never blocks training, and knows whether the run shall stop."""
+
+    def tell(self, event: Event) -> None:
+        """Pass on an event."""
+
+    def stop_requested(self) -> bool:
+        """Whether someone has asked the run to stop."""
+
+
+class Silent:
+    """Tells nobody, and is never asked to stop: every rank but the first."""
+
+    def tell(self, event: Event) -> None:
+        """Drop the event."""
+
+    def stop_requested(self) -> bool:
+        """No."""
+        return False

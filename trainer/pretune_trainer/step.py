@@ -1,0 +1,98 @@
+"""The module that is trained: a model and its task as one forward pass, sharded over ranks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+from pretune_api.training import Training
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.tasks.base import Batch, Task
+
+SHARDED_RANKS: Final = 64
+"""Ranks that share one copy of the weights at most; more ranks hold several copies (hybrid sharding)."""
+
+
+class Step(nn.Module):
+    """The root of sharding. Embedding and head stay in it, so that tied weights, chunked losses and generation work."""
+
+    def __init__(self, model: nn.Module, task: Task[Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, batch: Batch, counts: Mapping[str, int]) -> Tensor:
+        """The batch's part of the mean loss over all targets of the optimizer step.
+
+        Args:
+            batch: what one rank computes at once.
+            counts: targets of the whole step over all ranks, by key of the loss.
+        """
+        losses = self.task.loss(self.model, batch)
+        parts = [self.task.weights.get(key, 1.0) * loss / max(1, counts[key]) for key, loss in losses.items()]
+        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+    def evaluate(self, batch: Batch) -> list[Any]:
+        """The task's outcomes for the batch."""
+        return self.task.evaluate(self.model, batch)
+
+
+def prepare(step: Step, training: Training, ranks: Ranks) -> None:
+    """Move to the device, recompute activations, compile and shard, as the spec asks."""
+    if training.activation_checkpointing:
+        step.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]  # of PreTrainedModel
+    blocks = list(blocks_of(step.model))
+    if training.compile:
+        for block in blocks:
+            block.compile()
+    if ranks.size == 1:
+        step.to(ranks.device)
+        return
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if training.precision == "bf16" else None, reduce_dtype=torch.float32
+    )
+    mesh = _mesh(ranks)
+    for module in [*blocks, step]:
+        shard = fully_shard(module, mesh=mesh, mp_policy=policy)
+        # The loss is divided by global counts already: gradients are summed, never averaged.
+        shard.set_gradient_divide_factor(1.0)
+        shard.set_force_sum_reduction_for_comms(True)
+    register_fsdp_forward_method(step, "evaluate")
+
+
+def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The transformer blocks, in order: what transformers never splits over devices."""
+    names = getattr(model, "_no_split_modules", None) or ()
+    return (module for module in model.modules() if type(module).__name__ in names)
+
+
+def _mesh(ranks: Ranks) -> DeviceMesh:
+    shards = mesh_shape(ranks.size)
+    if len(shards) == 1:
+        return init_device_mesh(ranks.device.type, shards)
+    return init_device_mesh(ranks.device.type, shards, mesh_dim_names=("replicate", "shard"))
+
+
+def mesh_shape(size: int, sharded: int = SHARDED_RANKS) -> tuple[int, ...]:
+    """(ranks,) where all share one copy of the weights, else (copies, ranks of a copy)."""
+    if size <= sharded:
+        return (size,)
+    shard = max(n for n in range(1, sharded + 1) if size % n == 0)
+    return (size // shard, shard)
+
+
+def autocast(training: Training, ranks: Ranks) -> AbstractContextManager[None]:
+    """bf16 arithmetic on one rank; on several, sharding casts the weights itself."""
+    if training.precision == "bf16" and ranks.size == 1:
+        return torch.autocast(ranks.device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def defer_reduction(step: Step, *, last: bool) -> None:
+    """Reduce gradients over ranks with the last micro-batch of a step alone."""
+    if isinstance(step, FSDPModule):
+        step.set_requires_gradient_sync(last)

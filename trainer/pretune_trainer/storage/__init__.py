@@ -1,0 +1,1 @@
+"""Stores, and what is kept in them: runs, commits, checkpoints."""

@@ -1,0 +1,196 @@
+"""Checkpoints: each rank writes its shard in the background, rank 0 commits, any number of ranks reads them back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Thread
+
+from torch import Tensor
+
+from pretune_api.checkpoint import INDEX_NAME, STATE_NAME, CheckpointState, Origin, TensorIndex
+from pretune_api.manifest import File, Manifest
+from pretune_trainer.errors import DamagedError
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Committed, Reporter, Said
+from pretune_trainer.storage import shards
+from pretune_trainer.storage.commit import Commit, commit, commits, kept, read_commit, remove, uncommitted, verify
+from pretune_trainer.storage.runs import Run
+from pretune_trainer.storage.shards import Piece
+from pretune_trainer.storage.staging import Staging
+from pretune_trainer.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A committed checkpoint whose content has been verified."""
+
+    commit: Commit
+    """Its place."""
+    manifest: Manifest
+    """Its files."""
+
+    @property
+    def origin(self) -> Origin:
+        """It as the beginning of a run."""
+        return Origin(path=self.commit.path, digest=self.manifest.digest)
+
+
+class Checkpoints:
+    """The checkpoints of a job, as one run on one rank writes and reads them. One is on its way at a time."""
+
+    def __init__(self, job: Store, run: Run, ranks: Ranks, keep: int, reporter: Reporter) -> None:
+        """Collective. Retention leaves the `keep` newest commits and the best one."""
+        self._job = job
+        self._run = run
+        self._ranks = ranks
+        self._channel = ranks.fork()
+        self._keep = keep
+        self._reporter = reporter
+        self._staging = Staging(ranks.device)
+        self._saving: Future[None] | None = None
+        self._saved_step: int | None = None
+        self._blocked = 0.0
+        self._parent: str | None = None
+
+    def save(self, tensors: Mapping[str, Tensor], state: CheckpointState) -> None:
+        """Begin to write a checkpoint of `state.step`: the tensors are copied here, and may change after `wait_staged`.
+
+        `tensors` are the same on every rank, plain (then rank 0's are written) or sharded by FSDP2. Waits for the
+        checkpoint before, if that is still on its way. A step that this run has saved already is not saved again.
+        Collective.
+
+        Raises:
+            PretuneError: the checkpoint before could not be committed.
+        """
+        if state.step == self._saved_step:
+            return
+        started = time.perf_counter()
+        self.wait()
+        held = shards.pieces(tensors, is_first=self._ranks.is_first)
+        copies = self._staging.copy(piece for piece in held if piece.writes)
+        job = _Save(state, shards.index(held), copies, started)
+        self._saving = _in_background(lambda: self._write(job))
+        self._saved_step = state.step
+        self._blocked = time.perf_counter() - started
+
+    def wait_staged(self) -> None:
+        """Call right before the tensors change: what is changed from here on is not in the checkpoint."""
+        self._staging.protect()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint on its way, if any, is committed.
+
+        Raises:
+            SupersededError: a newer run has started.
+            StorageError: the store has failed for longer than it is waited for.
+        """
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    def latest(self) -> Found | None:
+        """The newest checkpoint that is committed and whole, which this run starts from; None where there is none.
+
+        Every rank verifies a part of it. Of a damaged one people are told, and the one before is taken. Collective.
+        """
+        found = self._newest_whole(self._ranks.once(lambda: commits(self._job, "checkpoints")))
+        if found is not None:
+            self._parent = found.manifest.digest
+            self._ranks.once(lambda: self._run.start_from(found.origin))
+        return found
+
+    def at(self, step: int) -> Found | None:
+        """The newest whole checkpoint of a step, such as the best one; None where there is none. Collective."""
+        every = self._ranks.once(lambda: commits(self._job, "checkpoints"))
+        return self._newest_whole([commit for commit in every if commit.step == step])
+
+    def load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
+        """Fill `tensors` in place, each rank with its own rows, whatever number of ranks wrote them. Collective.
+
+        Raises:
+            UserError: it is the checkpoint of another model.
+        """
+        return self._ranks.together(lambda: self._load(found, tensors))[0]
+
+    def _load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
+        folder = self._job.child(found.commit.path)
+        saved = TensorIndex.model_validate_json(folder.get(INDEX_NAME))
+        held = shards.pieces(tensors, is_first=self._ranks.is_first)
+        shards.require_same(saved, held, folder.uri)
+        shards.fill(folder, saved, held)
+        return CheckpointState.model_validate_json(folder.get(STATE_NAME))
+
+    def _newest_whole(self, candidates: Sequence[Commit]) -> Found | None:
+        for candidate in candidates:
+            try:
+                return Found(candidate, self._verified(candidate))
+            except DamagedError as error:
+                self._reporter.tell(Said(f"{error}; falling back to the checkpoint before it"))
+        return None
+
+    def _verified(self, candidate: Commit) -> Manifest:
+        folder = self._job.child(candidate.path)
+        manifest = self._ranks.once(lambda: read_commit(folder))
+        self._ranks.together(lambda: verify(folder, manifest, (self._ranks.rank, self._ranks.size)))
+        return manifest
+
+    def _write(self, save: "_Save") -> None:
+        """In the background, on every rank."""
+        place = Commit(self._run.ordinal, save.state.step)
+        folder = self._job.child(place.path)
+        written = self._channel.together(lambda: self._put_shard(folder, save.copies))
+        files = [file for file in written if file is not None]
+        size = self._channel.once(lambda: self._commit(folder, files, save))
+        self._reporter.tell(Committed(save.state.step, self._blocked, time.perf_counter() - save.started, size))
+        self._channel.once(lambda: self._retain(save.state.best_step))
+
+    def _put_shard(self, folder: Store, copies: Sequence[Piece]) -> File | None:
+        """Write what is this rank's to write; None where others hold all of it."""
+        self._staging.arrived()
+        filled = [piece for piece in copies if piece.rows.numel() > 0]
+        if not filled:
+            return None
+        return folder.put(shards.shard_name(max(piece.shard for piece in filled)), shards.encode(filled))
+
+    def _commit(self, folder: Store, files: Sequence[File], save: "_Save") -> int:
+        """On rank 0: what the shards need beside them, the manifest, the marker. The commit's bytes."""
+        documents = {STATE_NAME: save.state, INDEX_NAME: save.index}
+        written = [folder.put(name, document.model_dump_json().encode()) for name, document in documents.items()]
+        every = sorted([*files, *written], key=lambda file: file.path)
+        commit(folder, Manifest(content="checkpoint", files=every, parent=self._parent), self._run.check)
+        return sum(file.size for file in every)
+
+    def _retain(self, best_step: int | None) -> None:
+        """On rank 0: remove what need not be kept, and what older runs have left unfinished."""
+        every = commits(self._job, "checkpoints")
+        expired = set(every) - kept(every, self._keep, best_step)
+        stale = [folder for folder in uncommitted(self._job, "checkpoints") if folder.run < self._run.ordinal]
+        for folder in [*sorted(expired), *stale]:
+            remove(self._job.child(folder.path))
+
+
+@dataclass(frozen=True)
+class _Save:
+    """What the background needs to write a checkpoint."""
+
+    state: CheckpointState
+    index: TensorIndex
+    copies: list[Piece]
+    started: float
+
+
+def _in_background(do: Callable[[], None]) -> Future[None]:
+    """Run `do` in a thread that does not keep the process alive: a run that fails leaves at once."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            do()
+        except BaseException as error:  # it is raised where the future is waited for
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    Thread(target=run, name="checkpoint", daemon=True).start()
+    return future

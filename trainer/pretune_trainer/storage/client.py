@@ -1,0 +1,169 @@
+"""How an object store is reached: addresses, credentials, patience, and what its errors mean for people."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import unquote
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+
+from pretune_api.storage import Location
+from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a store that fails or stalls is waited for. Refused requests are never repeated."""
+
+    connect_seconds: float = 5.0
+    """Time for a connection to be made."""
+    request_seconds: float = 60.0
+    """Time for one request with its body, of at most `store.PART` bytes."""
+    total_seconds: float = 60.0
+    """Time after which nothing is tried again; a longer outage ends the attempt, and the next one resumes."""
+
+    @classmethod
+    def with_store_of(cls, location: Location) -> Self:
+        """What the kind of store deserves: a file system that refuses once refuses again."""
+        return cls(total_seconds=0) if location.uri.startswith("file://") else cls()
+
+    def client(self) -> "ClientConfig":
+        """Timeouts of single requests, in obstore's words."""
+        return {
+            # Says only that an endpoint may be http://; the stores' own addresses are https.
+            "allow_http": True,
+            "connect_timeout": timedelta(seconds=self.connect_seconds),
+            "timeout": timedelta(seconds=self.request_seconds),
+        }
+
+    def retries(self) -> "RetryConfig":
+        """Repetitions with growing pauses, in obstore's words: time bounds them, their number does not."""
+        return {
+            "max_retries": 1_000,
+            "retry_timeout": timedelta(seconds=self.total_seconds),
+            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2},
+        }
+
+
+def connect(location: Location, patience: Patience) -> tuple["ObjectStore", str]:
+    """The bucket (or file system) of a location, and the path of its folder in it. Nothing is asked of it yet.
+
+    Raises:
+        StorageError: stores of that kind are not known, or lack a setting without which they cannot be asked.
+    """
+    scheme, _, rest = location.uri.partition("://")
+    if scheme == "file":
+        return LocalStore("/"), unquote(rest).strip("/")
+    bucket, _, path = rest.partition("/")
+    with explained("open", location.uri):
+        return _bucket(scheme, bucket, location, patience), path.strip("/")
+
+
+def _bucket(scheme: str, bucket: str, location: Location, patience: Patience) -> "ObjectStore":
+    client, retries = patience.client(), patience.retries()
+    if scheme == "s3":
+        return S3Store(bucket, config=_address(location), client_options=client, retry_config=retries)
+    if scheme == "gs":
+        return GCSStore(bucket, client_options=client, retry_config=retries)
+    if scheme == "az":
+        return AzureStore(bucket, client_options=client, retry_config=retries)
+    raise StorageError(
+        f"{location.uri}: {scheme}:// is no store that can be written; use s3://, gs://, az:// or file://"
+    )
+
+
+def _address(location: Location) -> "S3Config":
+    """What the location fixes; AWS_* variables fill in the rest, credentials among them."""
+    address: S3Config = {}
+    if location.endpoint is not None:
+        address["endpoint"] = location.endpoint
+    if location.region is not None:
+        address["region"] = location.region
+    return address
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What a store's message means."""
+
+    pattern: str
+    error: type[StorageError]
+    sentence: str
+
+
+_MEANINGS: Final = (
+    _Meaning(
+        r"NoSuchBucket|ContainerNotFound", StorageDeniedError, "there is no such bucket; create it, or mend the URI"
+    ),
+    _Meaning(r"os error (28|122)\b", StorageError, "the disk is full; free some space, or use another storage.uri"),
+    _Meaning(
+        r"os error (1|13|30)\b", StorageDeniedError, "permission denied; check the folder's owner, mode and mount"
+    ),
+    _Meaning(
+        r"os error 20\b", StorageDeniedError, "a file stands where a folder is needed; remove it, or mend the URI"
+    ),
+    _Meaning(r"Unable to create dir", StorageDeniedError, "its folder cannot be made; mend the URI"),
+    _Meaning(
+        r"api/token|/token\?|Missing (AccessKeyId|SecretAccessKey)|Account must be specified",
+        StorageDeniedError,
+        "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs://"
+        " GOOGLE_APPLICATION_CREDENTIALS, for az:// AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY),"
+        " or give the pod an identity",
+    ),
+    _Meaning(
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId",
+        StorageDeniedError,
+        "the credentials are wrong; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret they come from",
+    ),
+    _Meaning(r"ExpiredToken", StorageDeniedError, "the credentials have expired; renew them"),
+)
+
+
+@contextmanager
+def explained(doing: str, uri: str) -> Iterator[None]:
+    """Turn the store's errors into ours, with a sentence that names `uri` and what to check.
+
+    Raises:
+        MissingObjectError: there is nothing at `uri`.
+        ObjectExistsError: there is something already.
+        StorageDeniedError: credentials or rights are missing.
+        StorageError: everything else, from a full disk to an outage.
+    """
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise _explain(error, doing, uri) from error
+
+
+def _explain(error: Exception, doing: str, uri: str) -> StorageError:
+    # What follows repeats the same as a tree of Rust's, names of settings included.
+    text = str(error).split("\n\nDebug source:", 1)[0]
+    for meaning in _MEANINGS:
+        if re.search(meaning.pattern, text):
+            return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}")
+    match error:
+        case FileNotFoundError():
+            return MissingObjectError(f"{uri}: cannot {doing}: there is nothing under that name")
+        case AlreadyExistsError():
+            return ObjectExistsError(f"{uri}: cannot {doing}: there is something under that name already")
+        case PermissionDeniedError() | UnauthenticatedError():
+            return StorageDeniedError(f"{uri}: cannot {doing}: access denied; check the credentials and their rights")
+    return StorageError(f"{uri}: cannot {doing}: {_gist(text)}")
+
+
+def _gist(text: str) -> str:
+    """What a failure without a meaning of its own comes down to."""
+    if "HTTP error" in text:
+        return "the store cannot be reached, or does not answer; check its endpoint and the network"
+    if re.search(r"status code: 5\d\d", text):
+        return "the store keeps failing; look at its own health, then try again"
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    line = text.split("\n", 1)[0].split(": <?xml", 1)[0]
+    return f"{line} ({code[1]})" if code else line

@@ -1,0 +1,290 @@
+"""A folder in an object store: everything a run writes, and what it reads back, goes through here."""
+
+import hashlib
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import obstore
+from obstore.exceptions import GenericError
+
+from pretune_api.manifest import File
+from pretune_api.storage import Location
+from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
+from pretune_trainer.storage.client import Patience, connect, explained
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+T = TypeVar("T")
+
+PART: Final = 16 * 2**20
+"""Bytes of one part of an upload or a download. S3 takes 10,000 parts: files of up to 160 GB."""
+_PARALLEL_PARTS: Final = 6
+"""Parts in flight in one upload or download: with `PART`, 96 MiB of buffers at most."""
+
+Data = bytes | Path | Iterable[bytes | memoryview]
+"""What can be written: bytes, a local file, or chunks that are made while they are sent."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object of a store."""
+
+    path: str
+    """Path below the store's folder."""
+    size: int
+    """Bytes."""
+
+
+@dataclass
+class _Bucket:
+    """A connection that all folders of a bucket share, and what is known of it."""
+
+    objects: "ObjectStore"
+    patience: Patience
+    guarantees_create: bool | None = None
+    honours_ranges: bool = True
+    """`rclone serve s3` answers them with status 200, which obstore refuses: then objects are read whole."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder in an object store or a file system. Safe to use from several threads."""
+
+    uri: str
+    """Where the folder is, without a slash at the end."""
+    _bucket: _Bucket = field(repr=False)
+    _path: str
+
+    @classmethod
+    def open(cls, location: Location, patience: Patience | None = None) -> Self:
+        """The folder at `location`; it need not exist yet. Nothing is asked of the store.
+
+        Raises:
+            StorageError: stores of that kind are not known.
+        """
+        patience = patience or Patience.with_store_of(location)
+        objects, path = connect(location, patience)
+        return cls(location.uri.rstrip("/"), _Bucket(objects, patience), path)
+
+    def child(self, path: str) -> Self:
+        """A folder below this one."""
+        return replace(self, uri=f"{self.uri}/{path}", _path=self._at(path))
+
+    @property
+    def guarantees_create(self) -> bool:
+        """Whether of two who `create` one object only one succeeds. Asked of the store once, by trying.
+
+        `rclone serve s3`, for one, takes a conditional put for any other.
+        """
+        if self._bucket.guarantees_create is None:
+            path = f".probe-{secrets.token_hex(8)}"
+            self._bucket.guarantees_create = self._patiently(lambda: self._probe(path))
+            self.delete(path)
+        return self._bucket.guarantees_create
+
+    def get(self, path: str) -> bytes:
+        """The whole of a small object.
+
+        Raises:
+            MissingObjectError: there is none.
+        """
+        with explained("read", self._uri(path)):
+            return obstore.get(self._objects, self._at(path)).bytes().to_bytes()
+
+    def get_range(self, path: str, start: int, length: int) -> memoryview:
+        """`length` bytes of an object from `start` on; it must have them."""
+        return self.get_ranges(path, [(start, length)])[0]
+
+    def get_ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
+        """Several ranges of an object, each (start, length); neighbours are read with one request."""
+        if self._bucket.honours_ranges:
+            with explained("read", self._uri(path)):
+                try:
+                    return self._ranges(path, spans)
+                except GenericError as error:
+                    if "non-partial response" not in str(error):
+                        raise
+            self._bucket.honours_ranges = False
+        whole = memoryview(self.get(path))
+        return [whole[start : start + length] for start, length in spans]
+
+    def stream(self, path: str, size: int) -> Iterator[memoryview]:
+        """The bytes of an object of `size` bytes, in order, a part at a time; the next parts are fetched meanwhile."""
+        spans = ((start, min(PART, size - start)) for start in range(0, size, PART))
+        with ThreadPoolExecutor(_PARALLEL_PARTS) as pool:
+            ahead: deque[Future[memoryview]] = deque()
+            for start, length in spans:
+                if len(ahead) == _PARALLEL_PARTS:
+                    yield ahead.popleft().result()
+                ahead.append(pool.submit(self.get_range, path, start, length))
+            while ahead:
+                yield ahead.popleft().result()
+
+    def size(self, path: str) -> int:
+        """Bytes of an object.
+
+        Raises:
+            MissingObjectError: there is none.
+        """
+        with explained("read", self._uri(path)):
+            return obstore.head(self._objects, self._at(path))["size"]
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object under that very name."""
+        try:
+            self.size(path)
+        except MissingObjectError:
+            return False
+        return True
+
+    def put(self, path: str, data: Data) -> File:
+        """Write an object, or replace it: the whole of it appears at once, or nothing does. Parts go in parallel.
+
+        Returns its size and SHA-256, computed on the way.
+        """
+        chunks = _Hashed(_chunks(data))
+        with explained("write", self._uri(path)):
+            obstore.put(
+                self._objects,
+                self._at(path),
+                _small_or_stream(chunks),
+                chunk_size=PART,
+                max_concurrency=_PARALLEL_PARTS,
+            )
+        return File(path=path, size=chunks.size, sha256=chunks.digest.hexdigest())
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small object that must not exist yet. Finding exactly `data` there is success too: a lost answer.
+
+        Where `guarantees_create` is false, another may create it at the same moment unseen.
+
+        Raises:
+            ObjectExistsError: it exists, with other content.
+        """
+        if not self.guarantees_create:
+            self._put_if_absent(path, data)
+            return
+        self._patiently(lambda: self._create(path, data))
+
+    def list(self, prefix: str = "") -> list[Object]:
+        """All objects below a folder, in order of their paths."""
+        at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
+        with explained("list", self._uri(prefix)):
+            found = [meta for batch in obstore.list(self._objects, at) for meta in batch]
+        return sorted((Object(meta["path"][cut:], meta["size"]) for meta in found), key=lambda object_: object_.path)
+
+    def delete(self, path: str) -> None:
+        """Remove an object; it may be gone already."""
+        self._patiently(lambda: self._delete(path))
+
+    @property
+    def _objects(self) -> "ObjectStore":
+        return self._bucket.objects
+
+    def _at(self, path: str) -> str:
+        return "/".join(part for part in (self._path, path) if part)
+
+    def _uri(self, path: str) -> str:
+        return f"{self.uri}/{path}" if path else self.uri
+
+    def _ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
+        starts, lengths = [start for start, _ in spans], [length for _, length in spans]
+        parts = obstore.get_ranges(self._objects, self._at(path), starts=starts, lengths=lengths)
+        return [memoryview(part) for part in parts]
+
+    def _conditional_put(self, path: str, data: bytes) -> None:
+        with explained("create", self._uri(path)):
+            obstore.put(self._objects, self._at(path), data, mode="create", use_multipart=False)
+
+    def _probe(self, path: str) -> bool:
+        """Create one object twice; a store that lets the second pass, or knows no conditions, guarantees nothing."""
+        try:
+            self._conditional_put(path, b"first")
+            self._conditional_put(path, b"second")
+        except ObjectExistsError:
+            return True
+        except StorageError as error:
+            if "501 Not Implemented" not in str(error.__cause__):  # what Backblaze B2 answers
+                raise
+        return False
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do what may be done twice. obstore repeats most requests, but not an unsafe one that timed out."""
+        deadline = time.monotonic() + self._bucket.patience.total_seconds
+        while True:
+            try:
+                return do()
+            except (StorageDeniedError, ObjectExistsError):
+                raise
+            except StorageError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def _create(self, path: str, data: bytes) -> None:
+        try:
+            self._conditional_put(path, data)
+        except ObjectExistsError:
+            if self.get(path) != data:
+                raise
+
+    def _delete(self, path: str) -> None:
+        try:
+            with explained("delete", self._uri(path)):
+                obstore.delete(self._objects, self._at(path))
+        except MissingObjectError:
+            return
+
+    def _put_if_absent(self, path: str, data: bytes) -> None:
+        if not self.exists(path):
+            self.put(path, data)
+        elif self.get(path) != data:
+            raise ObjectExistsError(f"{self._uri(path)}: cannot create: there is something under that name already")
+
+
+class _Hashed:
+    """Chunks on their way to a store, counted and hashed as they pass; hashing lets other threads run."""
+
+    def __init__(self, chunks: Iterator[memoryview]) -> None:
+        self.chunks = chunks
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return self
+
+    def __next__(self) -> memoryview:
+        chunk = next(self.chunks)
+        self.digest.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+
+def _small_or_stream(chunks: _Hashed) -> bytes | Iterator[memoryview]:
+    """One chunk goes in a plain request; more go in parts."""
+    head = list(islice(chunks, 2))
+    return chain(head, chunks) if len(head) == 2 else b"".join(head)
+
+
+def _chunks(data: Data) -> Iterator[memoryview]:
+    """`data` in pieces of at most a part, and none of them empty."""
+    if isinstance(data, Path):
+        yield from _file_chunks(data)
+        return
+    for block in [data] if isinstance(data, bytes) else data:
+        view = memoryview(block)
+        for start in range(0, len(view), PART):
+            yield view[start : start + PART]
+
+
+def _file_chunks(path: Path) -> Iterator[memoryview]:
+    with path.open("rb") as file:
+        while block := file.read(PART):
+            yield memoryview(block)

@@ -1,0 +1,18 @@
+"""What can be learnt: one file an objective or task, one line in `TASKS`."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pretune_trainer.tasks.base import Context, Task
+from pretune_trainer.tasks.causal_lm import CausalLM
+from pretune_trainer.tasks.chat import Chat
+from pretune_trainer.tasks.sequence_classification import SequenceClassification
+
+TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
+    "causalLM": CausalLM,
+    "chat": Chat,
+    "sequenceClassification": SequenceClassification,
+}
+"""Objectives and tasks by their YAML names."""
+
+__all__ = ["TASKS", "Context", "Task"]

@@ -1,0 +1,101 @@
+"""The protocol of an objective or task. A task knows nothing about loops, ranks or devices."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pretune_api.base import Spec
+from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.metrics.base import Metric, Outcome
+from pretune_trainer.model.build import Build
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packs, ready for the model."""
+
+    inputs: dict[str, Any]
+    """Keyword arguments of the model."""
+    targets: dict[str, Tensor]
+    """What the loss compares with, by name."""
+    counts: dict[str, int]
+    """Number of targets, by key of the loss."""
+    tokens: int = 0
+    """Tokens that are not padding."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same batch with every tensor changed."""
+        inputs = {name: change(value) if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
+        return replace(self, inputs=inputs, targets={name: change(value) for name, value in self.targets.items()})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task is made from."""
+
+    spec: Spec
+    """The task's own fields."""
+    tokenizer: PreTrainedTokenizerBase
+    """Text to tokens."""
+    sequence_length: int
+    """Tokens in a row."""
+    packs: bool
+    """Whether the model keeps packed documents apart."""
+    by_boundaries: bool
+    """Whether the attention is told the documents' boundaries; otherwise it finds them in the position ids."""
+    seed: int
+    """The job's seed."""
+
+
+class Task(ABC, Generic[Outcome]):
+    """What is learnt: how rows become examples, what is minimised, how a model is judged."""
+
+    couples_rows: ClassVar[bool] = False
+    """Whether the loss of a row depends on the other rows of the batch (contrastive): no accumulation then."""
+    weights: ClassVar[Mapping[str, float]] = {}
+    """Weights of the losses, by key; 1 where absent."""
+    layout: Layout
+    """How examples are laid into rows."""
+    fingerprint: str
+    """Names everything that `examples` depends on, but for the tokenizer: part of the token cache's key."""
+    columns: Sequence[str] = ()
+    """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""
+    metrics_known: ClassVar[Mapping[str, bool]] = {"loss": False}
+    """Metrics that `metrics()` can report, by name; True where larger is better."""
+
+    @abstractmethod
+    def model(self, build: Build) -> PreTrainedModel:
+        """The model to train, in float32 on the CPU, with the head that the task needs."""
+
+    @abstractmethod
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        """The examples of each row, in order; a long document becomes several.
+
+        Raises:
+            BadRowError: a row cannot be learnt from.
+        """
+
+    @abstractmethod
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """The packs as tensors on the CPU."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Sums over the batch's targets, by key; the loop divides by the global counts."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Outcome]:
+        """What the model makes of the batch, reduced to what the metrics need: no logits are kept."""
+
+    @abstractmethod
+    def metrics(self) -> list[Metric[Outcome]]:
+        """New metrics, that have seen nothing."""

@@ -1,0 +1,105 @@
+"""Answer in a conversation: supervised fine-tuning on the assistant's turns."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from jinja2 import TemplateError
+
+from pretune_api.tasks import Chat as ChatSpec
+from pretune_trainer.data.example import Example, Row
+from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.tasks.base import Context
+from pretune_trainer.tasks.causal_lm import NextToken
+
+PLAIN_TEMPLATE: Final = (
+    "{{ bos_token or '' }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>\\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}{{ '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+"""Roles as plain text, as in Zephyr: needs no token that a parent does not have."""
+
+_ROLES: Final = ("system", "user", "assistant", "tool")
+_TEMPLATE_ERRORS: Final = (TemplateError, TypeError, ValueError)
+"""What a template raises: on its own, through Python's operators, or in transformers."""
+
+
+class Chat(NextToken):
+    """Conversations; the loss is taken on what the assistant says, its end token included."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        spec = context.spec
+        assert isinstance(spec, ChatSpec)
+        self.tokenizer.chat_template = spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
+        self.fingerprint = f"chat/1/{hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()}"
+        self._check_template()
+
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        """One example a conversation, cut at the row's length: ids int32 [n], mask uint8 [n]."""
+        for row in rows:
+            messages = messages_of(row)
+            try:
+                ids, mask = self._render(messages)
+            except _TEMPLATE_ERRORS as error:
+                raise BadRowError(str(row.place), f"the chat template refuses it: {error}") from error
+            ids, mask = ids[: self.layout.length], mask[: self.layout.length]
+            yield [{"ids": ids, "mask": mask}] if mask[1:].any() else []
+
+    def _render(self, messages: list[dict[str, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        encoded = self.tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, verbose=False
+        )
+        ids = np.asarray(encoded["input_ids"], dtype=np.int32)
+        return ids, np.asarray(encoded["assistant_masks"], dtype=np.uint8)
+
+    def _check_template(self) -> None:
+        where = "spec.task.chat.template"
+        try:
+            ids, mask = self._render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+        except _TEMPLATE_ERRORS as error:
+            raise UserError(where, f"the chat template cannot be used: {error}") from error
+        if not mask.any():
+            raise UserError(
+                where,
+                "the chat template marks nothing that the assistant says; "
+                "put {% generation %} … {% endgeneration %} around the assistant's content and its end token",
+            )
+        if self._ends().isdisjoint(ids[mask.astype(bool)].tolist()):
+            raise UserError(
+                where,
+                f"the chat template leaves the assistant's end token {self.tokenizer.eos_token!r} out of "
+                "{% generation %} … {% endgeneration %}, so the model would never learn to end its turn",
+            )
+
+    def _ends(self) -> set[int]:
+        """Tokens that can end a turn: the tokenizer's own, or one of the template's, such as <|im_end|>."""
+        special = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return special | set(self.tokenizer.all_special_ids)
+
+
+def messages_of(row: Row) -> list[dict[str, Any]]:
+    """The conversation of a row.
+
+    Raises:
+        BadRowError: the column holds no list of {role, content}.
+    """
+    value = row.value(row.column)
+    if not isinstance(value, list) or not value:
+        raise BadRowError(str(row.place), f"column '{row.column}' holds no list of messages {{role, content}}")
+    for number, message in enumerate(value):
+        _check_message(row, number, message)
+    return value
+
+
+def _check_message(row: Row, number: int, message: object) -> None:
+    place = f"{row.place} {row.column}[{number}]"
+    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+        raise BadRowError(place, "a message is an object with role and content")
+    if message["role"] not in _ROLES:
+        raise BadRowError(place, f"role '{message['role']}' is unknown; known roles: {', '.join(_ROLES)}")
+    if not isinstance(message["content"], str):
+        raise BadRowError(place, f"content holds {type(message['content']).__name__}, where text is wanted")

@@ -1,0 +1,146 @@
+"""One label, or several, per text: sentiment, legal clauses, fraud."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from pretune_api.tasks import SequenceClassification as Spec
+from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.errors import BadRowError
+from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.classification import ClassificationReport, Judged
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.language import pad_right
+
+
+class SequenceClassification(Task[Judged]):
+    """A linear head on the model's summary of the text; cross-entropy, or binary cross-entropy per label."""
+
+    metrics_known: ClassVar[Mapping[str, bool]] = ClassificationReport.known
+
+    def __init__(self, context: Context) -> None:
+        assert isinstance(context.spec, Spec)
+        self.spec = context.spec
+        self.tokenizer = context.tokenizer
+        self.layout = Layout(length=context.sequence_length, packs=False)
+        self.columns = (self.spec.label_column,)
+        self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
+        self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{self.spec.model_dump_json()}"
+
+    def model(self, build: Build) -> PreTrainedModel:
+        """A model with a classification head."""
+        return build.make(
+            AutoModelForSequenceClassification,
+            num_labels=len(self.spec.labels),
+            id2label=dict(enumerate(self.spec.labels)),
+            label2id=self.numbers,
+            problem_type="multi_label_classification" if self.spec.multi_label else "single_label_classification",
+        )
+
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        """One example a text, cut at the row's length: ids int32 [n], labels int32 [number of its labels]."""
+        labels = [self._labels(row) for row in rows]
+        for ids, chosen in zip(self._encode([row.text() for row in rows]), labels, strict=True):
+            yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}]
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self.tokenizer(
+            list(texts), truncation=True, max_length=self.layout.length, return_attention_mask=False, verbose=False
+        )
+        return list(encoded["input_ids"])
+
+    def _labels(self, row: Row) -> NDArray[np.int32]:
+        value = row.value(self.spec.label_column)
+        if isinstance(value, list) != self.spec.multi_label:
+            wanted = "multiLabel wants a list of labels" if self.spec.multi_label else "a list needs multiLabel: true"
+            raise BadRowError(
+                str(row.place), f"column '{self.spec.label_column}' holds {type(value).__name__}; {wanted}"
+            )
+        chosen = value if isinstance(value, list) else [value]
+        return np.asarray([self._number(row, _name(label)) for label in chosen], np.int32)
+
+    def _number(self, row: Row, label: str) -> int:
+        number = self.numbers.get(label)
+        if number is None:
+            near = difflib.get_close_matches(label, self.numbers, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"known labels: {', '.join(self.spec.labels[:20])}"
+            raise BadRowError(
+                str(row.place), f"label '{label}' is not listed in spec.task.sequenceClassification.labels; {known}"
+            )
+        return number
+
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""
+        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
+        inputs = pad_right(packs, self.tokenizer.pad_token_id)
+        targets = self._many(packs) if self.spec.multi_label else self._single(packs)
+        kept = sum(1 for pack in packs if pack.examples)
+        count = kept * len(self.spec.labels) if self.spec.multi_label else kept
+        return Batch(inputs, targets, {"label": count}, sum(len(pack) for pack in packs))
+
+    def _single(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
+        chosen = [int(pack.examples[0]["labels"][0]) if pack.examples else IGNORED for pack in packs]
+        return {"label": torch.tensor(chosen)}
+
+    def _many(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
+        targets = torch.zeros(len(packs), len(self.spec.labels))
+        for row, pack in enumerate(packs):
+            for example in pack.examples:
+                targets[row, example["labels"].astype(np.int64)] = 1.0
+        return {"label": targets, "kept": torch.tensor([bool(pack.examples) for pack in packs])}
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Summed over texts, and over labels where there can be several."""
+        return {"label": self._losses(_logits(model, batch), batch).sum()}
+
+    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = batch.targets["label"]
+        if not self.spec.multi_label:
+            return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return losses.sum(-1) * batch.targets["kept"]
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Judged]:
+        """Expected and predicted labels, and the loss, of each text."""
+        logits = _logits(model, batch)
+        losses = self._losses(logits, batch).tolist()
+        kept, expected, predicted = self._answers(logits, batch)
+        share = len(self.spec.labels) if self.spec.multi_label else 1
+        return [
+            Judged(tuple(right), tuple(said), loss / share)
+            for keep, right, said, loss in zip(kept, expected, predicted, losses, strict=True)
+            if keep
+        ]
+
+    def _answers(self, logits: Tensor, batch: Batch) -> tuple[list[bool], list[list[int]], list[list[int]]]:
+        target = batch.targets["label"]
+        if not self.spec.multi_label:
+            return (target != IGNORED).tolist(), target[:, None].tolist(), logits.argmax(-1, keepdim=True).tolist()
+        expected = [row.nonzero().flatten().tolist() for row in target.cpu()]
+        predicted = [row.nonzero().flatten().tolist() for row in (logits > 0).cpu()]
+        return batch.targets["kept"].tolist(), expected, predicted
+
+    def metrics(self) -> list[Metric[Judged]]:
+        """Accuracy, precision, recall and F1."""
+        return [ClassificationReport(self.spec.labels)]
+
+
+def _name(label: object) -> str:
+    """A label as YAML and JSON write it: true, not True."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def _logits(model: nn.Module, batch: Batch) -> Tensor:
+    inputs: dict[str, Any] = {**batch.inputs}
+    logits = model(**inputs).logits
+    assert isinstance(logits, Tensor)
+    return logits.float()

@@ -1,0 +1,55 @@
+"""The model as it is trained: prepared by its method, sharded, with its optimizer."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pretune_api.training import Training
+from pretune_trainer.data.example import Example, Pack
+from pretune_trainer.inputs import Inputs
+from pretune_trainer.methods import Tuned
+from pretune_trainer.model.flops import Utilization, utilization
+from pretune_trainer.optim import make_optimizer
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.step import Step, autocast, prepare
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What learns."""
+
+    tuned: Tuned
+    step: Step
+    optimizer: torch.optim.AdamW
+    parameters: int
+    """Parameters of the model."""
+    trainable: int
+    """Parameters that are trained."""
+    utilization: Utilization
+    """What its arithmetic costs."""
+
+    def probe(self, longest: Example, training: Training, ranks: Ranks, rows: int) -> None:
+        """Compute forward and backward of `rows` of the longest example, and forget it."""
+        batch = self.step.task.batch([Pack((longest,))] * rows).to(ranks.device)
+        with autocast(training, ranks):
+            loss = self.step(batch, batch.counts)
+        loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def make_trainee(inputs: Inputs, ranks: Ranks) -> Trainee:
+    """Make the model, its step and its optimizer. Collective."""
+    training = inputs.config.training
+    tuned = inputs.make_model()
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in tuned.model.parameters()]
+    used = utilization(tuned.model, training, ranks)
+    step = Step(tuned.model, inputs.task)
+    prepare(step, training, ranks)
+    return Trainee(
+        tuned=tuned,
+        step=step,
+        optimizer=make_optimizer(step, training),
+        parameters=sum(size for size, _ in sizes),
+        utilization=used,
+        trainable=sum(size for size, trained in sizes if trained),
+    )
