@@ -1,11 +1,57 @@
 """On what a job runs."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from pretune_api.base import Spec
-from pretune_api.units import JobName
+from pretune_api.base import Rule, Spec
+from pretune_api.units import EnvName, JobName, LabelKey, LabelValue, ObjectName, Quantity
+
+
+class SecretKey(Spec):
+    """One key of a Secret of the job's namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+    """Key whose value is taken."""
+
+
+class EnvVar(Spec):
+    """An environment variable of the trainer."""
+
+    name: EnvName
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """Its value."""
+    secret_key_ref: SecretKey | None = None
+    """Where its value is kept."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            message="set exactly one of value, secretKeyRef",
+            cel="has(self.value) != has(self.secretKeyRef)",
+            holds=lambda self: (self.value is None) != (self.secret_key_ref is None),
+        ),
+    )
+
+
+class ImagePullSecret(Spec):
+    """A Secret of the job's namespace with which images are pulled."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
+class Resources(Spec):
+    """What each worker asks for beside its GPUs, and is limited to; what is absent is the pool's."""
+
+    cpu: Quantity | None = None
+    """CPUs, such as 8 or 500m."""
+    memory: Quantity | None = None
+    """Memory, such as 64Gi."""
+    ephemeral_storage: Quantity | None = None
+    """Local disk, such as 100Gi."""
 
 
 class Compute(Spec):
@@ -17,3 +63,28 @@ class Compute(Spec):
     """Number of worker pods."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs, and so ranks, of each worker; with 0, a worker is one rank on CPUs."""
+    image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Trainer image; the one that the operator is configured with when absent."""
+    image_pull_secrets: Annotated[list[ImagePullSecret], Field(max_length=16)] = []
+    """Secrets with which the image is pulled."""
+    service_account_name: ObjectName | None = None
+    """Service account of the pods, for workload identity; its token is not mounted."""
+    env: Annotated[list[EnvVar], Field(max_length=64)] = []
+    """Environment variables of the trainer."""
+    resources: Resources = Resources()
+    """CPU, memory and local disk of each worker."""
+    shared_memory: Quantity | None = None
+    """Size of each worker's /dev/shm, which counts against its memory; the pool's when absent."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    """Labels added to the pods."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="labels",
+            message="keys below pretune.dev/ and ray.io/ are taken; use another prefix",
+            cel="self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
+            holds=lambda self: not any(key.startswith(("pretune.dev/", "ray.io/")) for key in self.labels),
+        ),
+    )

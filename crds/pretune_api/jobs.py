@@ -8,6 +8,7 @@ from pretune_api.base import Rule, Spec
 from pretune_api.compute import Compute
 from pretune_api.data import Data
 from pretune_api.methods import Full, Method
+from pretune_api.lifecycle import FailurePolicy
 from pretune_api.model import From, Model, Tokenizer
 from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective
@@ -15,7 +16,7 @@ from pretune_api.status import Status
 from pretune_api.storage import Storage
 from pretune_api.tasks import Task
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
-from pretune_api.units import JobName
+from pretune_api.units import JobName, Seconds
 
 
 class JobSpec(Spec):
@@ -39,8 +40,27 @@ class JobSpec(Spec):
     """Where everything that the job makes is kept."""
     compute: Compute = Compute()
     """On what the job runs."""
+    failure_policy: FailurePolicy = FailurePolicy()
+    """What happens when an attempt fails."""
+    suspend: bool = False
+    """Commit a checkpoint and give back all machines; false again resumes from it."""
+    retry: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Raise it to start a Failed job again, from its last checkpoint and with fresh budgets."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """Time that all attempts together may hold machines, in seconds; waiting for quota does not count."""
+    ttl_seconds_after_finished: Seconds | None = None
+    """Time after which the RayJobs of a finished job are removed, in seconds; the job itself and its artifact stay."""
 
-    mutable: ClassVar[frozenset[str]] = frozenset({"compute"})
+    mutable: ClassVar[frozenset[str]] = frozenset(
+        {
+            "compute",
+            "failure_policy",
+            "suspend",
+            "retry",
+            "active_deadline_seconds",
+            "ttl_seconds_after_finished",
+        }
+    )
     """Python names of the fields that may change once the job exists; they take effect with the next attempt."""
 
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 
 
 class Cause(StrEnum):
-    """Why an attempt failed, as it stands in a job's status."""
+    """Why an attempt failed, as it stands in a job's status. The trainer says the first six, the operator sees the rest."""
 
     USER_ERROR = "UserError"
     STORAGE_DENIED = "StorageDenied"
@@ -30,3 +30,34 @@ class Cause(StrEnum):
     NUMERICAL_ERROR = "NumericalError"
     OUT_OF_MEMORY = "OutOfMemory"
     UNKNOWN = "Unknown"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    IMAGE_PULL = "ImagePull"
+    QUOTA = "Quota"
+    UNSCHEDULABLE = "Unschedulable"
+    NODE_LOST = "NodeLost"
+    PREEMPTED = "Preempted"
+    NETWORK = "Network"
+    HEAD_LOST = "HeadLost"
+
+
+class Label(StrEnum):
+    """Labels of everything that the operator makes."""
+
+    KIND = "pretune.dev/kind"
+    """Kind of the job, in lower case."""
+    NAME = "pretune.dev/name"
+    """Name of the job."""
+    UID = "pretune.dev/uid"
+    """UID of the job."""
+    ATTEMPT = "pretune.dev/attempt"
+    """Number of the attempt."""
+    QUEUE = "kueue.x-k8s.io/queue-name"
+    """Kueue's queue: on a job, passed on to its RayJobs."""
+    QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
+    """Kueue's priority class: on a job, passed on to its RayJobs."""
+
+
+PROGRESS_PORT: Final = 9464
+"""Read-only port of a head pod: /progress for the operator, /metrics for Prometheus."""
+DESK_PORT: Final = 9465
+"""Guarded port of a head pod, for driver and ranks."""

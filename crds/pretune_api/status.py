@@ -43,6 +43,17 @@ class Artifact(Spec):
     """SHA-256 of its manifest."""
 
 
+class ResolvedInput(Spec):
+    """A parent as it was when the job first needed it; later changes of it change nothing."""
+
+    job: Annotated[str, Field(max_length=200)]
+    """KIND/NAME of the parent."""
+    uri: URI
+    """Folder of its artifact."""
+    digest: Digest
+    """SHA-256 of the artifact's manifest."""
+
+
 class Progress(Spec):
     """How far training is."""
 
@@ -75,6 +86,14 @@ class Attempt(Spec):
     """Name of the RayCluster that ran last."""
     cause: _Short | None = None
     """Why it failed."""
+    message: _Text | None = None
+    """Why it failed, in a sentence."""
+    gpus: _Count = 0
+    """GPUs that it holds while it is active."""
+    active_since: datetime | None = None
+    """Since when its pods hold machines; absent while they do not."""
+    active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
+    """Time that its pods held machines, up to `activeSince`."""
     start_time: datetime | None = None
     """When the RayJob was made."""
     completion_time: datetime | None = None
@@ -108,5 +127,13 @@ class Status(Spec):
     """GPU time held by all attempts."""
     metrics: Annotated[dict[str, float], Field(max_length=64)] = {}
     """Metrics of the last evaluation."""
+    inputs: Annotated[list[ResolvedInput], Field(max_length=4)] = []
+    """Parents, resolved."""
+    failures: Annotated[dict[str, _Count], Field(max_length=32)] = {}
+    """Failed attempts by cause, since `retry` was last raised."""
+    observed_retry: _Count = 0
+    """Value of spec.retry that has been obeyed."""
+    next_attempt_time: datetime | None = None
+    """When a failed attempt is followed by another."""
     artifact: Artifact | None = None
     """The finished model."""

@@ -15,6 +15,10 @@ _COMMIT: Final = r"^[0-9a-f]{40}$"
 _HUB_REPO: Final = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$"
 _MODEL_TYPE: Final = r"^[a-z0-9_-]+$"
 _METRIC: Final = r"^[a-z][A-Za-z0-9]*$"
+_OBJECT: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+_QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+_ENV: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
     _NAME: "lower-case letters, digits and dashes, such as general-v2",
@@ -25,11 +29,33 @@ LOOKS: Final = {
     _HUB_REPO: "ORG/NAME",
     _MODEL_TYPE: "a model type of transformers, such as llama",
     _METRIC: "a metric's name, such as loss or f1Macro",
+    _OBJECT: "lower-case letters, digits, dashes and dots, such as s3-credentials",
+    _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
+    _ENV: "letters, digits and underscores, such as HF_HOME",
+    _LABEL_VALUE: "letters, digits, dashes, underscores and dots, at most 63 of them",
 }
 """What a value of each pattern looks like, for messages."""
 
 JobName = Annotated[str, Field(min_length=1, max_length=63, pattern=_NAME)]
 """A DNS-1123 label."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=_OBJECT)]
+"""A DNS-1123 subdomain: the name of a Secret, a ServiceAccount or a PriorityClass."""
+
+Quantity = Annotated[str, Field(min_length=1, max_length=32, pattern=_QUANTITY)]
+"""An amount in Kubernetes' notation: 500m, 8, 64Gi."""
+
+EnvName = Annotated[str, Field(min_length=1, max_length=253, pattern=_ENV)]
+"""The name of an environment variable."""
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+"""A label's key, with or without a prefix."""
+
+LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
+"""A label's value."""
+
+Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
+"""A time in seconds, at most a year."""
 
 URI = Annotated[str, Field(min_length=4, max_length=1024, pattern=_URI)]
 """Where something lies: s3://bucket/path, gs://, az://, pvc://name/path, or file:///path for `pretune run`."""

@@ -15,12 +15,21 @@ from support.api_server import ApiServer
 SERVERS = {"PretrainJob": ApiServer(PretrainJob), "FinetuneJob": ApiServer(FinetuneJob)}
 
 
+TRUTHS = {"y", "n", "yes", "no", "on", "off"}
+
+
 def written_and_read(value: object) -> object:
-    """The value after it has been YAML."""
+    """The value after it has been YAML. ruamel, which writes 1.2, leaves out quotes that kubectl's 1.1 needs."""
     stream = StringIO()
-    YAML().dump(value, stream)
+    writer = YAML()
+    writer.representer.add_representer(str, _text)
+    writer.dump(value, stream)
     (found,) = yaml.documents_of(stream.getvalue(), "job.yaml")
     return found
+
+
+def _text(representer: Any, text: str) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style='"' if text.lower() in TRUTHS else None)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

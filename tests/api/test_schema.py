@@ -172,13 +172,21 @@ CHANGES = {
     "checkpoint": {"keep": 7},
     "storage": {"uri": "s3://models/other"},
 }
+FREE = {
+    "compute": {"workers": 4},
+    "failurePolicy": {"backoffSeconds": 1},
+    "suspend": True,
+    "retry": 1,
+    "activeDeadlineSeconds": 60,
+    "ttlSecondsAfterFinished": 60,
+}
 
 
 @both_jobs
 def test_what_shapes_the_model_cannot_change_and_each_such_field_is_tried(job: Node) -> None:
     kind = KINDS[job["kind"]]
     spec = kind.model_fields["spec"].annotation
-    for name in {spec.alias(field) for field in spec.model_fields} - {"compute", "objective"}:
+    for name in {spec.alias(field) for field in spec.model_fields} - FREE.keys() - {"objective"}:
         new = deepcopy(job)
         new["spec"][name] = CHANGES[name]
         assert server(job).refusals(new, old=job)[f"spec.{name}"].startswith("cannot be changed"), name
@@ -193,6 +201,7 @@ def test_a_field_that_comes_or_goes_has_changed_too(job: Node) -> None:
 
 
 @both_jobs
-def test_the_machines_may_change_and_so_may_how_a_default_is_written(job: Node) -> None:
-    assert server(job).refusals(changed(job, {"spec.compute": {"workers": 4}}), old=job) == {}
+def test_machines_and_lifecycle_may_change_and_so_may_how_a_default_is_written(job: Node) -> None:
+    for name, value in FREE.items():
+        assert server(job).refusals(changed(job, {f"spec.{name}": value}), old=job) == {}, name
     assert server(job).refusals(changed(job, {"spec.checkpoint": {"keep": 3}}), old=job) == {}

@@ -91,6 +91,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "storage": {"uri": draw(uris)} | draw(some(**locations)),
     }
     spec |= draw(some(checkpoint=some(keep=st.integers(1, 9)), compute=some(workers=st.integers(1, 9), pool=names)))
+    spec |= draw(some(suspend=st.booleans(), retry=st.integers(0, 9), activeDeadlineSeconds=st.integers(1, 9999)))
     pretrain = draw(st.booleans())
     spec |= {"objective": {"causalLM": {}}} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
     kind = "PretrainJob" if pretrain else "FinetuneJob"
