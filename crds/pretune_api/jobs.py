@@ -7,8 +7,8 @@ from pydantic import Field
 from pretune_api.base import Rule, Spec
 from pretune_api.compute import Compute
 from pretune_api.data import Data
-from pretune_api.methods import Full, Method
 from pretune_api.lifecycle import FailurePolicy
+from pretune_api.methods import Full, Method
 from pretune_api.model import From, Model, Tokenizer
 from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective

@@ -5,7 +5,6 @@ from typing import Annotated
 from pydantic import Field
 
 from pretune_api.base import Spec
-from pretune_api.units import Seconds
 
 _Count = Annotated[int, Field(ge=0, le=1_000)]
 

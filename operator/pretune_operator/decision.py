@@ -1,0 +1,55 @@
+"""What reconcile() decides: what to do, what to write into status, what to say. Only data; cluster.py carries it out."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from pretune_api.run_config import RunConfig
+from pretune_api.status import Status
+
+
+@dataclass(frozen=True)
+class StartAttempt:
+    """Make the run config's ConfigMap and the RayJob of an attempt. What exists already is left as it is."""
+
+    number: int
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class DeleteAttempt:
+    """Delete a RayJob, its Ray cluster and pods with it; pods drain by their preStop hooks."""
+
+    ray_job: str
+
+
+@dataclass(frozen=True)
+class DeleteCluster:
+    """Delete the Ray cluster of a RayJob that has finished, and keep the RayJob."""
+
+    ray_cluster: str
+
+
+Action = StartAttempt | DeleteAttempt | DeleteCluster
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event about the job."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    """One CamelCase word."""
+    message: str
+    """A sentence."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from what was seen. Status is written after the actions, if it differs from the job's."""
+
+    status: Status
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    again: timedelta | None = None
+    """Look again after this time even if nothing changes: the end of a backoff, a deadline, a time to live."""

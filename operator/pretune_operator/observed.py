@@ -1,0 +1,136 @@
+"""What was seen of a job in the cluster: all that reconcile() knows beside the job itself. Only data, no client."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from pretune_api.status import Artifact
+
+
+class ParentState(StrEnum):
+    """How far a job is that another one starts from."""
+
+    MISSING = "Missing"
+    RUNNING = "Running"
+    FAILED = "Failed"
+    SUCCEEDED = "Succeeded"
+
+
+@dataclass(frozen=True)
+class SeenParent:
+    """A job that `model.from` or `tokenizer.from` names."""
+
+    state: ParentState
+    """How far it is."""
+    artifact: Artifact | None = None
+    """What it made, once it has succeeded."""
+    parents: tuple[str, ...] = ()
+    """KIND/NAME of all its ancestors that were found, nearest first: a cycle closes where the job itself is among them."""
+
+
+@dataclass(frozen=True)
+class SeenPod:
+    """A pod of an attempt."""
+
+    name: str
+    phase: str
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    ready: bool = False
+    deleting: bool = False
+    """Whether it has a deletion timestamp."""
+    node: str | None = None
+    ip: str | None = None
+    unschedulable: str | None = None
+    """What the scheduler lacks for it, in its words."""
+    waiting_reason: str | None = None
+    """Why its container waits: ImagePullBackOff, CreateContainerConfigError…"""
+    waiting_message: str | None = None
+    terminated_reason: str | None = None
+    """Why its container ended, now or before its last restart: OOMKilled, Error, Completed."""
+    exit_code: int | None = None
+    disruption: str | None = None
+    """Reason of its DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler, DeletionByTaintManager…"""
+    node_lost: bool = False
+    """Whether its node is gone, or has not been heard of for longer than it may."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The driver's last word: how the order ended."""
+
+    exit_code: int
+    message: str
+    cause: str | None = None
+    artifact: Artifact | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class SeenProgress:
+    """What the head pod's /progress said when it was last read."""
+
+    state: str
+    """Starting, Running, Stopping, Succeeded, Failed or Stopped."""
+    run: int | None = None
+    step: int = 0
+    total: int = 0
+    percent: int = 0
+    from_step: int | None = None
+    """Step of the checkpoint that the run started from; 0 from the beginning."""
+    eta_seconds: float | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    checkpoint_step: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True)
+class SeenAttempt:
+    """A RayJob of the job, and what belongs to it."""
+
+    number: int
+    ray_job: str
+    created: datetime
+    deleting: bool = False
+    suspended: bool = False
+    """spec.suspend, which is Kueue's alone to write."""
+    deployment_status: str = ""
+    """status.jobDeploymentStatus: "", Initializing, Running, Complete, Failed, ValidationFailed, Suspending, Suspended,
+    Retrying, Waiting."""
+    job_status: str = ""
+    """status.jobStatus: PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
+    reason: str = ""
+    message: str = ""
+    ray_cluster: str | None = None
+    """Name of the RayCluster, while there is one."""
+    cluster_problem: str | None = None
+    """Why pods of the RayCluster could not be made, such as an exceeded quota, in the API server's words."""
+    head: SeenPod | None = None
+    workers: tuple[SeenPod, ...] = ()
+    gpus: int = 0
+    """GPUs that all its workers ask for."""
+    wanted_workers: int = 1
+    progress: SeenProgress | None = None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What is known of the cluster as a whole."""
+
+    kuberay_problem: str | None = None
+    """Why no RayJob can be made: KubeRay is missing, or too old."""
+    kueue: bool = True
+    """Whether Kueue's API is served."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything seen of one job at one moment."""
+
+    attempts: dict[int, SeenAttempt] = field(default_factory=dict)
+    """RayJobs that exist, by number of attempt."""
+    parents: dict[str, SeenParent] = field(default_factory=dict)
+    """Parents that the job names, by KIND/NAME."""
+    cluster: Cluster = Cluster()

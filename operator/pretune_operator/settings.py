@@ -1,0 +1,114 @@
+"""What the cluster's administrator configures: pools, the trainer image, and where jobs may run. A YAML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pretune_api.base import Spec
+from pretune_api.compute import EnvVar, Resources
+from pretune_api.units import JobName, LabelKey, Quantity
+
+
+class SettingsError(Exception):
+    """The operator's configuration cannot be used."""
+
+
+class Toleration(Spec):
+    """A taint of a pool's nodes that pods put up with, as in a pod's spec."""
+
+    key: str | None = None
+    """The taint's key; every key when absent."""
+    operator: Annotated[str, Field(pattern="^(Exists|Equal)$")] = "Equal"
+    """How the value is compared."""
+    value: str | None = None
+    """The taint's value."""
+    effect: str | None = None
+    """The taint's effect; every effect when absent."""
+
+
+class Pool(Spec):
+    """A kind of node that jobs ask for by name."""
+
+    node_selector: dict[LabelKey, str] = {}
+    """Labels of the pool's nodes."""
+    tolerations: list[Toleration] = []
+    """Taints of the pool's nodes."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """Name under which the nodes offer their GPUs."""
+    gpus_per_node: Annotated[int, Field(ge=0)] = 8
+    """GPUs of a node; a worker that asks for more can never run."""
+    resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
+    """What a worker gets where its job says nothing."""
+    shared_memory: Quantity = "1Gi"
+    """Size of /dev/shm where the job says nothing."""
+    env: list[EnvVar] = []
+    """Variables that the pool's network needs, such as NCCL_IB_HCA."""
+    namespaces: list[JobName] | None = None
+    """Namespaces whose jobs may use the pool; every one when absent."""
+
+
+class Head(Spec):
+    """The head pod: CPU only, it runs the driver and no training."""
+
+    resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
+    """What it asks for and is limited to."""
+    node_selector: dict[LabelKey, str] = {}
+    """Labels of the nodes that it may run on."""
+    tolerations: list[Toleration] = []
+    """Taints that it puts up with."""
+
+
+class Images(Spec):
+    """Trainer images, by the kind of job."""
+
+    pretrain: str
+    """Image of PretrainJobs."""
+    finetune: str
+    """Image of FinetuneJobs."""
+    pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
+    """When images are pulled."""
+
+
+class Settings(Spec):
+    """The operator's configuration."""
+
+    images: Images
+    """Trainer images where a job names none."""
+    pools: Annotated[dict[JobName, Pool], Field(min_length=1)]
+    """Pools, by the name that jobs use."""
+    default_pool: JobName
+    """Pool of jobs that name none."""
+    head: Head = Head()
+    """Head pods."""
+    drain_seconds: Annotated[int, Field(ge=1, le=3_600)] = 120
+    """Grace period of worker pods, in which a run commits before a stop."""
+    operator_namespace: JobName = "pretune-system"
+    """Namespace of the operator, which may read progress from head pods."""
+    monitoring_namespace: JobName | None = None
+    """Namespace of Prometheus, which may scrape head pods; no other may when absent."""
+    network_policies: bool = True
+    """Whether each attempt's pods are fenced in by NetworkPolicies."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """The settings in a file.
+
+        Raises:
+            SettingsError: it cannot be read, or something in it is wrong; says what and where.
+        """
+        try:
+            settings = cls.model_validate(YAML(typ="safe", pure=True).load(path))
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        except YAMLError as error:
+            raise SettingsError(f"{path}: is no YAML: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingsError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        if settings.default_pool not in settings.pools:
+            known = ", ".join(settings.pools)
+            raise SettingsError(f"{path}: defaultPool: there is no pool {settings.default_pool}; known: {known}")
+        return settings
