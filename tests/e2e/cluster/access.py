@@ -1,0 +1,57 @@
+"""Who may talk to the API server: users known by a token, and their kubeconfigs."""
+
+import csv
+import json
+import secrets
+import subprocess
+from pathlib import Path
+
+ADMIN = "admin"
+NODE = "pretune"
+"""The only node's name."""
+
+USERS = {
+    ADMIN: ("admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", ""),
+    "scheduler": ("system:kube-scheduler", ""),
+    "proxy": ("system:kube-proxy", ""),
+    "kubelet": (f"system:node:{NODE}", "system:nodes"),
+}
+"""Name of a kubeconfig -> user and group; the API server's own roles are bound to these names."""
+
+
+def write_users(folder: Path, server: str, certificate: Path) -> Path:
+    """Writes a kubeconfig for each user, with a fresh token; returns the API server's list of tokens."""
+    tokens = {name: secrets.token_hex(16) for name in USERS}
+    for name, token in tokens.items():
+        (folder / f"{name}.kubeconfig").write_text(kubeconfig(server, certificate, token))
+    table = folder / "tokens.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows((tokens[name], user, name, group) for name, (user, group) in USERS.items())
+    return table
+
+
+def kubeconfig(server: str, certificate: Path, token: str) -> str:
+    """A kubeconfig (JSON is YAML) with one user, known by `token`, of the API server at `server`."""
+    cluster = {"server": server, "certificate-authority": str(certificate)}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "pretune",
+            "clusters": [{"name": "pretune", "cluster": cluster}],
+            "users": [{"name": "pretune", "user": {"token": token}}],
+            "contexts": [{"name": "pretune", "context": {"cluster": "pretune", "user": "pretune"}}],
+        },
+        indent=1,
+    )
+
+
+def signing_key(path: Path) -> Path:
+    """Makes the key that signs the tokens of service accounts."""
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
+    return path
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)

@@ -1,0 +1,114 @@
+"""A real API server on a real etcd, and nothing else: no node, no controllers, so nothing is collected or scheduled."""
+
+import socket
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import access
+from .binaries import programs
+from .process import Command, flags, running, wait_until
+
+LOCALHOST = "127.0.0.1"
+SERVICES = "10.96.0.0/16"
+"""Addresses of services; the first is the API server's."""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running API server, seen by its administrator."""
+
+    folder: Path
+    """All of its state: certificates, kubeconfigs, etcd's data, logs."""
+    server: str
+    """Its URL."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.kubeconfig_of(access.ADMIN)
+
+    @property
+    def certificate(self) -> Path:
+        """What a client trusts."""
+        return self.folder / "apiserver.crt"
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig of one of `access.USERS`."""
+        return self.folder / f"{user}.kubeconfig"
+
+    def kubectl(self, *arguments: str | Path, document: str | None = None) -> str:
+        """What kubectl prints; `document` is its standard input. Raises CalledProcessError with its `stderr`."""
+        command = [programs("kubernetes") / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        try:
+            return subprocess.run(command, input=document, capture_output=True, text=True, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
+
+
+@contextmanager
+def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPlane]:
+    """An API server that listens on `address`, with all state in `folder`, until the context ends.
+
+    Authorisation is RBAC; pods need no service account, since nothing would make one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    etcd_port, port = _free_port(LOCALHOST), _free_port(address)
+    plane = ControlPlane(folder, f"https://{address}:{port}")
+    with ExitStack() as stack:
+        etcd = stack.enter_context(running("etcd", _etcd(folder, etcd_port), folder))
+        server = stack.enter_context(running("kube-apiserver", _api_server(plane, address, port, etcd_port), folder))
+        wait_until(lambda: _ready(plane), "kube-apiserver is ready", [etcd, server])
+        yield plane
+
+
+def _etcd(folder: Path, port: int) -> Command:
+    url = f"http://{LOCALHOST}:{port}"
+    places = ["--data-dir", folder / "etcd", "--listen-client-urls", url, "--advertise-client-urls", url]
+    # Nothing here outlives the machine, and while gigabytes of images are written a sync can take seconds.
+    options = ["--listen-peer-urls", f"http://{LOCALHOST}:0", "--unsafe-no-fsync", "--log-level", "warn"]
+    return [programs("etcd") / "server", *places, *options]
+
+
+def _api_server(plane: ControlPlane, address: str, port: int, etcd_port: int) -> Command:
+    key = access.signing_key(plane.folder / "service-accounts.key")
+    tokens = access.write_users(plane.folder, plane.server, plane.certificate)
+    options: dict[str, object] = {
+        "etcd-servers": f"http://{LOCALHOST}:{etcd_port}",
+        "bind-address": address,
+        "advertise-address": address,
+        "secure-port": port,
+        "cert-dir": plane.folder,  # it makes itself a certificate there
+        "token-auth-file": tokens,
+        "authorization-mode": "Node,RBAC",
+        "service-cluster-ip-range": SERVICES,
+        "service-account-issuer": "https://kubernetes.default.svc",
+        "service-account-key-file": key,
+        "service-account-signing-key-file": key,
+    }
+    alone = {"disable-admission-plugins": "ServiceAccount", "endpoint-reconciler-type": "none"}
+    options |= alone if address == LOCALHOST else {}
+    return [programs("kubernetes") / "kube-apiserver", *flags(options)]
+
+
+def _ready(plane: ControlPlane) -> bool:
+    """Whether everything that the API server makes at its start is there."""
+    if not plane.certificate.exists():
+        return False
+    try:
+        trusted = ssl.create_default_context(cafile=str(plane.certificate))
+        with urllib.request.urlopen(f"{plane.server}/readyz", context=trusted, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ssl.SSLError, TimeoutError):
+        return False
+
+
+def _free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as probe:
+        return int(probe.getsockname()[1])
