@@ -25,7 +25,7 @@ class SeenParent:
     artifact: Artifact | None = None
     """What it made, once it has succeeded."""
     parents: tuple[str, ...] = ()
-    """KIND/NAME of all its ancestors that were found, nearest first: a cycle closes where the job itself is among them."""
+    """KIND/NAME of all its ancestors that were found: a cycle closes where the job itself is among them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SeenPod:
     """Why its container ended, now or before its last restart: OOMKilled, Error, Completed."""
     exit_code: int | None = None
     disruption: str | None = None
-    """Reason of its DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler, DeletionByTaintManager…"""
+    """Reason of its DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler…"""
     node_lost: bool = False
     """Whether its node is gone, or has not been heard of for longer than it may."""
 
