@@ -1,11 +1,12 @@
 """On what a job runs."""
 
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from pretune_api.base import Rule, Spec
-from pretune_api.units import EnvName, JobName, LabelKey, LabelValue, ObjectName, Quantity
+from pretune_api.units import LABEL_KEY, EnvName, JobName, LabelValue, ObjectName, Quantity
 
 
 class SecretKey(Spec):
@@ -77,14 +78,20 @@ class Compute(Spec):
     """Size of each worker's /dev/shm, which counts against its memory; the pool's when absent."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
     """Labels added to the pods."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="labels",
+            message="a key is a name such as team, or a prefix and a name such as example.com/team",
+            cel=f"!has(self.labels) || self.labels.all(key, key.matches('{LABEL_KEY}'))",
+            holds=lambda self: all(re.match(LABEL_KEY, key) for key in self.labels),
+        ),
+        Rule(
+            field="labels",
             message="keys below pretune.dev/ and ray.io/ are taken; use another prefix",
-            cel="self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
+            cel="!has(self.labels) || self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
             holds=lambda self: not any(key.startswith(("pretune.dev/", "ray.io/")) for key in self.labels),
         ),
     )

@@ -48,8 +48,8 @@ Quantity = Annotated[str, Field(min_length=1, max_length=32, pattern=_QUANTITY)]
 EnvName = Annotated[str, Field(min_length=1, max_length=253, pattern=_ENV)]
 """The name of an environment variable."""
 
-LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-"""A label's key, with or without a prefix."""
+LABEL_KEY: Final = r"^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+"""A label's key, with or without a prefix. Structural schemas know no patterns of keys: rules do."""
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
 """A label's value."""

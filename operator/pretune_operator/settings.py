@@ -9,7 +9,7 @@ from ruamel.yaml.error import YAMLError
 
 from pretune_api.base import Spec
 from pretune_api.compute import EnvVar, Resources
-from pretune_api.units import JobName, LabelKey, Quantity
+from pretune_api.units import JobName, Quantity
 
 
 class SettingsError(Exception):
@@ -32,7 +32,7 @@ class Toleration(Spec):
 class Pool(Spec):
     """A kind of node that jobs ask for by name."""
 
-    node_selector: dict[LabelKey, str] = {}
+    node_selector: dict[str, str] = {}
     """Labels of the pool's nodes."""
     tolerations: list[Toleration] = []
     """Taints of the pool's nodes."""
@@ -55,7 +55,7 @@ class Head(Spec):
 
     resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
     """What it asks for and is limited to."""
-    node_selector: dict[LabelKey, str] = {}
+    node_selector: dict[str, str] = {}
     """Labels of the nodes that it may run on."""
     tolerations: list[Toleration] = []
     """Taints that it puts up with."""
