@@ -91,7 +91,8 @@ class Compute(Spec):
         Rule(
             field="labels",
             message="keys below pretune.dev/ and ray.io/ are taken; use another prefix",
-            cel="!has(self.labels) || self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
+            cel="!has(self.labels)"
+            " || self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
             holds=lambda self: not any(key.startswith(("pretune.dev/", "ray.io/")) for key in self.labels),
         ),
     )
