@@ -16,7 +16,7 @@ class JobView:
     namespace: str
     generation: int
     """metadata.generation, which every change of the spec raises."""
-    status: Status = Status()
+    status: Status = field(default_factory=Status)
     """What the last decision wrote; empty before the first."""
     deleting: bool = False
     """Whether it has a deletion timestamp."""
