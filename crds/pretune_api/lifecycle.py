@@ -26,7 +26,8 @@ class FailurePolicy(Spec):
     retries: Retries = Retries()
     """How often a job is tried again, by cause."""
     backoff_seconds: Annotated[int, Field(ge=0, le=3_600)] = 10
-    """Pause before the second attempt; it doubles with each failure, up to ten minutes."""
+    """Pause before the second attempt; it doubles with each failure, up to ten minutes, and begins anew after an
+    attempt that ran for longer than that."""
     start_deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] = 3_600
     """Time that an attempt has, once its quota is reserved, until all its pods run; then it gives them back and the job
     fails with what was missing: an image, a node, quota."""

@@ -80,6 +80,8 @@ class Attempt(Spec):
     """Ordinal of the attempt, from 1."""
     runs: _Count = 0
     """Starts of the group of ranks that it has seen."""
+    last_run: _Count = 0
+    """Ordinal in storage of the last run, of this attempt or an earlier one."""
     ray_job: _Short
     """Name of the RayJob."""
     ray_cluster: _Short | None = None
@@ -91,9 +93,9 @@ class Attempt(Spec):
     gpus: _Count = 0
     """GPUs that it holds while it is active."""
     active_since: datetime | None = None
-    """Since when its pods hold machines; absent while they do not."""
+    """Up to when the time that its pods hold machines has been counted; absent while they hold none."""
     active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
-    """Time that its pods held machines, up to `activeSince`."""
+    """Time that its pods held machines, up to activeSince."""
     start_time: datetime | None = None
     """When the RayJob was made."""
     completion_time: datetime | None = None
@@ -125,6 +127,8 @@ class Status(Spec):
     """How far training is."""
     gpu_seconds: Annotated[float, Field(ge=0.0)] = 0.0
     """GPU time held by all attempts."""
+    active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
+    """Time that all attempts together held machines."""
     metrics: Annotated[dict[str, float], Field(max_length=64)] = {}
     """Metrics of the last evaluation."""
     inputs: Annotated[list[ResolvedInput], Field(max_length=4)] = []

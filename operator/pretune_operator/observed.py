@@ -88,12 +88,13 @@ class SeenProgress:
 
 @dataclass(frozen=True)
 class SeenAttempt:
-    """A RayJob of the job, and what belongs to it."""
+    """A RayJob of the job, and what belongs to it. It is seen until the RayJob and its last pod are gone."""
 
     number: int
     ray_job: str
     created: datetime
     deleting: bool = False
+    """Whether the RayJob has a deletion timestamp, or is gone while pods of it remain."""
     suspended: bool = False
     """spec.suspend, which is Kueue's alone to write."""
     deployment_status: str = ""
@@ -104,7 +105,7 @@ class SeenAttempt:
     reason: str = ""
     message: str = ""
     ray_cluster: str | None = None
-    """Name of the RayCluster, while there is one."""
+    """Name of the RayCluster, while there is one that is not being deleted."""
     cluster_problem: str | None = None
     """Why pods of the RayCluster could not be made, such as an exceeded quota, in the API server's words."""
     head: SeenPod | None = None
@@ -113,6 +114,7 @@ class SeenAttempt:
     """GPUs that all its workers ask for."""
     wanted_workers: int = 1
     progress: SeenProgress | None = None
+    """What its head pod said; not what the head of an earlier Ray cluster of this RayJob said, before Kueue took it."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Observed:
     """Everything seen of one job at one moment."""
 
     attempts: dict[int, SeenAttempt] = field(default_factory=dict)
-    """RayJobs that exist, by number of attempt."""
+    """RayJobs that exist, or whose pods do, by number of attempt."""
     parents: dict[str, SeenParent] = field(default_factory=dict)
     """Parents that the job names, by KIND/NAME."""
     cluster: Cluster = Cluster()
