@@ -1,0 +1,1 @@
+"""A real Kubernetes for tests: the whole of it (`machine`), or its API server alone (`control_plane`)."""

@@ -4,11 +4,14 @@ import csv
 import json
 import secrets
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+
+from .binaries import programs
 
 ADMIN = "admin"
 NODE = "pretune"
-"""The only node's name."""
+"""The node's name."""
 
 USERS = {
     ADMIN: ("admin", "system:masters"),
@@ -18,6 +21,32 @@ USERS = {
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
 }
 """Name of a kubeconfig -> user and group; the API server's own roles are bound to these names."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API server, seen by its administrator."""
+
+    folder: Path
+    """Where kubeconfigs lie."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.kubeconfig_of(ADMIN)
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig of one of `USERS`."""
+        return self.folder / f"{user}.kubeconfig"
+
+    def kubectl(self, *arguments: str | Path, document: str | None = None) -> str:
+        """What kubectl prints; `document` is its standard input. Raises CalledProcessError with its `stderr`."""
+        command = [programs("kubernetes") / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        try:
+            return subprocess.run(command, input=document, capture_output=True, text=True, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
 
 
 def write_users(folder: Path, server: str, certificate: Path) -> Path:
@@ -51,6 +80,24 @@ def signing_key(path: Path) -> Path:
     """Makes the key that signs the tokens of service accounts."""
     _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
     return path
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A certificate that vouches for itself, and its key."""
+
+    certificate: Path
+    key: Path
+
+
+def kubelet_client(folder: Path) -> KeyPair:
+    """What the API server shows to kubelets, and they trust; made on first use."""
+    pair = KeyPair(folder / "kubelet-client.crt", folder / "kubelet-client.key")
+    if not pair.certificate.exists():
+        kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
+        subject = ["-subj", "/O=system:masters/CN=kube-apiserver"]
+        _openssl("req", *kind, *subject, "-keyout", pair.key, "-out", pair.certificate)
+    return pair
 
 
 def _openssl(*arguments: str | Path) -> None:

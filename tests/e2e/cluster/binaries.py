@@ -1,24 +1,18 @@
 """The cluster's programs, built from pinned Go modules into a cache that outlives checkouts."""
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from .folders import cache_folder, lock
+from .process import Command
 
 MODULES = Path(__file__).parent / "go"
 """One Go module for each tool: they cannot share one, since their dependencies differ."""
-
-
-def cache_folder() -> Path:
-    """Where everything lies that is made once: programs, images."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "pretune" / "cluster"
 
 
 def programs(tool: str) -> Path:
@@ -27,33 +21,31 @@ def programs(tool: str) -> Path:
     What `go.sum` does not know, or knows otherwise, ends the build.
     """
     folder = cache_folder() / _key(MODULES / tool)
-    with _lock(folder):
+    with lock(folder.name):
         if not folder.exists():
             _build(MODULES / tool, folder)
     return folder
 
 
+def build_all() -> None:
+    """Builds what is not in the cache yet: half an hour on two cores where nothing has been built before."""
+    for module in sorted(MODULES.iterdir()):
+        print(f"{module.name} {version(module.name)}", flush=True)
+        programs(module.name)
+
+
 def version(tool: str) -> str:
-    """The version of the module that the first program of `tool` is in, such as v1.34.4."""
+    """The version of the module that the first program of `tool` is in, such as v1.34.4; v0.0.0 for our own."""
     text = (MODULES / tool / "go.mod").read_text()
     program = re.search(r"^tool \(?\s*(\S+)", text, re.MULTILINE)
     assert program, f"tests/e2e/cluster/go/{tool}/go.mod names no tool"
     requirements: list[tuple[str, str]] = re.findall(r"^(?:require)?\s+(\S+) (v\S+)", text, re.MULTILINE)
-    return next(version for module, version in requirements if f"{program[1]}/".startswith(f"{module}/"))
+    return next((version for module, version in requirements if f"{program[1]}/".startswith(f"{module}/")), "v0.0.0")
 
 
 def _key(module: Path) -> str:
-    pins = b"".join((module / name).read_bytes() for name in ("go.mod", "go.sum"))
+    pins = b"".join(file.read_bytes() for file in sorted(module.iterdir()))
     return f"{module.name}-{version(module.name)}-{hashlib.sha256(pins).hexdigest()[:8]}"
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Lets one process at a time make `folder`."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(module: Path, folder: Path) -> None:
@@ -66,7 +58,16 @@ def _build(module: Path, folder: Path) -> None:
         # Static programs can be the only file of an image.
         static = {**os.environ, "CGO_ENABLED": "0"}
         subprocess.run(["nice", "go", "build", "-C", module, *flags, "tool"], env=static, check=True)
+        _copy_manifests(module, out)
         out.rename(folder)
+
+
+def _copy_manifests(module: Path, folder: Path) -> None:
+    """Copies the folder `config` of the module that `module` is about: where operators keep their manifests."""
+    listing: Command = ["go", "list", "-C", module, "-f", "{{with .Module}}{{.Dir}}{{end}}", "tool"]
+    sources = subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    if (manifests := Path(sources[0]) / "config").is_dir():
+        shutil.copytree(manifests, folder / "config", copy_function=shutil.copyfile)
 
 
 def _linking(tool: str) -> str:

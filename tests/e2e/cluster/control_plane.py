@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,36 +19,16 @@ SERVICES = "10.96.0.0/16"
 
 
 @dataclass(frozen=True)
-class ControlPlane:
-    """A running API server, seen by its administrator."""
+class ControlPlane(access.Api):
+    """A running API server; `folder` holds all of its state: certificates, kubeconfigs, etcd's data, logs."""
 
-    folder: Path
-    """All of its state: certificates, kubeconfigs, etcd's data, logs."""
     server: str
     """Its URL."""
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's."""
-        return self.kubeconfig_of(access.ADMIN)
 
     @property
     def certificate(self) -> Path:
         """What a client trusts."""
         return self.folder / "apiserver.crt"
-
-    def kubeconfig_of(self, user: str) -> Path:
-        """The kubeconfig of one of `access.USERS`."""
-        return self.folder / f"{user}.kubeconfig"
-
-    def kubectl(self, *arguments: str | Path, document: str | None = None) -> str:
-        """What kubectl prints; `document` is its standard input. Raises CalledProcessError with its `stderr`."""
-        command = [programs("kubernetes") / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
-        try:
-            return subprocess.run(command, input=document, capture_output=True, text=True, check=True).stdout
-        except subprocess.CalledProcessError as error:
-            error.add_note(error.stderr)
-            raise
 
 
 @contextmanager
@@ -70,15 +49,22 @@ def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPla
 
 def _etcd(folder: Path, port: int) -> Command:
     url = f"http://{LOCALHOST}:{port}"
-    places = ["--data-dir", folder / "etcd", "--listen-client-urls", url, "--advertise-client-urls", url]
-    # Nothing here outlives the machine, and while gigabytes of images are written a sync can take seconds.
-    options = ["--listen-peer-urls", f"http://{LOCALHOST}:0", "--unsafe-no-fsync", "--log-level", "warn"]
-    return [programs("etcd") / "server", *places, *options]
+    options = {
+        "data-dir": folder / "etcd",
+        "listen-client-urls": url,
+        "advertise-client-urls": url,
+        "listen-peer-urls": f"http://{LOCALHOST}:0",
+        # Nothing here outlives the machine, and while gigabytes of images are written a sync can take seconds.
+        "unsafe-no-fsync": "true",
+        "log-level": "warn",
+    }
+    return [programs("etcd") / "server", *flags(options)]
 
 
 def _api_server(plane: ControlPlane, address: str, port: int, etcd_port: int) -> Command:
     key = access.signing_key(plane.folder / "service-accounts.key")
     tokens = access.write_users(plane.folder, plane.server, plane.certificate)
+    to_kubelets = access.kubelet_client(plane.folder)
     options: dict[str, object] = {
         "etcd-servers": f"http://{LOCALHOST}:{etcd_port}",
         "bind-address": address,
@@ -91,6 +77,9 @@ def _api_server(plane: ControlPlane, address: str, port: int, etcd_port: int) ->
         "service-account-issuer": "https://kubernetes.default.svc",
         "service-account-key-file": key,
         "service-account-signing-key-file": key,
+        "kubelet-client-certificate": to_kubelets.certificate,
+        "kubelet-client-key": to_kubelets.key,
+        "kubelet-preferred-address-types": "InternalIP",
     }
     alone = {"disable-admission-plugins": "ServiceAccount", "endpoint-reconciler-type": "none"}
     options |= alone if address == LOCALHOST else {}

@@ -1,0 +1,68 @@
+"""What a cluster needs beside Kubernetes: fake GPUs, KubeRay, Kueue."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .binaries import programs, version
+from .cluster import Cluster
+from .image import one_program_image
+
+GPUS = 8
+"""GPUs that the node says it has."""
+POOLS = ("a", "b")
+"""The node belongs to two pools, by the labels `pool.pretune.test/a: "true"` and `pool.pretune.test/b: "true"`."""
+
+
+def prepare_node(cluster: Cluster) -> None:
+    """Gives the node, once it is there, GPUs that do not exist, and puts it into both pools."""
+    node = f"node/{cluster.node}"
+    cluster.kubectl("wait", "--for=create", node, "--timeout=60s")
+    gpus = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(GPUS)}]
+    cluster.kubectl("patch", node, "--subresource=status", "--type=json", "--patch", json.dumps(gpus))
+    cluster.kubectl("label", node, "--overwrite", *(f"pool.pretune.test/{pool}=true" for pool in POOLS))
+    cluster.kubectl("wait", "--for=condition=Ready", node, "--timeout=60s")
+
+
+def install_kuberay(cluster: Cluster) -> None:
+    """KubeRay's operator, in the namespace `default`."""
+    _install(cluster, "kuberay", "ray-operator")
+    cluster.kubectl("rollout", "status", "deployment/kuberay-operator", "--timeout=120s")
+
+
+def install_kueue(cluster: Cluster) -> None:
+    """Kueue, in the namespace `kueue-system`; its webhooks answer on return."""
+    _install(cluster, "kueue", "kueue")
+    place = ["--namespace", "kueue-system"]
+    cluster.kubectl(*place, "rollout", "status", "deployment/kueue-controller-manager", "--timeout=180s")
+
+
+def _install(cluster: Cluster, tool: str, program: str) -> None:
+    """Applies the tool's own manifests, with an image that holds its program alone."""
+    image = f"pretune.test/{tool}:{version(tool)}"
+    if image not in cluster.images():
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = Path(scratch) / "image.tar"
+            cluster.load_image(one_program_image(programs(tool) / program, image, archive, path="/manager"))
+    overlay = cluster.folder / tool
+    overlay.mkdir(exist_ok=True)
+    manifests = os.path.relpath(programs(tool) / "config" / "default", overlay)
+    kustomization = {"resources": [manifests], "patches": [_local(image)]}
+    (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
+    cluster.kubectl("apply", "--server-side", "--kustomize", overlay)
+
+
+def _local(image: str) -> dict[str, Any]:
+    """Starts the node's own image, in seconds: without a limit on its CPU, and asked early whether it is ready."""
+    container = "/spec/template/spec/containers/0"
+    values = {
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "readinessProbe/initialDelaySeconds": 1,
+        "readinessProbe/periodSeconds": 1,
+    }
+    operations = [{"op": "add", "path": f"{container}/{field}", "value": value} for field, value in values.items()]
+    return {"target": {"kind": "Deployment"}, "patch": json.dumps(operations)}

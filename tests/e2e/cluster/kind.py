@@ -1,0 +1,53 @@
+"""The cluster made with kind, where a Docker engine runs."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .binaries import programs
+from .cluster import Cluster
+
+_NAME = "pretune"
+
+
+@dataclass(frozen=True)
+class Kind(Cluster):
+    """A node that is a container. The node's image is the one that kind's pinned version names."""
+
+    @property
+    def host(self) -> str:
+        networks = json.loads(_run("docker", "network", "inspect", "kind"))
+        gateways: list[str] = [config.get("Gateway", "") for config in networks[0]["IPAM"]["Config"]]
+        return next(gateway for gateway in gateways if "." in gateway)
+
+    @property
+    def node(self) -> str:
+        return f"{_NAME}-control-plane"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True)
+        _kind("create", "cluster", "--name", _NAME, "--kubeconfig", self.kubeconfig, "--wait=120s")
+
+    def stop(self) -> None:
+        _kind("delete", "cluster", "--name", _NAME, "--kubeconfig", self.kubeconfig)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def runs(self) -> bool:
+        return _NAME in _kind("get", "clusters").split()
+
+    def images(self) -> set[str]:
+        listing = ["docker", "exec", self.node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
+        return set(_run(*listing).split())
+
+    def load_image(self, archive: Path) -> None:
+        _kind("load", "image-archive", archive, "--name", _NAME)
+
+
+def _kind(*arguments: str | Path) -> str:
+    return _run(programs("kind") / "kind", *arguments)
+
+
+def _run(*command: str | Path) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
