@@ -17,8 +17,9 @@ from pretune_api.base import Rule, Spec
 from pretune_api.jobs import FinetuneJob, JobSpec, PretrainJob
 from pretune_api.names import GROUP, VERSION
 
-FOLDER: Final = Path(__file__).parents[1]
-"""Where the generated files lie."""
+_ROOT: Final = Path(__file__).parents[2]
+FOLDERS: Final = (_ROOT / "crds", _ROOT / "charts/pretune/files/crds")
+"""Where the generated files lie: the chart has copies, since it must hold all that it installs."""
 
 _SHORT_NAMES: Final[dict[type[PretrainJob] | type[FinetuneJob], str]] = {PretrainJob: "ptj", FinetuneJob: "ftj"}
 
@@ -186,7 +187,8 @@ def rendered(job: type[PretrainJob] | type[FinetuneJob]) -> str:
 
 def files() -> dict[Path, str]:
     """What every generated file should hold."""
-    return {FOLDER / f"{definition(job)['metadata']['name']}.yaml": rendered(job) for job in _SHORT_NAMES}
+    by_name = {f"{definition(job)['metadata']['name']}.yaml": rendered(job) for job in _SHORT_NAMES}
+    return {folder / name: text for folder in FOLDERS for name, text in by_name.items()}
 
 
 def main(arguments: list[str]) -> int:
@@ -194,7 +196,7 @@ def main(arguments: list[str]) -> int:
     stale = {path: text for path, text in files().items() if not path.exists() or path.read_text() != text}
     if arguments == ["--check"]:
         if stale:
-            names = " and ".join(path.name for path in stale)
+            names = " and ".join(dict.fromkeys(path.name for path in stale))
             print(f"crds: {names} differ from the models; run python -m pretune_api.schema", file=sys.stderr)
         return bool(stale)
     for path, text in stale.items():

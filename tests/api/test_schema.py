@@ -53,7 +53,10 @@ def test_the_files_in_crds_are_those_of_the_models(capsys: pytest.CaptureFixture
 def test_a_stale_file_is_named_and_then_written_anew(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(schema, "FOLDER", tmp_path)
+    folders = (tmp_path / "crds", tmp_path / "chart")
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr(schema, "FOLDERS", folders)
     assert schema.main(["--check"]) == 1
     assert "finetunejobs.pretune.dev.yaml differ from the models" in capsys.readouterr().err
     assert schema.main([]) == 0
