@@ -14,6 +14,9 @@ from .process import Command
 MODULES = Path(__file__).parent / "go"
 """One Go module for each tool: they cannot share one, since their dependencies differ."""
 
+_TAGS = "remove_all_sd,enable_kubernetes_sd"
+"""Of Prometheus: it looks for its targets in Kubernetes alone, which spares the libraries of a dozen clouds."""
+
 
 def programs(tool: str) -> Path:
     """The folder with the programs of `tool`, a folder of `go/`; they are built first if need be.
@@ -54,7 +57,7 @@ def _build(module: Path, folder: Path) -> None:
         raise SystemExit("The test cluster is built with Go 1.24 or newer, and `go` is not on the PATH: install it.")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         out = Path(scratch) / "programs"
-        flags = ["-mod=readonly", "-trimpath", "-ldflags", _linking(module.name), "-o", f"{out}/"]
+        flags = ["-mod=readonly", "-trimpath", "-tags", _TAGS, "-ldflags", _linking(module.name), "-o", f"{out}/"]
         # Static programs can be the only file of an image.
         static = {**os.environ, "CGO_ENABLED": "0"}
         subprocess.run(["nice", "go", "build", "-C", module, *flags, "tool"], env=static, check=True)

@@ -1,6 +1,5 @@
 """A real API server on a real etcd, and nothing else: no node, no controllers, so nothing is collected or scheduled."""
 
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from . import access
 from .binaries import programs
-from .process import Command, flags, running, wait_until
+from .process import Command, flags, free_port, running, wait_until
 
 LOCALHOST = "127.0.0.1"
 SERVICES = "10.96.0.0/16"
@@ -38,7 +37,7 @@ def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPla
     Authorisation is RBAC; pods need no service account, since nothing would make one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    etcd_port, port = _free_port(LOCALHOST), _free_port(address)
+    etcd_port, port = free_port(LOCALHOST), free_port(address)
     plane = ControlPlane(folder, f"https://{address}:{port}")
     with ExitStack() as stack:
         etcd = stack.enter_context(running("etcd", _etcd(folder, etcd_port), folder))
@@ -96,8 +95,3 @@ def _ready(plane: ControlPlane) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, ssl.SSLError, TimeoutError):
         return False
-
-
-def _free_port(address: str) -> int:
-    with socket.create_server((address, 0)) as probe:
-        return int(probe.getsockname()[1])

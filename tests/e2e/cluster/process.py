@@ -1,5 +1,6 @@
 """Programs that run in the background: started, awaited, and stopped by id."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,3 +73,18 @@ def wait_until(ready: Callable[[], bool], what: str, programs: Sequence[Running]
             logs = ", ".join(str(program.log) for program in programs)
             raise TimeoutError(f"{what}: not within {seconds:.0f} s" + (f"; see {logs}" if logs else ""))
         time.sleep(_POLL_SECONDS)
+
+
+def free_port(address: str) -> int:
+    """A port of this machine's `address` on which nothing listens."""
+    with socket.create_server((address, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def accepts(address: str, port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        with socket.create_connection((address, port), timeout=5):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,107 @@
+"""A real Prometheus, which finds pods through the API server as its operator would tell it to."""
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .binaries import programs
+from .cluster import Cluster
+from .process import flags, free_port, running, wait_until
+
+Config = dict[str, Any]
+
+SCRAPE_INTERVAL = "1s"
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus."""
+
+    url: str
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series of an instant query: `metric`, its labels, and `value`, a time and a number as text."""
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+        ) as answer:
+            series: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return series
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def prometheus(folder: Path, address: str, scrapes: Sequence[Config]) -> Iterator[Prometheus]:
+    """A Prometheus with these `scrape_configs`, which listens on `address` and keeps its data in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "prometheus.json"
+    config.write_text(json.dumps({"global": {"scrape_interval": SCRAPE_INTERVAL}, "scrape_configs": list(scrapes)}))
+    listen = f"{address}:{free_port(address)}"
+    options = {"config.file": config, "storage.tsdb.path": folder / "data", "web.listen-address": listen}
+    server = Prometheus(f"http://{listen}")
+    with running("prometheus", [programs("prometheus") / "prometheus", *flags(options)], folder) as process:
+        wait_until(server.is_ready, f"{server.url} is ready", [process])
+        yield server
+
+
+def scrapes_of(monitor: Config, cluster: Cluster) -> list[Config]:
+    """The `scrape_configs` that the Prometheus operator makes of a PodMonitor, as far as ours uses its fields."""
+    return [_scrape(monitor, endpoint, cluster) for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+
+
+def _scrape(monitor: Config, endpoint: Config, cluster: Cluster) -> Config:
+    found = _found(monitor) | {"role": "pod", "kubeconfig_file": str(cluster.kubeconfig)}
+    namespace, name = monitor["metadata"]["namespace"], monitor["metadata"]["name"]
+    return {
+        "job_name": f"podMonitor/{namespace}/{name}/{endpoint['port']}",
+        "kubernetes_sd_configs": [found],
+        "metrics_path": endpoint.get("path", "/metrics"),
+        "scrape_interval": SCRAPE_INTERVAL,
+        "relabel_configs": [
+            {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)", "action": "drop"},
+            *(_selected(label, value) for label, value in monitor["spec"]["selector"]["matchLabels"].items()),
+            _keep("pod_container_port_name", endpoint["port"]),
+            _label("namespace", "namespace"),
+            _label("pod", "pod_name"),
+            _label("container", "pod_container_name"),
+            {"target_label": "job", "replacement": f"{namespace}/{name}"},
+            {"target_label": "endpoint", "replacement": endpoint["port"]},
+            *map(_snake_case, endpoint.get("relabelings", [])),
+        ],
+        "metric_relabel_configs": [*map(_snake_case, endpoint.get("metricRelabelings", []))],
+    }
+
+
+def _found(monitor: Config) -> Config:
+    """Where pods are looked for: the monitor's own namespace, unless it says otherwise."""
+    selector = monitor["spec"].get("namespaceSelector", {})
+    if selector.get("any"):
+        return {}
+    return {"namespaces": {"names": selector.get("matchNames", [monitor["metadata"]["namespace"]])}}
+
+
+def _selected(label: str, value: str) -> Config:
+    return _keep(f"pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', label)}", value)
+
+
+def _keep(source: str, value: str) -> Config:
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "regex": re.escape(value), "action": "keep"}
+
+
+def _label(target: str, source: str) -> Config:
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
+
+
+def _snake_case(relabeling: Config) -> Config:
+    return {re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key): value for key, value in relabeling.items()}
