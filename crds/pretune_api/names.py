@@ -61,3 +61,5 @@ PROGRESS_PORT: Final = 9464
 """Read-only port of a head pod: /progress for the operator, /metrics for Prometheus."""
 DESK_PORT: Final = 9465
 """Guarded port of a head pod, for driver and ranks."""
+DESK_FILE_VARIABLE: Final = "PRETUNE_DESK_FILE"
+"""Variable of a worker pod: the file in which its ranks leave the desk's address, for the hook that drains it."""

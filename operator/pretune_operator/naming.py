@@ -2,13 +2,16 @@
 
 import hashlib
 import re
-from typing import Final
+from typing import Any, Final
 
-from pretune_api.names import Label
+from pretune_api.names import API_VERSION, Label
 from pretune_operator.job import JobView
 
 LONGEST: Final = 47
 """Characters of a RayJob's name at most: KubeRay derives the names of services and pods from it."""
+
+Manifest = dict[str, Any]
+"""A Kubernetes resource, or a part of one, as JSON."""
 
 _PREFIX: Final = {"PretrainJob": "ptj", "FinetuneJob": "ftj"}
 
@@ -32,4 +35,26 @@ def attempt_labels(job: JobView, number: int) -> dict[str, str]:
         Label.NAME.value: job.job.metadata.name,
         Label.UID.value: job.uid,
         Label.ATTEMPT.value: str(number),
+    }
+
+
+def attempt_metadata(job: JobView, number: int) -> Manifest:
+    """Metadata of everything that belongs to attempt `number`: it goes when the job goes.
+
+    Nothing of the job's own labels and annotations is taken over: kubectl and kopf keep their notes there.
+    """
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": job.job.kind,
+        "name": job.job.metadata.name,
+        "uid": job.uid,
+        "controller": True,
+        # Blocking needs a right on the finalizers of jobs, and nobody has to wait for an attempt to go.
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "name": attempt_name(job, number),
+        "namespace": job.namespace,
+        "labels": attempt_labels(job, number),
+        "ownerReferences": [owner],
     }

@@ -3,11 +3,8 @@
 from typing import Literal
 
 from pretune_api.compute import Compute
+from pretune_operator.errors import PoolError
 from pretune_operator.settings import Pool, Settings
-
-
-class PoolError(Exception):
-    """A job asks for a pool that it cannot have; a sentence for its user."""
 
 
 def pool_of(compute: Compute, namespace: str, settings: Settings) -> Pool:

@@ -1,14 +1,32 @@
-"""From a run config to what an attempt is made of in Kubernetes: its ConfigMap, its RayJob, its NetworkPolicies. Pure."""
+"""From a run config to what an attempt is made of in Kubernetes: its ConfigMap, its RayJob, its NetworkPolicies. Pure.
+
+Fields are those of KubeRay 1.6 (ray-operator/apis/ray/v1/rayjob_types.go).
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
+from pretune_api.names import DESK_PORT, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
 from pretune_operator.job import JobView
+from pretune_operator.naming import Manifest, attempt_metadata
+from pretune_operator.network import network_policies
+from pretune_operator.pods import CONFIG_FOLDER, head_pod, worker_pod
+from pretune_operator.pools import pool_of
 from pretune_operator.settings import Settings
+from pretune_operator.stores import check_stores
 
-Manifest = dict[str, Any]
-"""A Kubernetes resource as JSON."""
+RAY_VERSION: Final = "2.60.0"
+"""Ray of the trainer images."""
+
+_LAST_RESORT_SECONDS: Final = 3_600
+"""Life of a finished Ray cluster while no operator is there to read its last word and delete it."""
+_OBJECT_STORE: Final = {"object-store-memory": str(100 << 20)}
+"""Bytes: nothing of ours travels through Ray's object store, and 30% of a pod's memory would be kept for it."""
+_ENTRYPOINT: Final = (
+    f"python -m pretune_trainer.main {CONFIG_FOLDER}/{RunConfig.FILE_NAME}"
+    f" --metrics-port {PROGRESS_PORT} --desk-port {DESK_PORT}"
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,75 @@ def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) 
     """Everything that attempt `number` of `job` is made of.
 
     Raises:
-        PoolError: the job cannot have its pool.
+        UnfitError: the job cannot have its pool, or its stores cannot be reached.
     """
-    raise NotImplementedError
+    check_stores(job.spec)
+    metadata = attempt_metadata(job, number)
+    policies = network_policies(metadata, settings) if settings.network_policies else ()
+    return Manifests(_config_map(metadata, config), policies, _ray_job(metadata, job, number, settings))
+
+
+def _config_map(metadata: Manifest, config: RunConfig) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "immutable": True,
+        "data": {RunConfig.FILE_NAME: config.model_dump_json(indent=2)},
+    }
+
+
+def _ray_job(metadata: Manifest, job: JobView, number: int, settings: Settings) -> Manifest:
+    queue = {label.value: job.labels[label] for label in (Label.QUEUE, Label.QUEUE_PRIORITY) if label in job.labels}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": metadata
+        | {
+            "labels": metadata["labels"] | queue,
+            # A new head would know nothing of the job: losing the head ends the attempt.
+            "annotations": {"ray.io/disable-provisioned-head-restart": "true"},
+        },
+        "spec": {
+            "submissionMode": "HTTPMode",
+            "entrypoint": _ENTRYPOINT,
+            # We retry ourselves, by cause; Kueue needs the next two.
+            "backoffLimit": 0,
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": _LAST_RESORT_SECONDS,
+            "preRunningDeadlineSeconds": job.spec.failure_policy.start_deadline_seconds,
+            "rayClusterSpec": _ray_cluster(job, number, settings),
+        },
+    }
+
+
+def _ray_cluster(job: JobView, number: int, settings: Settings) -> Manifest:
+    return {
+        "rayVersion": RAY_VERSION,
+        # Without a token whoever reaches the dashboard runs what he likes: CVE-2023-48022.
+        "authOptions": {"mode": "token"},
+        "headGroupSpec": {
+            "rayStartParams": {
+                "num-cpus": "0",
+                "num-gpus": "0",
+                "dashboard-host": "0.0.0.0",  # noqa: S104  # KubeRay submits the job to it
+                "disable-usage-stats": "true",
+                **_OBJECT_STORE,
+            },
+            "template": head_pod(job, number, settings),
+        },
+        "workerGroupSpecs": [_workers(job, number, settings)],
+    }
+
+
+def _workers(job: JobView, number: int, settings: Settings) -> Manifest:
+    compute = job.spec.compute
+    pool = pool_of(compute, job.namespace, settings)
+    return {
+        "groupName": "workers",
+        "replicas": compute.workers,
+        "minReplicas": compute.workers,
+        "maxReplicas": compute.workers,
+        "rayStartParams": {"num-gpus": str(compute.gpus_per_worker), **_OBJECT_STORE},
+        "template": worker_pod(job, number, pool, settings),
+    }

@@ -89,6 +89,8 @@ class Settings(Spec):
     """Namespace of the operator, which may read progress from head pods."""
     monitoring_namespace: JobName | None = None
     """Namespace of Prometheus, which may scrape head pods; no other may when absent."""
+    kuberay_namespace: JobName | None = None
+    """Namespace of KubeRay, which submits to head pods; every one may when absent: a token guards them anyway."""
     network_policies: bool = True
     """Whether each attempt's pods are fenced in by NetworkPolicies."""
 

@@ -1,0 +1,152 @@
+"""Pods of an attempt: a head that drives and does not train, and workers that train."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pretune_api.compute import EnvVar, Resources
+from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
+from pretune_operator.job import JobView
+from pretune_operator.naming import Manifest, attempt_labels, attempt_name
+from pretune_operator.network import DASHBOARD_PORT
+from pretune_operator.settings import Pool, Settings, Toleration
+from pretune_operator.stores import credentials
+
+CONFIG_FOLDER: Final = "/etc/pretune"
+"""Where the head finds the run config."""
+
+_USER: Final = 65532
+"""`nonroot` of many base images, and the trainer image's own."""
+_HOME: Final = "/tmp"  # noqa: S108  # an emptyDir of the pod's own: the root is read-only
+_DESK_FILE: Final = f"{_HOME}/pretune-desk"
+_HEAD_SHARED_MEMORY: Final = "256Mi"
+_LATER: Final = 15
+"""Seconds that each step of a head's end comes after the same step of a worker's."""
+
+# Ray's defaults of 1 to 5 s kill pods of machines that are merely busy. The path and port are those of Ray's own.
+_HEALTH: Final[Manifest] = {"httpGet": {"path": "/api/healthz", "port": 52365}, "timeoutSeconds": 15}
+_READINESS: Final[Manifest] = {**_HEALTH, "periodSeconds": 5, "failureThreshold": 12}
+_LIVENESS: Final[Manifest] = {**_HEALTH, "initialDelaySeconds": 60, "periodSeconds": 20, "failureThreshold": 15}
+
+# Pod Security "restricted", and a read-only root beside it.
+_POD_SECURITY: Final[Manifest] = {
+    "runAsNonRoot": True,
+    "runAsUser": _USER,
+    "runAsGroup": _USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_CONTAINER_SECURITY: Final[Manifest] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def head_pod(job: JobView, number: int, settings: Settings) -> Manifest:
+    """The template of the head pod of attempt `number`; its run config is in the ConfigMap of the same name."""
+    head = settings.head
+    seconds = settings.drain_seconds
+    # Deleting a RayJob stops its driver first: the default, 3 s, is too short for a last checkpoint.
+    env = [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(seconds)}, *map(_variable, job.spec.compute.env)]
+    container = _container("ray-head", job, settings, env) | {
+        "resources": _resources(_amounts(head.resources)),
+        "ports": [
+            {"name": "gcs-server", "containerPort": 6379},
+            {"name": "dashboard", "containerPort": DASHBOARD_PORT},
+            {"name": "metrics", "containerPort": PROGRESS_PORT},
+            {"name": "desk", "containerPort": DESK_PORT},
+        ],
+        "lifecycle": _drain(seconds + _LATER, "--linger", str(_LATER // 2)),
+    }
+    container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
+    spec = _pod(job, container, head.node_selector, head.tolerations, _HEAD_SHARED_MEMORY)
+    spec["volumes"].append({"name": "config", "configMap": {"name": attempt_name(job, number)}})
+    # A head that starts again has forgotten its cluster and its job.
+    spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _LATER}
+    return _template(job, number, spec)
+
+
+def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Manifest:
+    """The template of the worker pods of attempt `number`."""
+    compute = job.spec.compute
+    env = [
+        {"name": DESK_FILE_VARIABLE, "value": _DESK_FILE},
+        *credentials(job.spec.storage.secret_ref),
+        *map(_variable, (*pool.env, *compute.env)),
+    ]
+    gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
+    amounts = _amounts(pool.resources) | _amounts(compute.resources) | gpus
+    container = _container("ray-worker", job, settings, env) | {
+        "resources": _resources(amounts),
+        "lifecycle": _drain(settings.drain_seconds),
+    }
+    spec = _pod(job, container, pool.node_selector, pool.tolerations, compute.shared_memory or pool.shared_memory)
+    spec |= {"terminationGracePeriodSeconds": settings.drain_seconds}
+    return _template(job, number, spec)
+
+
+def _template(job: JobView, number: int, spec: Manifest) -> Manifest:
+    return {"metadata": {"labels": job.spec.compute.labels | attempt_labels(job, number)}, "spec": spec}
+
+
+def _pod(
+    job: JobView, container: Manifest, selector: dict[str, str], tolerations: Iterable[Toleration], shared_memory: str
+) -> Manifest:
+    compute = job.spec.compute
+    optional = {
+        "nodeSelector": selector,
+        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in tolerations],
+        "imagePullSecrets": [secret.model_dump() for secret in compute.image_pull_secrets],
+        "serviceAccountName": compute.service_account_name,
+        "priorityClassName": compute.priority_class_name,
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _POD_SECURITY,
+        "containers": [container],
+        "volumes": [
+            {"name": "home", "emptyDir": {}},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+        ],
+        **{field: value for field, value in optional.items() if value},
+    }
+
+
+def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manifest]) -> Manifest:
+    variables = [{"name": "HOME", "value": _HOME}, *env]
+    return {
+        "name": name,
+        "image": job.spec.compute.image or _image(job, settings),
+        "imagePullPolicy": settings.images.pull_policy,
+        # Of two variables of one name the later one counts: the job's own has the last word.
+        "env": list({variable["name"]: variable for variable in variables}.values()),
+        "securityContext": _CONTAINER_SECURITY,
+        "readinessProbe": _READINESS,
+        "livenessProbe": _LIVENESS,
+        "volumeMounts": [{"name": "home", "mountPath": _HOME}, {"name": "shared-memory", "mountPath": "/dev/shm"}],  # noqa: S108
+    }
+
+
+def _image(job: JobView, settings: Settings) -> str:
+    return settings.images.pretrain if job.job.kind == "PretrainJob" else settings.images.finetune
+
+
+def _variable(variable: EnvVar) -> Manifest:
+    if variable.secret_key_ref is None:
+        return {"name": variable.name, "value": variable.value}
+    return {"name": variable.name, "valueFrom": {"secretKeyRef": variable.secret_key_ref.model_dump()}}
+
+
+def _amounts(resources: Resources) -> dict[str, str]:
+    amounts = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.ephemeral_storage}
+    return {name: amount for name, amount in amounts.items() if amount is not None}
+
+
+def _resources(amounts: dict[str, str]) -> Manifest:
+    """Requests equal to limits: a pod is never given less than it was promised, nor evicted for more."""
+    return {"requests": amounts, "limits": amounts}
+
+
+def _drain(seconds: int, *more: str) -> Manifest:
+    command = ["python", "-m", "pretune_trainer.drive.drain", "--seconds", str(seconds), *more]
+    return {"preStop": {"exec": {"command": command}}}
