@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 DEMO_DATA := examples/demo/data/labels/validation.parquet
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m e2e.cluster
+PACKAGES := tests/e2e/packages.txt
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
           --no-emit-index-url --no-header --quiet
 
@@ -10,10 +12,10 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench cluster cluster-down lock clean
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) $(DEMO_DATA) ## Pretrain, adapt and fine-tune a small model on real text
 	$(BIN)/pretune run examples/demo/chain.yaml --workers 2
@@ -33,8 +35,15 @@ lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be commi
 bench: $(READY) $(DEMO_DATA) ## One table of ratios against what others would use, and .bench/results.json
 	$(BIN)/python tests/bench/run.py
 
+cluster: $(READY) .venv/cluster ## A real Kubernetes on this machine, with KubeRay
+	$(CLUSTER) up
+
+cluster-down: $(READY) ## The end of it, without a trace
+	$(CLUSTER) down
+
 lock: .venv/uv ## Resolve the requirement files anew
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
+	$(COMPILE) --group cluster -o requirements/cluster.txt
 	$(COMPILE) pyproject.toml --extra operator -o requirements/operator.txt
 	$(COMPILE) pyproject.toml --extra finetune -o requirements/trainer.txt
 	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
@@ -54,4 +63,11 @@ $(DEMO_DATA): examples/demo/prepare.py | $(READY)
 $(READY): .venv/uv requirements/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# What builds the test cluster, where this machine has it not: Go, and what Debian and its kin have packages for.
+.venv/cluster: $(READY) requirements/cluster.txt $(PACKAGES)
+	command -v go || $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/cluster.txt
+	docker info >/dev/null 2>&1 || dpkg --status $$(cat $(PACKAGES)) >/dev/null || \
+	    { apt-get --quiet update && apt-get --quiet install --yes --no-install-recommends $$(cat $(PACKAGES)); }
 	touch $@

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -53,21 +54,24 @@ def _key(module: Path) -> str:
 
 def _build(module: Path, folder: Path) -> None:
     """Builds all programs of `module`; `folder` appears only when they are complete."""
-    if shutil.which("go") is None:
-        raise SystemExit("The test cluster is built with Go 1.24 or newer, and `go` is not on the PATH: install it.")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         out = Path(scratch) / "programs"
         flags = ["-mod=readonly", "-trimpath", "-tags", _TAGS, "-ldflags", _linking(module.name), "-o", f"{out}/"]
         # Static programs can be the only file of an image.
         static = {**os.environ, "CGO_ENABLED": "0"}
-        subprocess.run(["nice", "go", "build", "-C", module, *flags, "tool"], env=static, check=True)
+        subprocess.run(["nice", _go(), "build", "-C", module, *flags, "tool"], env=static, check=True)
         _copy_manifests(module, out)
         out.rename(folder)
 
 
+def _go() -> str:
+    """This machine's Go, or else the one that `make` puts beside our Python."""
+    return shutil.which("go") or str(Path(sys.executable).with_name("go"))
+
+
 def _copy_manifests(module: Path, folder: Path) -> None:
     """Copies the folder `config` of the module that `module` is about: where operators keep their manifests."""
-    listing: Command = ["go", "list", "-C", module, "-f", "{{with .Module}}{{.Dir}}{{end}}", "tool"]
+    listing: Command = [_go(), "list", "-C", module, "-f", "{{with .Module}}{{.Dir}}{{end}}", "tool"]
     sources = subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     if (manifests := Path(sources[0]) / "config").is_dir():
         shutil.copytree(manifests, folder / "config", copy_function=shutil.copyfile)
