@@ -53,6 +53,16 @@ class SeenPod:
     node_lost: bool = False
     """Whether its node is gone, or has not been heard of for longer than it may."""
 
+    @property
+    def may_work(self) -> bool:
+        """Whether its containers may run. On a lost node they may, but the fence of runs keeps out what they write."""
+        return self.phase in ("Pending", "Running", "Unknown") and not self.node_lost
+
+    @property
+    def holds_machine(self) -> bool:
+        """Whether a node keeps room for it."""
+        return self.node is not None and self.phase in ("Pending", "Running")
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -116,6 +126,36 @@ class SeenAttempt:
     progress: SeenProgress | None = None
     """What its head pod said; not what the head of an earlier Ray cluster of this RayJob said, before Kueue took it."""
 
+    @property
+    def pods(self) -> tuple[SeenPod, ...]:
+        """All its pods, the head first."""
+        return (self.head, *self.workers) if self.head else self.workers
+
+    @property
+    def ending(self) -> Ending | None:
+        """The driver's last word."""
+        return self.progress.ending if self.progress else None
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether KubeRay does nothing more with the RayJob."""
+        return self.deployment_status in ("Complete", "Failed", "ValidationFailed")
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether Kueue holds it back, or is about to."""
+        return self.suspended or self.deployment_status in ("Suspending", "Suspended")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it can do nothing any more: it has finished or is being deleted, and no pod of it works."""
+        return (self.has_finished or self.deleting) and not any(pod.may_work for pod in self.pods)
+
+    @property
+    def head_is_gone(self) -> bool:
+        """Whether its head's pod has ended or is on a lost node, or there is none."""
+        return self.head is None or self.head.node_lost or self.head.phase in ("Failed", "Succeeded")
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -136,3 +176,8 @@ class Observed:
     parents: dict[str, SeenParent] = field(default_factory=dict)
     """Parents that the job names, by KIND/NAME."""
     cluster: Cluster = Cluster()
+
+    @property
+    def in_the_way(self) -> list[SeenAttempt]:
+        """Attempts that may still train: another one must wait for them."""
+        return [attempt for attempt in self.attempts.values() if not attempt.is_over]

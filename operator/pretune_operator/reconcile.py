@@ -1,23 +1,139 @@
-"""What to do next for a job. Pure: everything is decided from what was seen, and nothing is remembered but status."""
+"""What to do next for a job. Pure: everything is decided from what was seen, and nothing is remembered but status.
+
+Two rules make it safe to crash anywhere between an action and the write of the status that follows it:
+- An attempt is made under a name that follows from its number, so that making it again changes nothing; status may say
+  so later. The next one is made only when the status that was read says that the one before has ended.
+- Nothing is deleted before the status that was read says why: what is gone was either ours to delete, or is a failure.
+`job.status` must be at least as new as the last status that was written; what is seen of the cluster may lag behind.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from pretune_api.status import Status
+from pretune_api.names import Cause
+from pretune_api.status import Artifact, Status
+from pretune_operator.causes import obstacle_of
+from pretune_operator.conditions import About, Reason, holds, is_finished
 from pretune_operator.decision import Decision
+from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
-from pretune_operator.observed import Observed
+from pretune_operator.observed import Observed, SeenAttempt
+from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, outcome
+from pretune_operator.policies.drain import drained, resumed, suspended
+from pretune_operator.policies.expiry import expired, tidied
+from pretune_operator.policies.failure import failed, finished, given_up, renewed
+from pretune_operator.records import adopted, closed, current, kept_up
 from pretune_operator.settings import Settings
+from pretune_operator.start import started
 
 
 def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -> Decision:
     """What to do next for `job`, given everything seen in the cluster. `now` is aware, in UTC."""
-    return Decision(job.status)
+    if job.deleting:
+        return Decision(job.status)  # owner references take the job's children with it
+    draft = _begun(job, now)
+    if is_finished(draft.status):
+        return expired(draft, seen, job.spec.ttl_seconds_after_finished).decided()
+    draft = adopted(tidied(draft, seen), seen.attempts)
+    if current(draft.status) is not None:
+        draft = _attended(job, draft, seen)
+    elif job.spec.suspend:
+        draft = suspended(draft, seen)
+    else:
+        draft = started(job, resumed(draft), seen, settings)
+    return draft.decided()
 
 
 def refused(status: Status, generation: int, seen: Observed, sentences: Sequence[str], now: datetime) -> Decision:
     """What to do with a job whose resource is no valid job: `sentences` say everything that is wrong with it.
 
-    `status` is what the resource's status says, or an empty one.
+    `status` is what the resource's status says, or an empty one. An attempt that goes on is left alone: changes of
+    the spec take effect with the next one.
     """
-    return Decision(status)
+    draft = Draft.begun(status, generation, now)
+    if is_finished(status):
+        return tidied(draft, seen).decided()
+    said = "; ".join(sentences)
+    draft = draft.says(About.ACCEPTED, False, Cause.USER_ERROR, said)
+    record = current(status)
+    attempt = seen.attempts.get(record.number) if record else None
+    if attempt is not None and not attempt.is_over:
+        return draft.decided()
+    if record is not None:
+        draft = closed(draft, Cause.USER_ERROR, said)
+    return given_up(draft, Cause.USER_ERROR, said).decided()
+
+
+def _begun(job: JobView, now: datetime) -> Draft:
+    """What follows from the spec alone."""
+    draft = Draft.begun(job.status, job.generation, now).sets(stage=job.job.spec.stage)
+    if holds(job.status, About.SUCCEEDED):
+        return draft
+    if job.spec.retry > job.status.observed_retry:
+        draft = renewed(draft, job.spec.retry)
+    draft = draft.sets(observed_retry=job.spec.retry)
+    if is_finished(draft.status):
+        return draft
+    return draft.says(About.ACCEPTED, True, Reason.VALID, "The spec is valid.")
+
+
+def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
+    """Whatever has become of the current attempt."""
+    record = current(draft.status)
+    assert record is not None, "there is an attempt to attend to"
+    attempt = seen.attempts.get(record.number)
+    if attempt is not None:
+        draft = kept_up(draft, attempt)
+    match outcome(job.spec, draft.status, record, attempt, draft.now):
+        case Trained(artifact, metrics):
+            return _succeeded(draft, artifact, metrics)
+        case Failure(cause, message):
+            return failed(draft, job.spec.failure_policy, cause, message).looks_again(draft.now)
+        case Stopped():
+            return _stopped(job, draft, seen)
+        case GoesOn(until):
+            draft = draft if attempt is None else _standing(draft, attempt)
+            draft = draft if until is None else draft.looks_again(until)
+            return drained(draft) if job.spec.suspend else draft
+
+
+def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> Draft:
+    message = f"The model is {artifact.uri}."
+    draft = closed(draft, None, None).sets(artifact=artifact, metrics=metrics or draft.status.metrics)
+    draft = draft.says(About.SUCCEEDED, True, Reason.SUCCEEDED, message).looks_again(draft.now)
+    return finished(draft, Reason.SUCCEEDED, message)
+
+
+def _stopped(job: JobView, draft: Draft, seen: Observed) -> Draft:
+    draft = closed(draft, None, "stopped by spec.suspend").looks_again(draft.now)
+    return suspended(draft, seen) if job.spec.suspend else resumed(draft)
+
+
+def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
+    """Conditions of an attempt that goes on."""
+    if attempt.is_queued:
+        return _queued(draft, attempt)
+    if not holds(draft.status, About.QUOTA_RESERVED):
+        draft = draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+    if attempt.has_finished:
+        return draft.says(
+            About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; its last word is awaited."
+        )
+    obstacle = obstacle_of(attempt)
+    runs = attempt.deployment_status == "Running"
+    if obstacle is not None and not (runs and attempt.head_is_gone):
+        return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
+    if not runs:
+        return draft.says(About.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")
+    if attempt.head_is_gone:
+        return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head.")
+    return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} runs.")
+
+
+def _queued(draft: Draft, attempt: SeenAttempt) -> Draft:
+    record = current(draft.status)
+    if record is not None and record.active_seconds > 0:
+        why, message = Reason.EVICTED, "Kueue has taken the quota back; training goes on once it is admitted again."
+    else:
+        why, message = Reason.QUEUED, f"Kueue has not admitted {attempt.ray_job} yet."
+    return draft.says(About.QUOTA_RESERVED, False, why, message).says(About.RUNNING, False, why, message)

@@ -1,0 +1,176 @@
+"""Why attempts fail or do not start: one table of what follows from each cause, and where causes are read from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pretune_api.lifecycle import Retries
+from pretune_api.names import Cause, ExitCode
+from pretune_operator.observed import SeenAttempt, SeenPod
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What follows from a cause."""
+
+    budget: str | None
+    """Field of failurePolicy.retries that says how often it is tried again; causes share it. None: never."""
+    advice: str
+    """What to do about it once the job has failed."""
+
+
+_MEND = "mend it, in a new job where the field cannot change, or raise spec.retry"
+
+HANDLING: Final[dict[Cause, Handling]] = {
+    Cause.USER_ERROR: Handling(None, _MEND),
+    Cause.STORAGE_DENIED: Handling(
+        None, "check the credentials that secretRef names and their rights, and raise spec.retry"
+    ),
+    Cause.NUMERICAL_ERROR: Handling(None, "lower training.learningRate or change training.instability in a new job"),
+    Cause.DEADLINE_EXCEEDED: Handling(
+        None, "raise spec.activeDeadlineSeconds and spec.retry to go on from the last commit"
+    ),
+    Cause.IMAGE_PULL: Handling(None, "check spec.compute.image and imagePullSecrets, and raise spec.retry"),
+    Cause.QUOTA: Handling(None, "ask for less in spec.compute or for more quota, and raise spec.retry"),
+    Cause.UNSCHEDULABLE: Handling(None, "ask for less in spec.compute or for another pool, and raise spec.retry"),
+    Cause.OUT_OF_MEMORY: Handling(
+        "out_of_memory", "give workers more memory in spec.compute.resources, and raise spec.retry"
+    ),
+    Cause.UNKNOWN: Handling("unknown", "read the logs, and raise spec.retry to try again"),
+    Cause.NODE_LOST: Handling("interrupted", "raise spec.retry to try again"),
+    Cause.PREEMPTED: Handling("interrupted", "raise spec.retry to try again"),
+    Cause.NETWORK: Handling("interrupted", "check the network between the pods, and raise spec.retry"),
+    Cause.STORAGE_UNAVAILABLE: Handling("interrupted", "check that the store answers, and raise spec.retry"),
+    Cause.HEAD_LOST: Handling("interrupted", "raise spec.retry to try again"),
+}
+
+_IMAGE: Final = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+"""Reasons for which the kubelet has no image to start."""
+
+_RAY_JOB: Final = {
+    "ValidationFailed": Cause.USER_ERROR,
+    "DeadlineExceeded": Cause.DEADLINE_EXCEEDED,
+    "SubmissionFailed": Cause.NETWORK,
+}
+"""Reasons of KubeRay's that name a cause."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why pods of an attempt do not run."""
+
+    cause: Cause
+    """What the attempt fails with if it lasts."""
+    reason: str
+    """One CamelCase word."""
+    message: str
+
+
+def budget_of(cause: Cause, retries: Retries) -> int:
+    """How many failures of this cause, and of those that share its budget, are followed by another attempt."""
+    field = HANDLING[cause].budget
+    return getattr(retries, field) if field else 0
+
+
+def sharing(cause: Cause) -> set[Cause]:
+    """The causes that share a budget with `cause`, itself among them."""
+    field = HANDLING[cause].budget
+    return {other for other, handling in HANDLING.items() if handling.budget == field} if field else {cause}
+
+
+def cause_of(attempt: SeenAttempt) -> tuple[Cause, str]:
+    """Why an attempt that is over failed, and a sentence: the driver's word first, then the pods', then KubeRay's."""
+    ending = attempt.ending
+    if ending is not None and ending.cause in set(Cause) - {Cause.UNKNOWN}:
+        return Cause(ending.cause), ending.message
+    if ending is not None and ending.exit_code == ExitCode.STOPPED:
+        return Cause.PREEMPTED, "its pods were asked to leave, such as from a node that is drained; it committed first"
+    if attempt.reason in _RAY_JOB:
+        return _RAY_JOB[attempt.reason], f"KubeRay says {attempt.reason}: {attempt.message}"
+    if attempt.reason == "PreRunningDeadlineExceeded":
+        return unstarted(attempt)
+    found = next(_signs_of_pods(attempt), None)
+    if found is not None:
+        return found
+    return Cause.UNKNOWN, ending.message if ending else _unexplained(attempt)
+
+
+def unstarted(attempt: SeenAttempt) -> tuple[Cause, str]:
+    """Why an attempt failed whose pods did not all run in time."""
+    obstacle = obstacle_of(attempt)
+    if obstacle is None:
+        return Cause.UNKNOWN, "its pods did not all run within failurePolicy.startDeadlineSeconds, and none says why"
+    return obstacle.cause, obstacle.message
+
+
+def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:
+    """Why an attempt failed whose head is gone, which KubeRay does not notice."""
+    found = _sign_of(attempt.head) if attempt.head else None
+    return found or (Cause.HEAD_LOST, "the pod of the Ray head is gone, and the driver with it")
+
+
+def obstacle_of(attempt: SeenAttempt) -> Obstacle | None:
+    """Why pods of an attempt do not run yet: what a person can mend first, then what the cluster lacks."""
+    found = list(_obstacles(attempt))
+    order = [Cause.IMAGE_PULL, Cause.USER_ERROR, Cause.QUOTA, Cause.OUT_OF_MEMORY, Cause.UNKNOWN, Cause.UNSCHEDULABLE]
+    return min(found, key=lambda obstacle: order.index(obstacle.cause), default=None)
+
+
+def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
+    if attempt.cluster_problem and "exceeded quota" in attempt.cluster_problem:
+        yield Obstacle(Cause.QUOTA, Cause.QUOTA, attempt.cluster_problem)
+    elif attempt.cluster_problem:
+        yield Obstacle(Cause.UNKNOWN, "PodsRefused", attempt.cluster_problem)
+    for pod in attempt.pods:
+        if pod.phase == "Pending" and pod.unschedulable:
+            yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"no node takes {pod.name}: {pod.unschedulable}")
+        elif pod.waiting_reason:
+            yield from _waiting(pod, pod.waiting_reason)
+
+
+def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:
+    said = f"{pod.name} waits: {reason}: {pod.waiting_message or 'the kubelet says no more'}"
+    if reason in _IMAGE:
+        yield Obstacle(Cause.IMAGE_PULL, Cause.IMAGE_PULL, said)
+    elif reason == "CreateContainerConfigError":
+        yield Obstacle(Cause.USER_ERROR, reason, said)
+    elif pod.terminated_reason == "OOMKilled":
+        yield Obstacle(Cause.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY, _out_of_memory(pod))
+    elif reason in ("CrashLoopBackOff", "CreateContainerError", "RunContainerError"):
+        yield Obstacle(Cause.UNKNOWN, reason, said)
+
+
+def _signs_of_pods(attempt: SeenAttempt) -> Iterator[tuple[Cause, str]]:
+    for pod in attempt.pods:
+        found = _sign_of(pod)
+        if found is not None:
+            yield found
+
+
+def _sign_of(pod: SeenPod) -> tuple[Cause, str] | None:
+    if pod.node_lost or pod.disruption == "DeletionByPodGC":
+        return Cause.NODE_LOST, f"node {pod.node or 'of'} {'with' if pod.node else ''} {pod.name} is lost"
+    if pod.disruption:
+        return Cause.PREEMPTED, f"{pod.name} had to leave its node: {pod.disruption}"
+    if pod.terminated_reason == "OOMKilled":
+        return Cause.OUT_OF_MEMORY, _out_of_memory(pod)
+    return None
+
+
+def _out_of_memory(pod: SeenPod) -> str:
+    return f"host: {pod.name} used more memory than its limit and was killed"
+
+
+def _unexplained(attempt: SeenAttempt) -> str:
+    if attempt.job_status == "SUCCEEDED":
+        return "the driver succeeded, but its head pod did not say where the artifact is; another attempt finds it"
+    said = attempt.message.strip().splitlines()
+    return f"Ray says {attempt.job_status or attempt.deployment_status}: {said[-1] if said else 'no more'}"

@@ -1,0 +1,134 @@
+"""Conditions: what is true of a job, by type, and the one word that follows from them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal
+
+from pretune_api.status import Condition, State, Status
+
+_LONGEST: Final = 2_048
+"""Characters of a message at most: Ray quotes whole stacks."""
+
+
+class About(StrEnum):
+    """Types of conditions."""
+
+    ACCEPTED = "Accepted"
+    INPUTS_RESOLVED = "InputsResolved"
+    QUOTA_RESERVED = "QuotaReserved"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions. Causes of failures, which are reasons too, are named in pretune_api.names."""
+
+    VALID = "Valid"
+    RESOLVED = "Resolved"
+    PARENT_MISSING = "ParentMissing"
+    PARENT_RUNNING = "ParentRunning"
+    PARENT_FAILED = "ParentFailed"
+    PARENT_CYCLE = "ParentCycle"
+    KUBERAY_UNAVAILABLE = "KubeRayUnavailable"
+    KUEUE_MISSING = "KueueMissing"
+    NO_ATTEMPT = "NoAttempt"
+    NO_QUEUE = "NoQueue"
+    QUEUED = "Queued"
+    EVICTED = "Evicted"
+    ADMITTED = "Admitted"
+    CREATED = "Created"
+    STARTING = "Starting"
+    SUBMITTED = "Submitted"
+    TRAINING = "Training"
+    AWAITING_RESULT = "AwaitingResult"
+    BACKING_OFF = "BackingOff"
+    CLEANING_UP = "CleaningUp"
+    DRAINING = "Draining"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    RETRIED = "Retried"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+def condition(status: Status, about: About) -> Condition | None:
+    """The condition of a type, if anything was ever said about it."""
+    return next((known for known in status.conditions if known.type == about), None)
+
+
+def holds(status: Status, about: About) -> bool:
+    """Whether a condition is known to be true."""
+    known = condition(status, about)
+    return known is not None and known.status == "True"
+
+
+def reason(status: Status, about: About) -> str | None:
+    """Why a condition is what it is."""
+    known = condition(status, about)
+    return known.reason if known else None
+
+
+def is_finished(status: Status) -> bool:
+    """Whether the job has succeeded or failed."""
+    return holds(status, About.FINISHED)
+
+
+def is_draining(status: Status) -> bool:
+    """Whether an attempt is being stopped because the user asked for it; once begun, it is carried through."""
+    return reason(status, About.SUSPENDED) == Reason.DRAINING
+
+
+def with_condition(
+    status: Status, about: About, value: bool | None, why: str, message: str, generation: int, now: datetime
+) -> Status:
+    """`status` with another condition of that type; None is unknown. Its time changes only with its value."""
+    before = condition(status, about)
+    word: Literal["True", "False", "Unknown"] = "Unknown" if value is None else "True" if value else "False"
+    after = Condition(
+        type=about,
+        status=word,
+        reason=why,
+        message=shortened(message),
+        last_transition_time=before.last_transition_time if before and before.status == word else now,
+        observed_generation=generation,
+    )
+    others = [known for known in status.conditions if known.type != about]
+    order = list(About)
+    conditions = sorted([*others, after], key=lambda known: order.index(About(known.type)))
+    return status.model_copy(update={"conditions": conditions})
+
+
+def state_of(status: Status) -> State:
+    """The conditions in one word."""
+    decided: tuple[tuple[About, State], ...] = (
+        (About.FAILED, "Failed"),
+        (About.SUCCEEDED, "Succeeded"),
+        (About.SUSPENDED, "Suspended"),
+        (About.RUNNING, "Running"),
+    )
+    for about, state in decided:
+        if holds(status, about):
+            return state
+    return _not_running(status)
+
+
+def _not_running(status: Status) -> State:
+    match reason(status, About.RUNNING):
+        case Reason.AWAITING_RESULT:
+            return "Running"
+        case Reason.BACKING_OFF | Reason.CLEANING_UP:
+            return "Waiting"
+    if reason(status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED):
+        return "Queued"
+    if holds(status, About.QUOTA_RESERVED):
+        return "Starting"
+    inputs = condition(status, About.INPUTS_RESOLVED)
+    return "Waiting" if inputs is not None and inputs.status == "False" else "Pending"
+
+
+def shortened(message: str) -> str:
+    """A message that fits into status."""
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"

@@ -1,0 +1,69 @@
+"""A parent is resolved once, to a URI and a digest that status keeps; until then the job waits, and says why."""
+
+from dataclasses import dataclass
+
+from pretune_api.run_config import Folder
+from pretune_api.status import ResolvedInput, Status
+from pretune_operator.conditions import About, Reason
+from pretune_operator.draft import Draft
+from pretune_operator.job import JobView
+from pretune_operator.observed import Observed, ParentState, SeenParent
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why a parent cannot be resolved."""
+
+    reason: Reason
+    message: str
+
+
+def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
+    """The draft with every input that is to be had; its condition InputsResolved says whether that is all."""
+    known = {known.job for known in draft.status.inputs}
+    obstacles = []
+    for key in [key for key in _parents(job) if key not in known]:
+        parent = seen.parents.get(key, SeenParent(ParentState.MISSING))
+        obstacle = _obstacle(job, key, parent)
+        if obstacle is not None:
+            obstacles.append(obstacle)
+        elif parent.artifact is not None:
+            found = ResolvedInput(job=key, uri=parent.artifact.uri, digest=parent.artifact.digest)
+            draft = draft.sets(inputs=[*draft.status.inputs, found])
+    if obstacles:
+        worst = max(obstacles, key=lambda obstacle: obstacle.reason == Reason.PARENT_CYCLE)
+        return draft.says(About.INPUTS_RESOLVED, False, worst.reason, worst.message)
+    return draft.says(About.INPUTS_RESOLVED, True, Reason.RESOLVED, _sentence(draft.status))
+
+
+def folders(status: Status) -> dict[str, Folder]:
+    """The resolved inputs, by KIND/NAME."""
+    return {known.job: Folder(uri=known.uri, digest=known.digest, job=known.job) for known in status.inputs}
+
+
+def _parents(job: JobView) -> list[str]:
+    return list(dict.fromkeys(parent.job for parent in job.spec.parents() if parent.job is not None))
+
+
+def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:
+    if job.key in (key, *parent.parents):
+        return _Obstacle(
+            Reason.PARENT_CYCLE, f"{key} starts, in the end, from {job.key} itself: neither can ever begin."
+        )
+    match parent.state:
+        case ParentState.MISSING:
+            return _Obstacle(Reason.PARENT_MISSING, f"There is no {key} in namespace {job.namespace}; create it.")
+        case ParentState.FAILED:
+            return _Obstacle(
+                Reason.PARENT_FAILED, f"{key} has failed; mend it and raise its spec.retry, and this job goes on."
+            )
+        case ParentState.RUNNING:
+            return _Obstacle(Reason.PARENT_RUNNING, f"{key} has not finished yet.")
+        case ParentState.SUCCEEDED:
+            return None
+
+
+def _sentence(status: Status) -> str:
+    if not status.inputs:
+        return "It starts from no other job."
+    return f"Resolved once and for all: {', '.join(f'{known.job} to {known.uri}' for known in status.inputs)}."

@@ -1,0 +1,33 @@
+"""Suspension: an attempt is stopped so that it commits first, and its machines are given back before status says so."""
+
+from pretune_operator.conditions import About, Reason, condition, is_draining
+from pretune_operator.draft import Draft
+from pretune_operator.observed import Observed
+
+
+def drained(draft: Draft) -> Draft:
+    """Status says that the current attempt shall drain; once it does, the attempt is deleted."""
+    if is_draining(draft.status):
+        return draft
+    message = "spec.suspend is set: the run commits a checkpoint, then its pods go."
+    return draft.says(About.SUSPENDED, False, Reason.DRAINING, message).looks_again(draft.now)
+
+
+def suspended(draft: Draft, seen: Observed) -> Draft:
+    """No attempt goes on; the job is suspended once nothing of the last one holds a machine."""
+    if seen.in_the_way:
+        return drained(draft)
+    message = "spec.suspend is set; set it to false to go on from the last commit."
+    return (
+        draft.says(About.SUSPENDED, True, Reason.SUSPENDED, message)
+        .says(About.RUNNING, False, Reason.SUSPENDED, message)
+        .takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, message)
+    )
+
+
+def resumed(draft: Draft) -> Draft:
+    """The user does not want the job to be suspended (any more)."""
+    known = condition(draft.status, About.SUSPENDED)
+    if known is None or known.reason == Reason.RESUMED:
+        return draft
+    return draft.says(About.SUSPENDED, False, Reason.RESUMED, "spec.suspend is not set any more.")

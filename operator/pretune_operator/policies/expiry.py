@@ -1,0 +1,52 @@
+"""What is removed, and when. Nothing is deleted before status says why, so no deletion is ever taken for a failure."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from pretune_operator.conditions import is_draining, is_finished
+from pretune_operator.decision import DeleteAttempt, DeleteCluster
+from pretune_operator.draft import Draft
+from pretune_operator.observed import Observed, SeenAttempt
+from pretune_operator.records import record_of
+
+_LAST_WORDS: Final = timedelta(seconds=60)
+"""Time that KubeRay has to see for itself that a driver has ended, so that the RayJob tells it, too."""
+
+
+def tidied(draft: Draft, seen: Observed) -> Draft:
+    """Remove what the status that was written has no more use for."""
+    for number, attempt in seen.attempts.items():
+        if not attempt.deleting:
+            draft = _tidied(draft, number, attempt)
+    return draft
+
+
+def expired(draft: Draft, seen: Observed, time_to_live: int | None) -> Draft:
+    """Remove the RayJobs of a finished job once their time has come; the job and its artifact stay."""
+    finish = draft.before.completion_time
+    left = [attempt for attempt in seen.attempts.values() if not attempt.deleting]
+    if time_to_live is None or finish is None or not left:
+        return tidied(draft, seen)
+    at = finish + timedelta(seconds=time_to_live)
+    if draft.now >= at:
+        return draft.does(*(DeleteAttempt(attempt.ray_job) for attempt in left))
+    return tidied(draft, seen).looks_again(at)
+
+
+def _tidied(draft: Draft, number: int, attempt: SeenAttempt) -> Draft:
+    status = draft.before
+    record = record_of(status, number)
+    if record is None:
+        forgotten = number <= status.attempt_count or is_finished(draft.status)
+        return draft.does(DeleteAttempt(attempt.ray_job)) if forgotten else draft
+    if record.completion_time is None:
+        return draft.does(DeleteAttempt(attempt.ray_job)) if is_draining(status) else draft
+    return _after_its_end(draft, attempt, record.completion_time)
+
+
+def _after_its_end(draft: Draft, attempt: SeenAttempt, end: datetime) -> Draft:
+    if attempt.has_finished:
+        return draft.does(DeleteCluster(attempt.ray_cluster)) if attempt.ray_cluster else draft
+    if attempt.ending is not None and draft.now < end + _LAST_WORDS:
+        return draft.looks_again(end + _LAST_WORDS)
+    return draft.does(DeleteAttempt(attempt.ray_job))

@@ -1,0 +1,82 @@
+"""What follows from a failure: another attempt after a pause, or the end of the job."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from pretune_api.jobs import JobSpec
+from pretune_api.lifecycle import FailurePolicy
+from pretune_api.names import Cause
+from pretune_api.status import Status
+from pretune_operator.causes import HANDLING, budget_of, sharing
+from pretune_operator.conditions import About, Reason
+from pretune_operator.draft import Draft
+from pretune_operator.records import active_seconds, closed
+
+_LONGEST_PAUSE: Final = 600.0
+"""Seconds; an attempt that ran for longer than this was none that failed at once, and the pauses begin anew."""
+
+
+def failed(draft: Draft, policy: FailurePolicy, cause: Cause, message: str) -> Draft:
+    """The current attempt has failed: close it, and try again unless the budget of its cause is spent."""
+    draft = closed(draft, cause, message)
+    failures = {**draft.status.failures, cause.value: draft.status.failures.get(cause, 0) + 1}
+    draft = draft.sets(failures=failures)
+    spent = sum(failures.get(other, 0) for other in sharing(cause))
+    if spent > budget_of(cause, policy.retries):
+        return given_up(draft, cause, f"{message}{_times(draft.status, spent)}")
+    at = draft.now + _pause(draft.status, policy)
+    return (
+        draft.sets(next_attempt_time=at)
+        .says(About.RUNNING, False, Reason.BACKING_OFF, f"{message}; the next attempt starts at {at:%H:%M:%S} UTC.")
+        .looks_again(at)
+    )
+
+
+def given_up(draft: Draft, cause: Cause, message: str) -> Draft:
+    """The job has failed, for good unless a person raises spec.retry."""
+    said = f"{message}. To go on: {HANDLING[cause].advice}."
+    return finished(draft.says(About.FAILED, True, cause, said), Reason.FAILED, said)
+
+
+def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
+    """That the job has held machines for as long as it may, as a sentence; None if it has not."""
+    limit = spec.active_deadline_seconds
+    if limit is None or active_seconds(status, now) < limit:
+        return None
+    return f"all attempts together have held machines for {limit} s, as long as spec.activeDeadlineSeconds allows"
+
+
+def finished(draft: Draft, why: Reason, message: str) -> Draft:
+    """The job is over: nothing of it runs, is queued or suspended any more."""
+    return (
+        draft.sets(completion_time=draft.now, next_attempt_time=None)
+        .says(About.FINISHED, True, why, message)
+        .says(About.RUNNING, False, why, message)
+        .takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, "The job has finished.")
+        .takes_back(About.SUSPENDED, why, "The job has finished.")
+    )
+
+
+def renewed(draft: Draft, retry: int) -> Draft:
+    """The user has raised spec.retry: the job may fail as often again, and goes on if it had failed."""
+    message = f"spec.retry was raised to {retry}."
+    return (
+        draft.sets(observed_retry=retry, failures={}, next_attempt_time=None, completion_time=None)
+        .takes_back(About.FAILED, Reason.RETRIED, message)
+        .takes_back(About.FINISHED, Reason.RETRIED, message)
+    )
+
+
+def _times(status: Status, spent: int) -> str:
+    return f"; given up after {spent} such failures in {status.attempt_count} attempts" if spent > 1 else ""
+
+
+def _pause(status: Status, policy: FailurePolicy) -> timedelta:
+    """Doubles with each failure since an attempt that ran for long; the last attempts are enough to tell."""
+    quick = 0
+    for attempt in reversed(status.attempts):
+        if attempt.cause is None or attempt.active_seconds > _LONGEST_PAUSE:
+            break
+        quick += 1
+    doublings = max(0, min(quick, sum(status.failures.values())) - 1)
+    return timedelta(seconds=min(_LONGEST_PAUSE, policy.backoff_seconds * 2.0**doublings))

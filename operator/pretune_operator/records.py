@@ -1,0 +1,141 @@
+"""What status says of attempts: one record each, kept up with what is seen, and closed once."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from pretune_api.names import Cause
+from pretune_api.status import Attempt, Progress, Status
+from pretune_operator.conditions import About, Reason, shortened
+from pretune_operator.draft import Draft
+from pretune_operator.observed import SeenAttempt, SeenProgress
+
+_KEPT: Final = 10
+_METRICS_KEPT: Final = 64
+_COUNTED_EVERY: Final = 60.0
+"""Seconds after which the time that an attempt holds machines is added up while it lasts."""
+
+
+def current(status: Status) -> Attempt | None:
+    """The record of the attempt that has not ended, if there is one."""
+    last = status.attempts[-1] if status.attempts else None
+    return last if last is not None and last.completion_time is None else None
+
+
+def record_of(status: Status, number: int) -> Attempt | None:
+    """The record of attempt `number`; only the last ones are kept."""
+    return next((record for record in status.attempts if record.number == number), None)
+
+
+def opened(draft: Draft, number: int, ray_job: str, gpus: int, at: datetime) -> Draft:
+    """A record for an attempt that was made at that time."""
+    status = draft.status
+    record = Attempt(
+        number=number,
+        ray_job=ray_job,
+        gpus=gpus,
+        start_time=at,
+        last_run=status.attempts[-1].last_run if status.attempts else 0,
+    )
+    return draft.sets(
+        attempts=[*status.attempts, record][-_KEPT:],
+        attempt_count=number,
+        start_time=status.start_time or at,
+        next_attempt_time=None,
+    ).says(About.RUNNING, False, Reason.CREATED, f"RayJob {ray_job} has been made.")
+
+
+def adopted(draft: Draft, seen: Mapping[int, SeenAttempt]) -> Draft:
+    """Records for attempts that were made before a crash kept status from saying so."""
+    for number in sorted(number for number in seen if number > draft.status.attempt_count):
+        draft = opened(draft, number, seen[number].ray_job, seen[number].gpus, seen[number].created)
+    return draft
+
+
+def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
+    """The current record, and what status says of the job's progress, brought up to date."""
+    record = current(draft.status)
+    assert record is not None, "only an attempt that has not ended is kept up with"
+    progress = attempt.progress
+    changes = {
+        "gpus": attempt.gpus or record.gpus,
+        "ray_cluster": attempt.ray_cluster or record.ray_cluster,
+        **(_runs(record, progress) if progress else {}),
+    }
+    draft = _counted(_with(draft, record.model_copy(update=changes)), _holds_machines(attempt))
+    return _progressed(draft, progress) if progress else draft
+
+
+def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
+    """The current record, ended now; without a cause, it did not fail."""
+    draft = _counted(draft, active=False)
+    record = current(draft.status)
+    assert record is not None, "only an attempt that has not ended can end"
+    changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
+    draft = _with(draft, record.model_copy(update=changes))
+    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
+
+
+def active_seconds(status: Status, now: datetime) -> float:
+    """Seconds that all attempts have held machines until now."""
+    record = current(status)
+    since = record.active_since if record else None
+    return status.active_seconds + (_seconds(since, now) if since else 0.0)
+
+
+def _with(draft: Draft, record: Attempt) -> Draft:
+    return draft.sets(attempts=[*draft.status.attempts[:-1], record])
+
+
+def _runs(record: Attempt, progress: SeenProgress) -> dict[str, int | None]:
+    """Runs are numbered through all attempts, so a difference counts those of this one, seen or not."""
+    run = max(progress.run or 0, record.last_run)
+    return {
+        "runs": record.runs + run - record.last_run,
+        "last_run": run,
+        "from_step": progress.from_step if record.from_step is None else record.from_step,
+    }
+
+
+def _progressed(draft: Draft, seen: SeenProgress) -> Draft:
+    if seen.metrics:
+        draft = draft.sets(metrics=dict(islice(seen.metrics.items(), _METRICS_KEPT)))
+    if not seen.total:
+        return draft
+    before = draft.status.progress
+    progress = Progress(
+        step=seen.step,
+        total=seen.total,
+        percent=seen.percent,
+        eta_seconds=seen.eta_seconds,
+        loss=seen.loss,
+        tokens_per_second=seen.tokens_per_second,
+        checkpoint_step=before.checkpoint_step if seen.checkpoint_step is None and before else seen.checkpoint_step,
+    )
+    return draft.sets(progress=progress)
+
+
+def _holds_machines(attempt: SeenAttempt) -> bool:
+    """Whether its driver runs, or a worker has a node. The head alone is cheap, and no GPU is idle for it."""
+    return attempt.deployment_status == "Running" or any(pod.holds_machine for pod in attempt.workers)
+
+
+def _counted(draft: Draft, active: bool) -> Draft:
+    record = current(draft.status)
+    assert record is not None, "only an attempt that has not ended holds machines"
+    since = record.active_since
+    if since is None:
+        return _with(draft, record.model_copy(update={"active_since": draft.now})) if active else draft
+    seconds = _seconds(since, draft.now)
+    if active and seconds < _COUNTED_EVERY:
+        return draft
+    counted = {"active_since": draft.now if active else None, "active_seconds": record.active_seconds + seconds}
+    return _with(draft, record.model_copy(update=counted)).sets(
+        active_seconds=draft.status.active_seconds + seconds,
+        gpu_seconds=draft.status.gpu_seconds + seconds * record.gpus,
+    )
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())

@@ -1,0 +1,98 @@
+"""The next attempt, or what it waits for."""
+
+from datetime import timedelta
+from typing import Final
+
+from pretune_api.names import Cause, Label
+from pretune_operator.conditions import About, Reason, condition, holds, reason
+from pretune_operator.decision import StartAttempt
+from pretune_operator.draft import Draft
+from pretune_operator.errors import PoolError
+from pretune_operator.inputs import folders, resolved
+from pretune_operator.job import JobView
+from pretune_operator.naming import attempt_name
+from pretune_operator.observed import Cluster, Observed
+from pretune_operator.plan import Inputs, plan, ranks_of
+from pretune_operator.policies.failure import given_up, time_is_up
+from pretune_operator.pools import device_of, pool_of
+from pretune_operator.records import opened
+from pretune_operator.settings import Settings
+
+_RECHECK: Final = timedelta(seconds=60)
+"""How soon is looked again at what no event tells of: KubeRay or Kueue being installed."""
+
+
+def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> Draft:
+    """Start the next attempt; or say what it waits for; or give up, where it can never start."""
+    try:
+        pool_of(job.spec.compute, job.namespace, settings)
+    except PoolError as error:
+        draft = draft.says(About.ACCEPTED, False, Cause.USER_ERROR, str(error))
+        return given_up(draft, Cause.USER_ERROR, str(error))
+    if too_long := time_is_up(job.spec, draft.status, draft.now):
+        return given_up(draft, Cause.DEADLINE_EXCEEDED, too_long)
+    draft = resolved(job, draft, seen)
+    if reason(draft.status, About.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
+        return given_up(draft, Cause.USER_ERROR, _said(draft, About.INPUTS_RESOLVED))
+    return _waiting(job, draft, seen) or _begun(job, draft)
+
+
+def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
+    """The draft that says what is waited for; None where the way is clear."""
+    if not holds(draft.status, About.INPUTS_RESOLVED):
+        return draft.says(About.RUNNING, False, Reason.NO_ATTEMPT, _said(draft, About.INPUTS_RESOLVED))
+    lacking = _lacking(job, draft, seen.cluster)
+    if lacking is not None:
+        return lacking.looks_again(draft.now + _RECHECK)
+    at = draft.status.next_attempt_time
+    if at is not None and draft.now < at:
+        return draft.says(About.RUNNING, False, Reason.BACKING_OFF, _pause(draft)).looks_again(at)
+    if seen.in_the_way:
+        names = ", ".join(attempt.ray_job for attempt in seen.in_the_way)
+        return draft.says(About.RUNNING, False, Reason.CLEANING_UP, f"Pods of {names} have not gone yet.")
+    return None
+
+
+def _lacking(job: JobView, draft: Draft, cluster: Cluster) -> Draft | None:
+    """What the cluster's administrator has to install first."""
+    if cluster.kuberay_problem is not None:
+        return draft.says(About.RUNNING, False, Reason.KUBERAY_UNAVAILABLE, cluster.kuberay_problem)
+    queue = job.labels.get(Label.QUEUE)
+    if queue is not None and not cluster.kueue:
+        message = (
+            f"The label {Label.QUEUE} names queue {queue}, but Kueue is not installed; install it, or remove the label."
+        )
+        return draft.says(About.QUOTA_RESERVED, False, Reason.KUEUE_MISSING, message).says(
+            About.RUNNING, False, Reason.NO_ATTEMPT, message
+        )
+    return None
+
+
+def _begun(job: JobView, draft: Draft) -> Draft:
+    compute = job.spec.compute
+    inputs = Inputs(
+        uid=job.uid,
+        namespace=job.namespace,
+        ranks=ranks_of(compute),
+        device=device_of(compute),
+        artifacts=folders(draft.status),
+    )
+    number = draft.status.attempt_count + 1
+    name = attempt_name(job, number)
+    draft = draft.does(StartAttempt(number, plan(job.job, inputs)))
+    draft = opened(draft, number, name, compute.workers * compute.gpus_per_worker, draft.now)
+    if Label.QUEUE in job.labels:
+        return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, f"Kueue has not admitted {name} yet.")
+    return draft.says(About.QUOTA_RESERVED, True, Reason.NO_QUEUE, "The job names no queue.")
+
+
+def _pause(draft: Draft) -> str:
+    """What is said already names the failure; after a suspension, it does not."""
+    if reason(draft.status, About.RUNNING) == Reason.BACKING_OFF:
+        return _said(draft, About.RUNNING)
+    return f"The next attempt starts at {draft.status.next_attempt_time:%H:%M:%S} UTC."
+
+
+def _said(draft: Draft, about: About) -> str:
+    known = condition(draft.status, about)
+    return known.message if known else ""
