@@ -143,8 +143,9 @@ def _amounts(resources: Resources) -> dict[str, str]:
 
 
 def _resources(amounts: dict[str, str]) -> Manifest:
-    """Requests equal to limits: a pod is never given less than it was promised, nor evicted for more."""
-    return {"requests": amounts, "limits": amounts}
+    """Requests equal to limits, so that no pod is evicted for more than it asked for; but no limit on CPU, because a
+    rank that is throttled holds up all others in their next collective."""
+    return {"requests": amounts, "limits": {name: amount for name, amount in amounts.items() if name != "cpu"}}
 
 
 def _drain(seconds: int, *more: str) -> Manifest:
