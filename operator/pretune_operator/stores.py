@@ -8,17 +8,20 @@ from pretune_api.storage import Location, SecretRef
 from pretune_operator.errors import UnfitError
 
 _LOCAL: Final = "file://"
+_CLAIM: Final = "pvc://"
 
 
 def check_stores(spec: JobSpec) -> None:
     """Refuse stores that pods would not find, or would ask with the wrong credentials.
 
     Raises:
-        UnfitError: a folder of one machine is named, or two sets of credentials are.
+        UnfitError: a folder of one machine or a claim is named, or two sets of credentials are.
     """
     for place, location in _locations(spec):
         if location.uri.startswith(_LOCAL):
             raise UnfitError(f"{place}.uri: {location.uri} is a folder of one machine; use a store that all pods reach")
+        if location.uri.startswith(_CLAIM):
+            raise UnfitError(f"{place}.uri: pvc:// stores are not mounted yet; use s3://, gs:// or az://")
         if location.secret_ref not in (None, spec.storage.secret_ref):
             raise UnfitError(
                 f"{place}.secretRef: differs from spec.storage.secretRef, and pods carry one set of credentials;"

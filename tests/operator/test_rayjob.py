@@ -1,0 +1,323 @@
+"""What an attempt is made of: a RayJob that KubeRay runs once, pods that meet "restricted", who may talk to them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretune_api.names import Label
+from pretune_api.run_config import RunConfig
+from pretune_operator.errors import PoolError, UnfitError
+from pretune_operator.job import JobView
+from pretune_operator.network import Flow, flows
+from pretune_operator.plan import Inputs, plan, ranks_of
+from pretune_operator.pools import device_of, pool_of
+from pretune_operator.rayjob import RAY_VERSION, Manifests, manifests
+from support.specs import FINETUNE
+from support.views import settings, view
+
+REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "trainer.txt"
+LOCAL_MODEL = {"model__from": {"uri": "s3://models/general"}}
+
+
+def planned(job: JobView) -> RunConfig:
+    compute = job.spec.compute
+    return plan(job.job, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
+
+
+def made(job: JobView, number: int = 1, **changes: Any) -> Manifests:
+    return manifests(job, planned(job), number, settings(**changes))
+
+
+def cluster(found: Manifests) -> dict[str, Any]:
+    return found.ray_job["spec"]["rayClusterSpec"]
+
+
+def head(found: Manifests) -> dict[str, Any]:
+    return cluster(found)["headGroupSpec"]["template"]
+
+
+def workers(found: Manifests) -> dict[str, Any]:
+    [group] = cluster(found)["workerGroupSpecs"]
+    return group["template"]
+
+
+def container(template: dict[str, Any]) -> dict[str, Any]:
+    [container] = template["spec"]["containers"]
+    return container
+
+
+def variables(template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container(template)["env"]
+    }
+
+
+def test_kuberay_runs_the_job_once_and_leaves_retries_to_us() -> None:
+    spec = made(view(failurePolicy__startDeadlineSeconds=900)).ray_job["spec"]
+    assert spec["submissionMode"] == "HTTPMode"
+    assert spec["backoffLimit"] == 0
+    assert spec["preRunningDeadlineSeconds"] == 900
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert spec["ttlSecondsAfterFinished"] >= 600
+    assert not {"jobId", "suspend", "activeDeadlineSeconds", "deletionStrategy"} & set(spec)
+
+
+def test_a_lost_head_is_not_replaced() -> None:
+    found = made(view())
+    assert found.ray_job["metadata"]["annotations"] == {"ray.io/disable-provisioned-head-restart": "true"}
+    assert head(found)["spec"]["restartPolicy"] == "Never"
+
+
+def test_everything_of_an_attempt_has_its_number_in_its_name() -> None:
+    first, second = made(view(), 1), made(view(), 2)
+    assert first.config_map["metadata"]["name"] == first.ray_job["metadata"]["name"]
+    names = [[part["metadata"]["name"] for part in (a.config_map, *a.network_policies)] for a in (first, second)]
+    assert not set(names[0]) & set(names[1])
+
+
+def test_the_driver_is_given_the_run_config_that_was_planned() -> None:
+    job = view()
+    found = made(job)
+    assert found.config_map["immutable"] is True
+    assert RunConfig.model_validate(json.loads(found.config_map["data"]["run.json"])) == planned(job)
+    [volume] = [volume for volume in head(found)["spec"]["volumes"] if "configMap" in volume]
+    assert volume["configMap"]["name"] == found.config_map["metadata"]["name"]
+    [mount] = [mount for mount in container(head(found))["volumeMounts"] if mount["name"] == volume["name"]]
+    entrypoint = found.ray_job["spec"]["entrypoint"]
+    assert entrypoint.startswith(f"python -m pretune_trainer.main {mount['mountPath']}/run.json ")
+
+
+def test_all_workers_are_wanted_or_none() -> None:
+    [group] = cluster(made(view(compute__workers=3)))["workerGroupSpecs"]
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (3, 3, 3)
+    assert "enableInTreeAutoscaling" not in cluster(made(view()))
+
+
+def test_gpus_go_to_workers_alone() -> None:
+    found = made(view(compute__gpusPerWorker=4))
+    assert container(workers(found))["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert "nvidia.com/gpu" not in container(head(found))["resources"]["limits"]
+    assert cluster(found)["workerGroupSpecs"][0]["rayStartParams"]["num-gpus"] == "4"
+    assert cluster(found)["headGroupSpec"]["rayStartParams"]["num-gpus"] == "0"
+
+
+def test_the_head_trains_nothing() -> None:
+    assert cluster(made(view()))["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_a_worker_without_gpus_asks_for_none() -> None:
+    found = made(view(compute__gpusPerWorker=0))
+    assert "nvidia.com/gpu" not in container(workers(found))["resources"]["requests"]
+    assert device_of(view(compute__gpusPerWorker=0).spec.compute) == "cpu"
+
+
+def test_pools_bring_nodes_and_what_the_job_leaves_open() -> None:
+    template = workers(made(view(compute__resources={"cpu": "4"})))
+    assert template["spec"]["nodeSelector"] == {"gpu": "a100"}
+    assert template["spec"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    requests = container(template)["resources"]["requests"]
+    assert (requests["cpu"], requests["memory"], requests["ephemeral-storage"]) == ("4", "64Gi", "100Gi")
+    assert variables(template)["NCCL_IB_HCA"] == "mlx5"
+    assert "NCCL_IB_HCA" not in variables(head(made(view())))
+
+
+@pytest.mark.parametrize("pick", [head, workers])
+def test_pods_are_limited_to_what_they_ask_for_but_never_throttled(pick) -> None:
+    resources = container(pick(made(view())))["resources"]
+    assert "cpu" in resources["requests"]
+    assert resources["limits"] == {name: size for name, size in resources["requests"].items() if name != "cpu"}
+
+
+def test_what_the_job_says_of_its_machines_reaches_its_pods() -> None:
+    compute = {
+        "image": "registry.test/mine:2",
+        "imagePullSecrets": [{"name": "pull"}],
+        "serviceAccountName": "trainer",
+        "priorityClassName": "high",
+        "labels": {"example.com/cost-centre": "7"},
+        "env": [
+            {"name": "HF_TOKEN", "secretKeyRef": {"name": "hub", "key": "token"}},
+            {"name": "NCCL_IB_HCA", "value": "x"},
+        ],
+    }
+    found = made(view(compute=compute))
+    for template in (head(found), workers(found)):
+        spec = template["spec"]
+        assert container(template)["image"] == "registry.test/mine:2"
+        assert spec["imagePullSecrets"] == [{"name": "pull"}]
+        assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("trainer", "high")
+        assert template["metadata"]["labels"]["example.com/cost-centre"] == "7"
+        assert variables(template)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+        assert variables(template)["NCCL_IB_HCA"] == "x"
+
+
+def test_each_kind_has_its_image() -> None:
+    assert container(head(made(view())))["image"] == "registry.test/pretrain:1"
+    assert container(head(made(view(FINETUNE, **LOCAL_MODEL))))["image"] == "registry.test/finetune:1"
+
+
+@pytest.mark.parametrize(("given", "size"), [({}, "16Gi"), ({"compute__sharedMemory": "2Gi"}, "2Gi")])
+def test_shared_memory_is_the_pools_unless_the_job_says(given: dict[str, str], size: str) -> None:
+    memory = [
+        volume["emptyDir"]
+        for volume in workers(made(view(**given)))["spec"]["volumes"]
+        if volume["name"] == "shared-memory"
+    ]
+    assert memory == [{"medium": "Memory", "sizeLimit": size}]
+
+
+@pytest.mark.parametrize("pick", [head, workers])
+def test_pods_meet_restricted_and_write_only_to_volumes(pick) -> None:
+    template = pick(made(view()))
+    pod, security = template["spec"], container(template)["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["readOnlyRootFilesystem"] is True
+    written = {mount["mountPath"] for mount in container(template)["volumeMounts"] if not mount.get("readOnly")}
+    assert written == {"/tmp", "/dev/shm"}
+    assert variables(template)["HOME"] == "/tmp"
+
+
+def test_ray_asks_for_a_token() -> None:
+    assert cluster(made(view()))["authOptions"] == {"mode": "token"}
+
+
+def test_credentials_come_to_workers_by_reference_and_not_to_the_head() -> None:
+    secret = {"name": "s3", "accessKeyIdKey": "id"}
+    found = made(view(storage__secretRef=secret))
+    assert variables(workers(found))["AWS_ACCESS_KEY_ID"] == {"secretKeyRef": {"name": "s3", "key": "id"}}
+    assert variables(workers(found))["AWS_SECRET_ACCESS_KEY"] == {
+        "secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}
+    }
+    assert not any(name.startswith("AWS_") for name in variables(head(found)))
+
+
+def test_a_workers_pod_outlives_its_drain_and_the_head_outlives_the_workers() -> None:
+    found = made(view(), drainSeconds=90)
+    waits = {}
+    for name, template in (("head", head(found)), ("workers", workers(found))):
+        command = container(template)["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[:3] == ["python", "-m", "pretune_trainer.drive.drain"]
+        waits[name] = int(command[command.index("--seconds") + 1])
+        assert template["spec"]["terminationGracePeriodSeconds"] >= waits[name]
+    assert waits["workers"] == 90
+    assert waits["head"] > waits["workers"]
+
+
+def test_a_driver_that_kuberay_stops_has_as_long_as_its_workers() -> None:
+    """KubeRay stops the driver of a RayJob that is deleted; Ray kills it, and its ranks, after 3 s by default."""
+    assert variables(head(made(view(), drainSeconds=90)))["RAY_JOB_STOP_WAIT_TIME_S"] == "90"
+
+
+def test_kueues_labels_are_passed_on_and_no_others() -> None:
+    job = replace(view(), labels={Label.QUEUE.value: "gold", Label.QUEUE_PRIORITY.value: "high", "team": "a"})
+    labels = made(job).ray_job["metadata"]["labels"]
+    assert (labels[Label.QUEUE], labels[Label.QUEUE_PRIORITY]) == ("gold", "high")
+    assert "team" not in labels
+
+
+def test_the_flows_into_an_attempts_pods_are_these_and_no_others() -> None:
+    table = {
+        Flow("attempt", "all"),
+        Flow("namespace", "head", 9464, "pretune-system"),
+        Flow("namespace", "head", 9464, "monitoring"),
+        Flow("namespace", "head", 8265, "kuberay"),
+    }
+    assert set(flows(settings(monitoringNamespace="monitoring", kuberayNamespace="kuberay"))) == table
+
+
+def test_without_their_namespaces_nobody_scrapes_and_anyone_with_the_token_submits() -> None:
+    assert set(flows(settings())) == {
+        Flow("attempt", "all"),
+        Flow("namespace", "head", 9464, "pretune-system"),
+        Flow("anywhere", "head", 8265),
+    }
+
+
+def test_network_policies_say_what_the_table_says() -> None:
+    found = made(view(), monitoringNamespace="monitoring", kuberayNamespace="kuberay")
+    attempt = head(found)["metadata"]["labels"]
+
+    def namespace(name: str, port: int) -> dict[str, Any]:
+        selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+        return {"from": [selector], "ports": [{"protocol": "TCP", "port": port}]}
+
+    everyone, of_head = (policy["spec"] for policy in found.network_policies)
+    assert everyone == {
+        "podSelector": {"matchLabels": attempt},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": attempt}}]}],
+    }
+    assert of_head == {
+        "podSelector": {"matchLabels": attempt | {"ray.io/node-type": "head"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [namespace("monitoring", 9464), namespace("pretune-system", 9464), namespace("kuberay", 8265)],
+    }
+
+
+def test_an_administrator_may_fence_pods_in_otherwise() -> None:
+    assert made(view(), networkPolicies=False).network_policies == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"compute__pool": "h100"}, "spec.compute.pool: there is no pool h100; known pools: a100"),
+        ({"compute__pool": "small"}, "spec.compute.pool: small is closed to namespace team; known pools: a100"),
+        (
+            {"compute__gpusPerWorker": 16},
+            (
+                "spec.compute.gpusPerWorker: 16 GPUs are more than a node of pool a100 has, 8;"
+                " take at most as many, and more workers"
+            ),
+        ),
+    ],
+)
+def test_a_pool_that_a_job_cannot_have_is_said(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PoolError) as error:
+        pool_of(view(**changes).spec.compute, "team", settings())
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {
+                "data__train": [{"uri": "s3://corpora/", "secretRef": {"name": "other"}}],
+                "storage__secretRef": {"name": "s3"},
+            },
+            (
+                "spec.data.train[0].secretRef: differs from spec.storage.secretRef, and pods carry one set of"
+                " credentials; use one that may read the sources and write the storage"
+            ),
+        ),
+        (
+            {"storage__uri": "file:///models"},
+            "spec.storage.uri: file:///models is a folder of one machine; use a store that all pods reach",
+        ),
+        (
+            {"storage__uri": "pvc://models/a"},
+            "spec.storage.uri: pvc:// stores are not mounted yet; use s3://, gs:// or az://",
+        ),
+    ],
+)
+def test_stores_that_pods_cannot_reach_are_said(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UnfitError) as error:
+        made(view(**changes))
+    assert str(error.value) == sentence
+
+
+def test_a_source_without_credentials_is_read_with_those_of_the_storage() -> None:
+    assert made(view(storage__secretRef={"name": "s3"}))
+
+
+def test_the_ray_that_kuberay_is_told_of_is_the_one_in_the_image() -> None:
+    assert f"\nray=={RAY_VERSION} " in REQUIREMENTS.read_text()
