@@ -1,0 +1,161 @@
+"""A cluster on which Pretune is installed as its administrators install it, and namespaces as its users have them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from e2e import corpora, release
+from e2e.cluster import machine
+from e2e.cluster.addons import install_kueue
+from e2e.cluster.cluster import Cluster
+from e2e.cluster.prometheus import Prometheus, prometheus, scrapes_of
+from e2e.cluster.s3 import S3Server, s3_server
+from e2e.images import ensure
+from e2e.world import Document, Namespace, namespace
+
+SYSTEM = "pretune-system"
+S3_PORT = 7070
+"""Port of the service that examples/chain.yaml names: http://s3.storage.svc:7070."""
+SMALL = {"cpu": "200m", "memory": "3Gi", "ephemeralStorage": "1Gi"}
+"""What a pod asks for on a machine of two cores, on which three of them run beside Kubernetes."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Pretune on a cluster, with an object store and Prometheus beside it."""
+
+    cluster: Cluster
+    values: Document
+    """The chart's values."""
+    release: release.Release
+    s3: S3Server
+    prometheus: Prometheus
+
+    @property
+    def buckets(self) -> Path:
+        """Where the objects of the store lie as files."""
+        return self.s3.folder / "buckets"
+
+    def last_commit(self, team: Namespace, reference: str) -> int:
+        """The step of a job's newest checkpoint in storage."""
+        kind, _, name = reference.partition("/")
+        uid = team.job(reference)["metadata"]["uid"]
+        folder = self.buckets / "models/team-a" / team.name / f"{kind}-{name}-{uid[:8]}"
+        return max(int(marker.parent.name.removeprefix("step-")) for marker in folder.glob("checkpoints/*/*/COMMITTED"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The machine's test cluster; ended at the end if it was started here."""
+    was_up = machine.cluster().runs()
+    yield machine.up()
+    if not was_up:
+        machine.down()
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An object store with corpora in it, under the name that the example knows it by."""
+    server = s3_server(tmp_path_factory.mktemp("s3"), cluster.host)
+    server.make_bucket("models")
+    corpora.write(server.folder / "buckets" / "corpora")
+    with namespace(cluster, "storage") as storage, server.running():
+        storage.apply(*_service(server))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster, s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Pretune, installed by helm from images made of this checkout."""
+    values = _values(ensure(["operator", "pretrain", "finetune"], cluster))
+    installed = release.Release(SYSTEM, cluster.kubeconfig)
+    [monitor] = (found for found in release.rendered(values, SYSTEM) if found["kind"] == "PodMonitor")
+    with (
+        namespace(cluster, SYSTEM),
+        prometheus(tmp_path_factory.mktemp("prometheus"), cluster.host, scrapes_of(monitor, cluster)) as scraper,
+    ):
+        installed.install(_without_monitors(values))
+        yield Installation(cluster, _without_monitors(values), installed, s3, scraper)
+        installed.uninstall()
+
+
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> Cluster:
+    """The cluster, with Kueue on it."""
+    install_kueue(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def team(request: pytest.FixtureRequest, installation: Installation) -> Iterator[Namespace]:
+    """A namespace of people who train, with the credentials of their store."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    with namespace(installation.cluster, f"team-{name}") as made:
+        made.apply(_secret(installation.s3.environment))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def other_team(installation: Installation) -> Iterator[Namespace]:
+    """A namespace whose credentials are those of another store."""
+    stranger = s3_server(installation.s3.folder / "stranger", installation.s3.address)
+    with namespace(installation.cluster, "team-other") as made:
+        made.apply(_secret(stranger.environment))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def crowded(installation: Installation) -> Iterator[Namespace]:
+    """A namespace whose quota allows no pod."""
+    with namespace(installation.cluster, "team-crowded") as made:
+        quota = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "none"},
+            "spec": {"hard": {"pods": "0"}},
+        }
+        made.apply(quota, _secret(installation.s3.environment))
+        yield made
+
+
+def _values(images: dict[str, str]) -> Document:
+    repository, _, tag = images["operator"].rpartition(":")
+    return {
+        "image": {"repository": repository, "tag": tag},
+        "settings": {
+            "images": {"pretrain": images["pretrain"], "finetune": images["finetune"]},
+            "pools": {
+                "default": {"resources": SMALL},
+                "gpu": {"nodeSelector": {"pool.pretune.test/a": "true"}, "resources": SMALL},
+            },
+            "head": {"resources": SMALL},
+            "drainSeconds": 60,
+        },
+        "metrics": {"podMonitor": {"enabled": True}},
+    }
+
+
+def _without_monitors(values: Document) -> Document:
+    """The values for a cluster that has no Prometheus operator."""
+    return {**values, "metrics": {"podMonitor": {"enabled": False}}}
+
+
+def _secret(credentials: dict[str, str]) -> Document:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": credentials}
+
+
+def _service(server: S3Server) -> tuple[Document, Document]:
+    """A name in the cluster for a server outside of it."""
+    ports = [{"name": "s3", "port": S3_PORT, "targetPort": server.port}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s3"}, "spec": {"ports": ports}}
+    slice_of_it = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "s3", "labels": {"kubernetes.io/service-name": "s3"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [server.address], "conditions": {"ready": True}}],
+        "ports": [{"name": "s3", "port": server.port}],
+    }
+    return service, slice_of_it

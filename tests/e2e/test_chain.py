@@ -1,0 +1,91 @@
+"""Three jobs applied at once run one after the other, as real Ray clusters, and end in a model that people can load."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e import corpora
+from e2e.conftest import Installation
+from e2e.world import Document, Namespace, as_yaml, is_true
+from pretune_trainer.drive.prometheus import TrainMetrics
+
+JOBS = ("pretrainjob/general", "pretrainjob/domain", "finetunejob/classify")
+
+
+@pytest.fixture(scope="module")
+def finished(team: Namespace) -> dict[str, Document]:
+    """The chain's statuses, once kubectl has seen all of it finished."""
+    team.apply(*reversed(corpora.chain()))
+    waited = team.kubectl("wait", "--for=condition=Finished", "--timeout=25m", *JOBS)
+    assert waited.count("condition met") == len(JOBS)
+    return {job: team.status(job) for job in JOBS}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> Path:
+    """The storage of the same chain, run by `pretune run` with as many ranks."""
+    folder = tmp_path_factory.mktemp("alone")
+    jobs = [
+        corpora.on_this_machine(job, installation.buckets / "corpora", folder / "storage") for job in corpora.chain()
+    ]
+    (folder / "chain.yaml").write_text(as_yaml(tuple(jobs)))
+    command = [Path(sys.executable).with_name("pretune"), "run", folder / "chain.yaml", "--workers", "2"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return folder / "storage"
+
+
+def test_a_chain_applied_in_any_order_succeeds_with_one_attempt_each(finished: dict[str, Document]) -> None:
+    assert {job: (status["state"], status["attemptCount"]) for job, status in finished.items()} == dict.fromkeys(
+        JOBS, ("Succeeded", 1)
+    )
+    for status in finished.values():
+        assert is_true(status, "Finished")
+        assert status["progress"]["percent"] == 100
+
+
+def test_each_job_starts_from_the_artifact_of_the_one_before(finished: dict[str, Document]) -> None:
+    general, domain, classify = finished.values()
+    assert [found["digest"] for found in domain["inputs"]] == [general["artifact"]["digest"]]
+    assert [found["digest"] for found in classify["inputs"]] == [domain["artifact"]["digest"]]
+
+
+def test_the_artifact_loads_with_transformers_and_is_as_good_as_from_one_machine(
+    finished: dict[str, Document], alone: Path, installation: Installation
+) -> None:
+    from transformers import pipeline
+
+    status = finished["finetunejob/classify"]
+    folder = installation.buckets / status["artifact"]["uri"].removeprefix("s3://")
+    answer = pipeline("text-classification", model=str(folder))("names = []\nnames.")
+    assert answer[0]["label"] in corpora.chain()[2]["spec"]["task"]["sequenceClassification"]["labels"]
+    [expected] = alone.glob("local/finetunejob-classify-*/artifact/*/metrics.json")
+    figures = json.loads(expected.read_text())
+    assert {name: pytest.approx(value, abs=0.01) for name, value in figures.items()} == status["metrics"]
+
+
+def test_nothing_holds_machines_once_the_chain_is_done(finished: dict[str, Document], team: Namespace) -> None:
+    team.kubectl("wait", "--for=delete", "--timeout=180s", "pods", "-l", "pretune.dev/name")
+    assert team.items("rayclusters") == []
+    assert [len(team.ray_jobs(job)) for job in JOBS] == [1, 1, 1]
+
+
+def test_prometheus_has_every_metric_of_a_run(
+    finished: dict[str, Document], installation: Installation, team: Namespace
+) -> None:
+    for name in exposed():
+        found = installation.prometheus.query(f'last_over_time({name}{{namespace="{team.name}",name="general"}}[30m])')
+        assert found, f"Prometheus has no {name}"
+
+
+def exposed() -> Iterator[str]:
+    """Names of the series that a trainer on CPUs exposes: mfu has no peak to be compared with there."""
+    for family in TrainMetrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if family.type in {"histogram", "summary"}:
+            name = f"{family.name}_count"
+        if name != "pretune_train_mfu":
+            yield name

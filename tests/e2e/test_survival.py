@@ -1,0 +1,94 @@
+"""One job through what clusters do, in this order: a worker lost, the head lost, a suspension. It learns the same."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from e2e import corpora
+from e2e.conftest import Installation
+from e2e.world import Document, Namespace, as_yaml
+
+JOB = "pretrainjob/survivor"
+STEPS = 1_200
+EVERY = 50
+START_SECONDS = 400.0
+"""Time that a Ray cluster may take here from nothing to the first step."""
+
+
+def survivor() -> Document:
+    """The first job of the chain, longer."""
+    [job, *_] = corpora.chain()
+    job["metadata"]["name"] = "survivor"
+    job["spec"]["training"]["maxSteps"] = STEPS
+    job["spec"]["checkpoint"] = {"everySteps": EVERY}
+    return job
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> dict[str, float]:
+    """Metrics of the same job, run on this machine with as many ranks."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    job = corpora.on_this_machine(survivor(), installation.buckets / "corpora", folder / "storage")
+    (folder / "job.yaml").write_text(as_yaml((job,)))
+    command = [Path(sys.executable).with_name("pretune"), "run", folder / "job.yaml", "--workers", "2"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    [metrics] = folder.glob("storage/local/pretrainjob-survivor-*/artifact/*/metrics.json")
+    found: dict[str, float] = json.loads(metrics.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def training(team: Namespace, undisturbed: dict[str, float]) -> Namespace:
+    """The namespace, with the job at work."""
+    team.apply(survivor())
+    team.wait_for_step(JOB, EVERY + 1, START_SECONDS)
+    return team
+
+
+def test_after_a_lost_worker_training_goes_on_within_90_seconds(training: Namespace) -> None:
+    worker = training.pods(JOB, "worker")[0]["metadata"]["name"]
+    run = training.status(JOB)["attempts"][-1]["runs"]
+    training.delete("pod", worker, "--grace-period=0", "--force", "--wait=false")
+    began = time.monotonic()
+    status = training.wait(
+        JOB,
+        lambda status: status["attempts"][-1]["runs"] > run and status["state"] == "Running",
+        "to train again in another run",
+        180.0,
+    )
+    assert time.monotonic() - began < 90
+    assert status["attemptCount"] == 1
+
+
+def test_a_lost_head_is_followed_by_one_attempt_from_the_last_commit(
+    training: Namespace, installation: Installation
+) -> None:
+    training.delete(
+        "pod", training.pods(JOB, "head")[0]["metadata"]["name"], "--grace-period=0", "--force", "--wait=false"
+    )
+    status = training.wait(JOB, lambda status: status["attemptCount"] == 2, "to be tried again", 60.0)
+    assert status["attempts"][0]["cause"] == "HeadLost"
+    committed = installation.last_commit(training, JOB)
+    status = training.wait_for_step(JOB, committed, START_SECONDS)
+    assert status["attempts"][-1]["fromStep"] == committed
+    assert status["attemptCount"] == 2
+
+
+def test_a_suspension_commits_first_and_its_end_resumes_there(training: Namespace, installation: Installation) -> None:
+    training.patch(JOB, {"suspend": True})
+    status = training.wait_for_state(JOB, "Suspended", 180.0)
+    assert training.items("pods", "-l", "pretune.dev/name=survivor") == []
+    drained = installation.last_commit(training, JOB)
+    assert drained >= status["progress"]["step"]
+    training.patch(JOB, {"suspend": False})
+    status = training.wait_for_step(JOB, drained, START_SECONDS)
+    assert status["attempts"][-1]["fromStep"] == drained
+
+
+def test_what_was_learnt_is_what_an_undisturbed_run_learns(training: Namespace, undisturbed: dict[str, float]) -> None:
+    status = training.wait_for_state(JOB, "Succeeded", 600.0)
+    assert status["metrics"] == {name: pytest.approx(value, abs=1e-4) for name, value in undisturbed.items()}
