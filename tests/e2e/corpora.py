@@ -1,4 +1,4 @@
-"""Real text for the jobs of examples/chain.yaml: part of what `make demo` prepares. And the same jobs on one machine."""
+"""Real text for the jobs of examples/chain.yaml: part of what `make demo` prepares. And these jobs on one machine."""
 
 import copy
 from pathlib import Path
