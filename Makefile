@@ -21,8 +21,8 @@ demo: $(READY) $(DEMO_DATA) ## Pretrain, adapt and fine-tune a small model on re
 	$(BIN)/pretune run examples/demo/chain.yaml --workers 2
 	$(BIN)/python examples/demo/compare.py
 
-test: $(READY) ## All tests
-	$(BIN)/pytest -n 2 --dist loadfile
+test: $(READY) ## All tests that need no cluster
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e
 
 lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be committed
 	$(BIN)/ruff check .
