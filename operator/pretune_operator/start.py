@@ -7,7 +7,7 @@ from pretune_api.names import Cause, Label
 from pretune_operator.conditions import About, Reason, condition, holds, reason
 from pretune_operator.decision import StartAttempt
 from pretune_operator.draft import Draft
-from pretune_operator.errors import PoolError
+from pretune_operator.errors import UnfitError
 from pretune_operator.inputs import folders, resolved
 from pretune_operator.job import JobView
 from pretune_operator.naming import attempt_name
@@ -17,6 +17,7 @@ from pretune_operator.policies.failure import given_up, time_is_up
 from pretune_operator.pools import device_of, pool_of
 from pretune_operator.records import opened
 from pretune_operator.settings import Settings
+from pretune_operator.stores import check_stores
 
 _RECHECK: Final = timedelta(seconds=60)
 """How soon is looked again at what no event tells of: KubeRay or Kueue being installed."""
@@ -26,7 +27,8 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
     """Start the next attempt; or say what it waits for; or give up, where it can never start."""
     try:
         pool_of(job.spec.compute, job.namespace, settings)
-    except PoolError as error:
+        check_stores(job.spec)
+    except UnfitError as error:
         draft = draft.says(About.ACCEPTED, False, Cause.USER_ERROR, str(error))
         return given_up(draft, Cause.USER_ERROR, str(error))
     if too_long := time_is_up(job.spec, draft.status, draft.now):
