@@ -32,6 +32,21 @@ class SequenceClassification(Spec):
     """Whether a text can carry several labels, or none."""
 
 
+class TokenClassification(Spec):
+    """Entities in text: names, symptoms, parts of an address.
+
+    The source's column holds a list of words, and the label column a tag for each, in IOB2 (O, B-Symptom, I-Symptom);
+    or the column holds text, and the label column a list of {start, end, label} in characters, end excluded.
+    """
+
+    labels: Annotated[
+        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1_000)
+    ]
+    """The kinds of entities, such as Symptom; the model's outputs are O, then B- and I- of each."""
+    label_column: ColumnName = "labels"
+    """Column with the tags, or with the spans."""
+
+
 class Task(OneOf):
     """What is learnt."""
 
@@ -41,3 +56,5 @@ class Task(OneOf):
     """Predict the next token of plain text."""
     sequence_classification: SequenceClassification | None = None
     """Label whole texts."""
+    token_classification: TokenClassification | None = None
+    """Find entities in texts."""

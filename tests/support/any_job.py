@@ -76,6 +76,9 @@ tasks = one_of(
     chat=some(template=text),
     causalLM=st.just({}),
     sequenceClassification=st.fixed_dictionaries({"labels": st.lists(text, min_size=2, max_size=4, unique=True)}),
+    tokenClassification=st.fixed_dictionaries(
+        {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
+    ),
 )
 methods = one_of(
     full=st.just({}), lora=some(rank=st.integers(1, 64), alpha=positive(64)), freeze=some(lastBlocks=st.integers(1, 9))

@@ -113,6 +113,12 @@ def test_the_sample_is_spread_evenly_over_sources_and_files(tmp_path):
     assert {name: seen.count(name) for name in ("few", "a", "b")} == {"few": 10, "a": 45, "b": 45}
 
 
+def test_words_and_messages_are_text_to_learn_from_too(tmp_path):
+    words = write_jsonl(tmp_path / "words.jsonl", [["dry", "cough"]] * 5)
+    chats = write_jsonl(tmp_path / "chats.jsonl", [[{"role": "user", "content": "Why?"}]] * 5)
+    assert set(sample(data_of(words, chats), 100)) == {"dry cough", "user Why?"}
+
+
 def test_training_stops_when_asked(tmp_path):
     corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
     with pytest.raises(StopRequestedError, match="while the tokenizer was trained"):

@@ -135,5 +135,18 @@ def _sample_source(source: DataSource, number: int, files: Sequence[SourceFile],
 
 def _training_texts(source: DataSource, unit: Unit) -> Iterator[str]:
     for row in rows(source.opened, unit):
-        if row.value(row.column) is not None and not source.holdout(row):
-            yield row.text()
+        value = row.value(row.column)
+        if value is not None and not source.holdout(row):
+            yield _text_in(value) if isinstance(value, list) else row.text()
+
+
+def _text_in(value: object) -> str:
+    """All text in a list of words or messages."""
+    match value:
+        case str():
+            return value
+        case list():
+            return " ".join(map(_text_in, value))
+        case dict():
+            return _text_in(list(value.values()))
+    return ""

@@ -69,12 +69,8 @@ class ClassificationReport(Metric[Judged]):
 
     def result(self) -> dict[str, float]:
         """Macro (each label alike), weighted (by its examples), and each label's own figures."""
-        scores = {
-            "precision": _ratio(self.hits, self.predicted),
-            "recall": _ratio(self.hits, self.expected),
-            "f1": _ratio(2 * self.hits, self.predicted + self.expected),
-        }
-        weights = _ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
+        scores = precision_recall_f1(self.hits, self.predicted, self.expected)
+        weights = ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
         figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
         for name, values in scores.items():
             figures[f"{name}Macro"] = float(values.mean())
@@ -86,5 +82,17 @@ class ClassificationReport(Metric[Judged]):
         return total / self.examples if self.examples else math.nan
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+def precision_recall_f1(
+    hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]
+) -> dict[str, Floats]:
+    """The three figures of each label from its counts, by name."""
+    return {
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, expected),
+        "f1": ratio(2 * hits, predicted + expected),
+    }
+
+
+def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+    """`part / whole` element by element, 0 where it is undefined."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -7,11 +7,13 @@ from pretune_trainer.tasks.base import Context, Task
 from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
+from pretune_trainer.tasks.token_classification import TokenClassification
 
 TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "causalLM": CausalLM,
     "chat": Chat,
     "sequenceClassification": SequenceClassification,
+    "tokenClassification": TokenClassification,
 }
 """Objectives and tasks by their YAML names."""
 

@@ -1,0 +1,145 @@
+"""Precision, recall and F1 of entities, defined as in seqeval's default mode (conlleval: Tjong Kim Sang, 2002)."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple, Self
+
+import numpy as np
+
+from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.classification import precision_recall_f1
+
+OUTSIDE: Final = 0
+"""The tag of a word that is in no entity."""
+
+
+@dataclass(frozen=True)
+class TagSet:
+    """The tags of IOB2: O is 0, B- and I- of the label number n are 2n + 1 and 2n + 2."""
+
+    labels: tuple[str, ...]
+    """The kinds of entities."""
+
+    @property
+    def names(self) -> list[str]:
+        """The tags' names, by number."""
+        return ["O", *(f"{place}-{label}" for label in self.labels for place in "BI")]
+
+    @staticmethod
+    def begin(label: int) -> int:
+        """The tag of an entity's first word."""
+        return 2 * label + 1
+
+    @staticmethod
+    def inside(label: int) -> int:
+        """The tag of an entity's other words."""
+        return 2 * label + 2
+
+    @staticmethod
+    def continues(tag: int) -> bool:
+        """Whether the tag goes on with an entity."""
+        return tag != OUTSIDE and tag % 2 == 0
+
+    @staticmethod
+    def label(tag: int) -> int | None:
+        """The number of the tag's label; None outside of entities."""
+        return None if tag == OUTSIDE else (tag - 1) // 2
+
+
+class Entity(NamedTuple):
+    """A run of words."""
+
+    label: int
+    """Number of its kind."""
+    start: int
+    """First word."""
+    end: int
+    """The word after its last one."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A text's words, judged."""
+
+    expected: tuple[int, ...]
+    """The right tags."""
+    predicted: tuple[int, ...]
+    """The model's."""
+    loss: float
+    """Summed over the words."""
+
+
+class EntityReport(Metric[Tagged]):
+    """An entity is right where its kind and all of its borders are."""
+
+    known: ClassVar[Mapping[str, bool]] = {
+        "loss": False,
+        "accuracy": True,
+        "precision": True,
+        "recall": True,
+        "f1": True,
+        "precisionMacro": True,
+        "recallMacro": True,
+        "f1Macro": True,
+    }
+    """Names of the figures, and whether larger is better: over all entities, and the mean over the kinds that occur.
+    Those of a kind are in [brackets]."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = list(labels)
+        self.loss = 0.0
+        self.words = 0
+        self.right = 0
+        self.hits, self.predicted, self.expected = (np.zeros(len(labels), np.int64) for _ in range(3))
+
+    def update(self, outcomes: Sequence[Tagged]) -> None:
+        """Count words and entities."""
+        self.loss += math.fsum(outcome.loss for outcome in outcomes)
+        for outcome in outcomes:
+            self.words += len(outcome.expected)
+            self.right += sum(map(int.__eq__, outcome.expected, outcome.predicted))
+            expected, predicted = set(entities(outcome.expected)), set(entities(outcome.predicted))
+            for counts, found in (
+                (self.hits, expected & predicted),
+                (self.expected, expected),
+                (self.predicted, predicted),
+            ):
+                np.add.at(counts, [entity.label for entity in found], 1)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's counts."""
+        self.loss += other.loss
+        self.words += other.words
+        self.right += other.right
+        self.hits += other.hits
+        self.expected += other.expected
+        self.predicted += other.predicted
+
+    def result(self) -> dict[str, float]:
+        """Loss in nats per word, accuracy of words; the other figures count entities."""
+        each = precision_recall_f1(self.hits, self.predicted, self.expected)
+        sums = [counts.sum(keepdims=True) for counts in (self.hits, self.predicted, self.expected)]
+        occurs = self.predicted + self.expected > 0
+        figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
+        overall = precision_recall_f1(*sums)
+        for name, values in each.items():
+            figures[name] = float(overall[name][0])
+            figures[f"{name}Macro"] = float(values[occurs].mean()) if occurs.any() else math.nan
+            figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
+        return figures
+
+    def _mean(self, total: float) -> float:
+        return total / self.words if self.words else math.nan
+
+
+def entities(tags: Sequence[int]) -> Iterator[Entity]:
+    """The entities in a text's tags. Where a model begins one with I-, or changes its kind within, a new one begins."""
+    label: int | None = None
+    start = 0
+    for place, tag in enumerate([*tags, OUTSIDE]):
+        begins = not TagSet.continues(tag) or TagSet.label(tag) != label
+        if begins and label is not None:
+            yield Entity(label, start, place)
+        if begins:
+            label, start = TagSet.label(tag), place

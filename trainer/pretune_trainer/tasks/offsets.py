@@ -1,0 +1,33 @@
+"""Tokens that know which characters they stand for."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from pretune_trainer.errors import UserError
+
+Offsets = Sequence[tuple[int, int]]
+"""Characters from and until, of each token."""
+
+
+def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:
+    """Token ids of each text, without special tokens, and the characters that each token stands for.
+
+    Raises:
+        UserError: the tokenizer is one of those written in Python, which do not tell.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("spec.tokenizer", "it does not tell where in the text its tokens stand; use a fast tokenizer")
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True, verbose=False
+    )
+    return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+
+def added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer itself puts before and after a text, such as [CLS] and [SEP]."""
+    plain, framed = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+    before = next(at for at in range(len(framed)) if framed[at : at + len(plain)] == plain)
+    return framed[:before], framed[before + len(plain) :]
