@@ -1,0 +1,69 @@
+"""The operator's process: `python -m pretune_operator --config /etc/pretune/settings.yaml`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from pretune_api.names import ExitCode
+from pretune_operator.settings import Settings, SettingsError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until asked to end; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.read(options.config)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.USER_ERROR
+    return _run(settings, options.port, options.namespace)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "pretune_operator", description="Turns PretrainJobs and FinetuneJobs into RayJobs."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the cluster administrator's settings, a YAML file")
+    parser.add_argument("--port", type=int, default=8080, help="where /healthz, /readyz and /metrics are served")
+    parser.add_argument(
+        "--namespace", action="append", default=[], help="a namespace to look after; repeat it for more (default: all)"
+    )
+    return parser
+
+
+def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
+    # A mistake in the settings is told without the seconds that these take.
+    from kubernetes.config import ConfigException
+
+    from pretune_operator import logs
+    from pretune_operator.cluster.client import Client
+    from pretune_operator.handlers import Watching
+    from pretune_operator.health import Health, Port
+    from pretune_operator.machine import WORKERS, Machine
+    from pretune_operator.resync import Resync
+    from pretune_operator.watches import Watches
+
+    logs.to_stderr()
+    try:
+        client = Client(connections=WORKERS + 1)
+    except ConfigException as error:
+        print(f"no way to the API server is known: {error}; run in a pod, or set KUBECONFIG", file=sys.stderr)
+        return ExitCode.USER_ERROR
+    machine, watches = Machine(client, settings), Watches()
+    resync = Resync(client, machine, watches, namespaces)
+    watching = Watching(machine, watches, namespaces)
+    serving = Port(Health(machine, watching, watches, resync), port)
+    resync.start()
+    try:
+        watching.run()
+    finally:
+        resync.stop()
+        machine.stop()
+        serving.close()
+        logging.shutdown()
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Carries out what was decided: makes and deletes what attempts consist of, writes status, says what happened."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pretune_api.names import API_VERSION
+from pretune_api.problems import InvalidJobError
+from pretune_api.status import Status
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.client import MANAGER, ApiError, Client
+from pretune_operator.cluster.kinds import EVENTS, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import Child, JobKey, StoredJob, StoredRayCluster, StoredRayJob
+from pretune_operator.cluster.parse import parse
+from pretune_operator.decision import Action, DeleteAttempt, DeleteCluster, Event, StartAttempt
+from pretune_operator.job import JobView
+from pretune_operator.rayjob import Manifest, manifests
+from pretune_operator.settings import Settings
+
+_LONGEST_NOTE: Final = 1_024
+"""Bytes of an event's note at most, by the API."""
+
+log = logging.getLogger(__name__)
+
+
+class TakenError(Exception):
+    """Something that is not ours has the name of what was to be made."""
+
+
+class Actor:
+    """Writes to the cluster on behalf of jobs. Used by many threads at once, by one at a time for each job."""
+
+    def __init__(self, client: Client, cache: Cache, wake: Callable[[set[JobKey]], None], settings: Settings) -> None:
+        """`wake` is told which jobs have to be looked at because of what was written."""
+        self._client = client
+        self._cache = cache
+        self._wake = wake
+        self._settings = settings
+
+    def act(self, job: StoredJob, view: JobView | InvalidJobError, action: Action) -> None:
+        """Carry out one action. What has been done already is no error.
+
+        Raises:
+            ApiError: the API server refuses, or cannot be reached.
+            TakenError: what was to be made exists, and belongs to somebody else.
+        """
+        match action:
+            case StartAttempt():
+                assert isinstance(view, JobView), "an invalid job is never started"
+                self._start(view, action)
+            case DeleteAttempt(ray_job):
+                self._delete(job, RAY_JOBS, StoredRayJob, ray_job)
+            case DeleteCluster(ray_cluster):
+                self._delete(job, RAY_CLUSTERS, StoredRayCluster, ray_cluster)
+
+    def write(self, job: StoredJob, status: Status) -> None:
+        """Replace the status of `job`, if it still is what was judged.
+
+        Raises:
+            ApiError: the API server refuses: Conflict if the job has changed in the meantime.
+        """
+        resource = JOBS[job.kind]
+        meta = {"name": job.name, "namespace": job.namespace, "uid": job.uid, "resourceVersion": str(job.version)}
+        document = {"apiVersion": API_VERSION, "kind": job.kind, "metadata": meta}
+        # The API server keeps the spec that it has, whatever a write of status says.
+        written = self._client.replace_status(
+            resource, document | {"status": status.model_dump(mode="json", exclude_none=True)}
+        )
+        self._learn(resource, written)
+
+    def say(self, job: StoredJob, event: Event) -> None:
+        """Publish an event about `job`. Nobody waits for it: a failure is logged."""
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"namespace": job.namespace, "generateName": f"{job.name}-"},
+            "eventTime": now,
+            "type": event.type,
+            "reason": event.reason,
+            "action": "Reconcile",
+            "note": event.message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": job.kind,
+                "namespace": job.namespace,
+                "name": job.name,
+                "uid": job.uid,
+            },
+            "reportingController": MANAGER,
+            "reportingInstance": MANAGER,
+        }
+        try:
+            self._client.create(EVENTS, body)
+        except ApiError as error:
+            log.warning("event %s was not published: %s", event.reason, error, extra={"job": str(job.key)})
+
+    def _start(self, view: JobView, action: StartAttempt) -> None:
+        made = manifests(view, action.config, action.number, self._settings)
+        for manifest in (made.config_map, *made.network_policies, made.ray_job):
+            self._make(manifest, view.uid)
+
+    def _make(self, manifest: Manifest, owner: str) -> None:
+        resource = MADE[manifest["kind"]]
+        try:
+            made = self._client.create(resource, manifest)
+        except ApiError as error:
+            if not error.exists:
+                raise
+            made = self._ours(resource, manifest, owner)
+        self._learn(resource, made)
+
+    def _ours(self, resource: Resource, manifest: Manifest, owner: str) -> dict[str, Any]:
+        """What has the manifest's name already, which must belong to the job `owner`."""
+        meta = manifest["metadata"]
+        found = self._client.get(resource, meta["namespace"], meta["name"])
+        if owner not in {reference["uid"] for reference in found["metadata"].get("ownerReferences") or ()}:
+            raise TakenError(
+                f"{resource.kind} {meta['namespace']}/{meta['name']} exists and does not belong to this job; delete it"
+            )
+        return found
+
+    def _delete(self, job: StoredJob, resource: Resource, kept: type[Child], name: str) -> None:
+        child = next((child for child in self._cache.children(job, kept) if child.name == name), None)
+        if child is None:
+            return
+        try:
+            self._learn(resource, self._client.delete(resource, job.namespace, name, child.uid))
+        except ApiError as error:
+            if not error.gone and error.reason != "Conflict":  # another one of the same name is not ours to delete
+                raise
+            self._wake(self._cache.remove(child))
+
+    def _learn(self, resource: Resource, raw: dict[str, Any]) -> None:
+        """Take in an answer: whatever is decided next is decided with our own writes in view."""
+        watched = resource in (RAY_JOBS, RAY_CLUSTERS, *JOBS.values())
+        if watched and raw.get("kind") == resource.kind and (stored := parse(resource, raw)):
+            self._wake(self._cache.put(stored))

@@ -1,0 +1,140 @@
+"""Calls of the Kubernetes API in raw JSON: the client library's objects would cost more than the call itself."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import urllib3
+from kubernetes.client import Configuration
+from kubernetes.client.rest import RESTClientObject
+from kubernetes.config import load_config
+
+from pretune_operator.cluster.kinds import Resource
+from pretune_operator.metrics import API_CALLS
+
+MANAGER: Final = "pretune"
+"""Field manager of everything that the operator writes."""
+_TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
+_CHUNK: Final = 500
+"""Resources per answer of a list: bounds what is in memory at once."""
+
+Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The API server refused a call, or could not be reached."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        """`code` is that of HTTP, 0 without an answer; `reason` one CamelCase word; `message` a sentence."""
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+    @property
+    def gone(self) -> bool:
+        """Whether what was asked for does not exist."""
+        return self.code == 404
+
+    @property
+    def exists(self) -> bool:
+        """Whether what was to be created exists already."""
+        return self.reason == "AlreadyExists"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the API server understood the call and will refuse it again as long as nothing changes."""
+        return self.code in (400, 403, 422)
+
+
+class Client:
+    """One connection pool; used by many threads at once."""
+
+    def __init__(self, connections: int) -> None:
+        """Credentials are those of the pod, or of the kubeconfig that the environment names."""
+        load_config()  # type: ignore[no-untyped-call]
+        self._configuration = Configuration.get_default_copy()
+        self._configuration.connection_pool_maxsize = connections
+        # Only a connection that could not be made is tried again here; the work queue tries everything else again.
+        self._configuration.retries = urllib3.Retry(connect=2, read=0, redirect=0, status=0, other=0)
+        self._pool = RESTClientObject(self._configuration).pool_manager
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        """One resource. Raises ApiError."""
+        return self._call("get", resource, resource.path(namespace, name))
+
+    def list(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[tuple[list[Json], int]]:
+        """All resources of a namespace (of all, when None), in parts, each with the version of the whole.
+
+        Raises:
+            ApiError: the API server refuses, or cannot be reached.
+        """
+        query = {"limit": str(_CHUNK)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            answer = self._call("list", resource, resource.path(namespace), query=query)
+            yield answer["items"], int(answer["metadata"]["resourceVersion"])
+            if not (rest := answer["metadata"].get("continue")):
+                return
+            query["continue"] = rest
+
+    def create(self, resource: Resource, body: Json) -> Json:
+        """Makes a resource; returns it as it was stored. Raises ApiError."""
+        path = resource.path(body["metadata"]["namespace"])
+        return self._call("create", resource, path, "POST", body, {"fieldManager": MANAGER})
+
+    def replace_status(self, resource: Resource, body: Json) -> Json:
+        """Replaces the status of a resource, if it is still of the version in `body`. Raises ApiError."""
+        meta = body["metadata"]
+        path = resource.path(meta["namespace"], meta["name"], "status")
+        return self._call("update", resource, path, "PUT", body, {"fieldManager": MANAGER})
+
+    def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Json:
+        """Deletes a resource in the foreground: it is seen until everything that it owns is gone. Raises ApiError."""
+        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        return self._call("delete", resource, resource.path(namespace, name), "DELETE", options)
+
+    def text(self, path: str) -> bytes:
+        """What the API server says at a path that is no resource. Raises ApiError."""
+        return self._send("GET", path, None)
+
+    def _call(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        method: str = "GET",
+        body: Json | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        url = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
+        code = 200
+        try:
+            return json.loads(self._send(method, url, body))  # type: ignore[no-any-return]
+        except ApiError as error:
+            code = error.code
+            raise
+        finally:
+            API_CALLS.labels(verb, resource.plural, code).inc()
+
+    def _send(self, method: str, url: str, body: Json | None) -> bytes:
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": MANAGER}
+        # The token of a pod is renewed every hour; asking for it reads it again from time to time.
+        headers |= {auth["key"]: auth["value"] for auth in self._configuration.auth_settings().values()}
+        content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
+        try:
+            answer = self._pool.request(
+                method, self._configuration.host + url, body=content, headers=headers, timeout=_TIMEOUT
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(0, "Unreachable", f"the API server cannot be reached: {error}") from error
+        if answer.status >= 400:
+            raise _error(answer.status, answer.data)
+        return bytes(answer.data)
+
+
+def _error(code: int, answer: bytes) -> ApiError:
+    try:
+        status = json.loads(answer)
+        return ApiError(code, status.get("reason") or "", status.get("message") or f"HTTP {code}")
+    except (ValueError, AttributeError):
+        return ApiError(code, "", f"HTTP {code}: {answer[:200].decode(errors='replace')}")

@@ -1,0 +1,109 @@
+"""What is kept of each watched resource: the fields that are read, and no others.
+
+Two versions of a resource that are equal here need no reconcile, so that most of what pods and RayJobs report costs
+nothing. `version` and `uid` take no part in that.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from pretune_api.status import Artifact
+from pretune_operator.observed import ParentState, SeenPod
+
+
+class JobKey(NamedTuple):
+    """A job in the cluster."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A resource as it was last seen."""
+
+    namespace: str
+    name: str
+    uid: str = field(compare=False)
+    version: int = field(compare=False)
+    """metadata.resourceVersion, which grows with every change."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob(Stored):
+    """A PretrainJob or a FinetuneJob."""
+
+    kind: str
+    generation: int
+    labels: dict[str, str]
+    parents: tuple[str, ...]
+    """KIND/NAME of the jobs that it starts from."""
+    shown: str
+    """status.state."""
+    state: ParentState
+    """How far it is, for the jobs that start from it."""
+    artifact: Artifact | None
+    document: bytes
+    """What its user wrote, in JSON: parsed only when it is reconciled, which keeps thousands of jobs small."""
+    status: bytes
+    """Its status in JSON."""
+
+    @property
+    def key(self) -> JobKey:
+        """Its place in the cluster."""
+        return JobKey(self.namespace, self.kind, self.name)
+
+    @property
+    def reference(self) -> str:
+        """KIND/NAME, as other jobs of its namespace refer to it."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child(Stored):
+    """What belongs to an attempt of a job."""
+
+    job: str
+    """UID of the job."""
+    attempt: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRayJob(Child):
+    """A RayJob."""
+
+    suspended: bool
+    deployment_status: str
+    job_status: str
+    reason: str
+    message: str
+    ray_cluster: str | None
+    """status.rayClusterName, which is there before the RayCluster is."""
+    workers: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRayCluster(Child):
+    """A RayCluster."""
+
+    problem: str | None
+    """Why its pods could not be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPod(Child):
+    """A pod of a RayCluster."""
+
+    ray_cluster: str
+    is_head: bool
+    seen: SeenPod
+    contained: bool
+    """Whether its containers are ready: a pod that is not ready while they are runs on a node that is not heard of."""

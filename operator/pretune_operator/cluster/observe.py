@@ -1,0 +1,128 @@
+"""From the copy of the cluster to what reconcile() sees of one job."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.objects import (
+    Child,
+    JobKey,
+    StoredJob,
+    StoredPod,
+    StoredRayCluster,
+    StoredRayJob,
+)
+from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenParent, SeenPod, SeenProgress
+
+NodeLost = Callable[[str], bool]
+"""Whether the node of a name is gone, or not heard of."""
+ReadProgress = Callable[[str, SeenPod | None, bool], SeenProgress | None]
+"""What the head of a Ray cluster says, given the cluster's name, its head pod, and whether it is about to go."""
+
+C = TypeVar("C", bound=Child)
+
+ENDED: Final = frozenset({"Complete", "Failed"})
+"""Values of status.jobDeploymentStatus after which a Ray job does nothing more."""
+
+
+def observe(job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read: ReadProgress) -> Observed:
+    """Everything that is seen of a job now."""
+    ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
+    clusters, pods = cache.children(job, StoredRayCluster), cache.children(job, StoredPod)
+    numbers = {child.attempt for child in (*ray_jobs.values(), *pods)}
+    attempts = {
+        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), lost, read)
+        for number in sorted(numbers)
+    }
+    return Observed(attempts, {name: _parent(job, name, cache) for name in job.parents}, cluster)
+
+
+def _of(number: int, children: Iterable[C]) -> list[C]:
+    return [child for child in children if child.attempt == number]
+
+
+def _attempt(
+    ray_job: StoredRayJob | None,
+    clusters: list[StoredRayCluster],
+    pods: list[StoredPod],
+    lost: NodeLost,
+    read: ReadProgress,
+) -> SeenAttempt:
+    name = ray_job.ray_cluster if ray_job else None
+    present = [cluster for cluster in clusters if not cluster.deleting]
+    current = next((cluster for cluster in present if cluster.name == name), None)
+    of_current = [pod for pod in pods if name is None or pod.ray_cluster == name]
+    seen = {pod.name: _pod(pod, lost) for pod in of_current}
+    head = _last([seen[pod.name] for pod in _by_age(of_current) if pod.is_head])
+    workers = tuple(seen[pod.name] for pod in _by_age(of_current) if not pod.is_head)
+    if ray_job is None:
+        return _remains(pods, head, workers)
+    ending = ray_job.deployment_status in ENDED or ray_job.deleting or (head is not None and head.deleting)
+    return SeenAttempt(
+        number=ray_job.attempt,
+        ray_job=ray_job.name,
+        created=ray_job.created,
+        deleting=ray_job.deleting,
+        suspended=ray_job.suspended,
+        deployment_status=ray_job.deployment_status,
+        job_status=ray_job.job_status,
+        reason=ray_job.reason,
+        message=ray_job.message,
+        ray_cluster=current.name if current else None,
+        cluster_problem=current.problem if current else None,
+        head=head,
+        workers=workers,
+        gpus=ray_job.gpus,
+        wanted_workers=ray_job.workers,
+        progress=read(name, head, ending) if name else None,
+    )
+
+
+def _remains(pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...]) -> SeenAttempt:
+    """An attempt whose RayJob is gone while pods of it still drain."""
+    first = min(pods, key=lambda pod: pod.created)
+    return SeenAttempt(
+        number=first.attempt, ray_job="", created=first.created, deleting=True, head=head, workers=workers
+    )
+
+
+def _by_age(pods: Iterable[StoredPod]) -> list[StoredPod]:
+    return sorted(pods, key=lambda pod: (pod.created, pod.name))
+
+
+def _last(heads: list[SeenPod]) -> SeenPod | None:
+    """The youngest head that stays, or else the youngest."""
+    staying = [head for head in heads if not head.deleting]
+    return next(reversed(staying or heads), None)
+
+
+def _pod(pod: StoredPod, lost: NodeLost) -> SeenPod:
+    """The pod, with what can only be known by asking for its node."""
+    doubtful = pod.seen.phase == "Running" and not pod.seen.ready and pod.contained
+    return replace(pod.seen, node_lost=True) if doubtful and pod.seen.node and lost(pod.seen.node) else pod.seen
+
+
+def _parent(job: StoredJob, name: str, cache: Cache) -> SeenParent:
+    parent = cache.job(_key(job, name))
+    if parent is None:
+        return SeenParent(ParentState.MISSING)
+    return SeenParent(parent.state, parent.artifact, _ancestors(parent, cache))
+
+
+def _ancestors(job: StoredJob, cache: Cache) -> tuple[str, ...]:
+    """KIND/NAME of all jobs that `job` starts from, directly or not; each once, also where they form a ring."""
+    found: dict[str, None] = {}
+    ahead = list(job.parents)
+    while ahead:
+        name = ahead.pop()
+        parent = cache.job(_key(job, name))
+        if parent is not None and name not in found:
+            found[name] = None
+            ahead += parent.parents
+    return tuple(found)
+
+
+def _key(job: StoredJob, name: str) -> JobKey:
+    kind, _, plain = name.partition("/")
+    return JobKey(job.namespace, kind, plain)

@@ -1,0 +1,174 @@
+"""From a resource's JSON to what is kept of it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from pretune_api.names import Label
+from pretune_api.status import Artifact
+from pretune_operator.cluster.kinds import JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import Child, StoredJob, StoredPod, StoredRayCluster, StoredRayJob
+from pretune_operator.observed import ParentState, SeenPod
+
+Json = dict[str, Any]
+
+_WAITS: Final = {"ContainerCreating", "PodInitializing"}
+"""Why every container waits for a moment."""
+_PARENTS: Final = {"pretrainJob": "PretrainJob", "finetuneJob": "FinetuneJob"}
+
+
+def parse(resource: Resource, raw: Json) -> StoredJob | Child | None:
+    """What is kept of a resource; None if it belongs to no attempt of a job."""
+    if resource in JOBS.values():
+        return _job(resource, raw)
+    return _PARSERS[resource](raw, found) if (found := _child(resource, raw)) else None
+
+
+def _common(raw: Json) -> Json:
+    meta = raw["metadata"]
+    return {
+        "namespace": meta["namespace"],
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "version": int(meta["resourceVersion"]),
+        "deleting": "deletionTimestamp" in meta,
+    }
+
+
+def _job(resource: Resource, raw: Json) -> StoredJob:
+    meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    wanted = {"apiVersion": raw.get("apiVersion"), "kind": resource.kind, "metadata": {"name": meta["name"]}}
+    state = status.get("state", "Pending")
+    return StoredJob(
+        **_common(raw),
+        kind=resource.kind,
+        generation=meta.get("generation", 0),
+        labels=meta.get("labels") or {},
+        parents=tuple(_parents(spec)),
+        shown=state,
+        state={"Succeeded": ParentState.SUCCEEDED, "Failed": ParentState.FAILED}.get(state, ParentState.RUNNING),
+        artifact=_artifact(status.get("artifact")),
+        document=_packed(wanted | {"spec": spec}),
+        status=_packed(status),
+    )
+
+
+def _parents(spec: Json) -> Iterator[str]:
+    """The jobs that a spec refers to, however wrong the rest of it is."""
+    for part in ("model", "tokenizer"):
+        source = (spec.get(part) or {}).get("from") or {}
+        yield from (f"{kind}/{source[field]}" for field, kind in _PARENTS.items() if source.get(field))
+
+
+def _artifact(raw: Json | None) -> Artifact | None:
+    try:
+        return Artifact.model_validate(raw) if raw else None
+    except ValidationError:
+        return None
+
+
+def _packed(value: Json) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _child(resource: Resource, raw: Json) -> Json | None:
+    """What all children have in common. A RayJob is ours if a job owns it; labels alone can be anybody's."""
+    meta = raw["metadata"]
+    labels = meta.get("labels") or {}
+    number = labels.get(Label.ATTEMPT, "")
+    owners = {owner["uid"] for owner in meta.get("ownerReferences") or ()}
+    uid = labels.get(Label.UID)
+    if not uid or not number.isdecimal() or (resource is RAY_JOBS and uid not in owners):
+        return None
+    return {
+        **_common(raw),
+        "job": uid,
+        "attempt": int(number),
+        "created": datetime.fromisoformat(meta["creationTimestamp"]),
+    }
+
+
+def _ray_job(raw: Json, common: Json) -> StoredRayJob:
+    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    groups = (spec.get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
+    return StoredRayJob(
+        **common,
+        suspended=bool(spec.get("suspend")),
+        deployment_status=status.get("jobDeploymentStatus", ""),
+        job_status=status.get("jobStatus", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        ray_cluster=status.get("rayClusterName") or None,
+        workers=sum(group.get("replicas", 1) for group in groups),
+        gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
+    )
+
+
+def _gpus(group: Json) -> int:
+    """GPUs of a worker: the only extended resource that we ask for, whatever its name."""
+    containers = group["template"]["spec"]["containers"]
+    limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
+    return sum(int(amount) for limit in limits for name, amount in limit.items() if "/" in name)
+
+
+def _ray_cluster(raw: Json, common: Json) -> StoredRayCluster:
+    failed = _condition(raw, "ReplicaFailure")
+    return StoredRayCluster(**common, problem=failed.get("message") or None if failed.get("status") == "True" else None)
+
+
+def _pod(raw: Json, common: Json) -> StoredPod:
+    labels = raw["metadata"]["labels"]
+    return StoredPod(
+        **common,
+        ray_cluster=labels.get("ray.io/cluster", ""),
+        is_head=labels.get("ray.io/node-type") == "head",
+        seen=_seen(raw),
+        contained=_condition(raw, "ContainersReady").get("status") == "True",
+    )
+
+
+def _seen(raw: Json) -> SeenPod:
+    status = raw.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = next(_waiting(containers), {})
+    ended = next(_ended(containers), {})
+    scheduled, disruption = _condition(raw, "PodScheduled"), _condition(raw, "DisruptionTarget")
+    return SeenPod(
+        name=raw["metadata"]["name"],
+        phase=status.get("phase", "Unknown"),
+        ready=_condition(raw, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in raw["metadata"],
+        node=(raw.get("spec") or {}).get("nodeName"),
+        ip=status.get("podIP"),
+        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message"),
+        terminated_reason=ended.get("reason"),
+        exit_code=ended.get("exitCode"),
+        # A kubelet that evicts says so in the pod's reason; older ones set no condition.
+        disruption=disruption.get("reason") or (status.get("reason") if status.get("phase") == "Failed" else None),
+    )
+
+
+def _waiting(containers: Iterable[Json]) -> Iterator[Json]:
+    """Why containers wait, if it is for more than their turn."""
+    states = ((container.get("state") or {}).get("waiting") for container in containers)
+    return (state for state in states if state and state.get("reason") not in _WAITS)
+
+
+def _ended(containers: Iterable[Json]) -> Iterator[Json]:
+    """How containers ended: now, or before their last restart; failures first."""
+    states = [(container.get("state") or {}, container.get("lastState") or {}) for container in containers]
+    ends = [end for pair in states for state in pair if (end := state.get("terminated"))]
+    return iter(sorted(ends, key=lambda end: end.get("exitCode") == 0))
+
+
+def _condition(raw: Json, kind: str) -> Json:
+    conditions: list[Json] = (raw.get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
+
+
+_PARSERS: Final = {RAY_JOBS: _ray_job, RAY_CLUSTERS: _ray_cluster, PODS: _pod}

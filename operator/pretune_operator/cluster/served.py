@@ -1,0 +1,51 @@
+"""What the cluster offers beside Kubernetes itself: KubeRay and Kueue. Read from the API server's own description."""
+
+import json
+import threading
+import time
+from typing import Final
+
+from pretune_operator.cluster.client import Client
+from pretune_operator.observed import Cluster
+
+_INDEX: Final = "/openapi/v3"
+"""Everybody who has logged in may read it; reading definitions of resources would take a right of its own."""
+_RAY: Final = "apis/ray.io/v1"
+_KUEUE: Final = "apis/kueue.x-k8s.io/"
+_MAX_AGE_SECONDS: Final = 60.0
+
+
+class Served:
+    """What is served, asked for at most once a minute."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._found: Cluster | None = None
+        self._asked = 0.0
+        self._ray: tuple[str, str | None] = ("", None)
+
+    def look(self) -> Cluster:
+        """What was served a minute ago at the earliest. Raises ApiError."""
+        with self._lock:
+            if self._found is None or time.monotonic() - self._asked > _MAX_AGE_SECONDS:
+                self._found = self._ask()
+                self._asked = time.monotonic()
+            return self._found
+
+    def _ask(self) -> Cluster:
+        paths: dict[str, dict[str, str]] = json.loads(self._client.text(_INDEX))["paths"]
+        kueue = any(path.startswith(_KUEUE) for path in paths)
+        return Cluster(self._kuberay_problem(paths.get(_RAY)), kueue)
+
+    def _kuberay_problem(self, described: dict[str, str] | None) -> str | None:
+        if described is None:
+            return "KubeRay is not installed: the API server serves no ray.io/v1; install KubeRay 1.5.1 or newer"
+        url = described["serverRelativeURL"]
+        # The address holds a hash of the description, which is megabytes long: it is read when it has changed.
+        if self._ray[0] != url:
+            # Ray's token authentication came with KubeRay 1.5.1, and with it this field.
+            old = b'"authOptions"' not in self._client.text(url)
+            said = "KubeRay is too old for Ray's token authentication: RayClusters have no authOptions"
+            self._ray = (url, f"{said}; install KubeRay 1.5.1 or newer" if old else None)
+        return self._ray[1]

@@ -1,0 +1,89 @@
+"""kopf's part: it watches, and hands on what it sees. Nothing is decided here, and nothing written."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from typing import Any
+
+import kopf
+
+from pretune_operator.cluster.kinds import CHILDREN, WATCHED, Resource, selector
+from pretune_operator.cluster.parse import parse
+from pretune_operator.machine import Machine
+from pretune_operator.watches import Watches
+
+_BEAT_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Watching:
+    """kopf's event loop, and whether it turns."""
+
+    def __init__(self, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
+        """All namespaces are watched when `namespaces` is empty."""
+        self._machine = machine
+        self._watches = watches
+        self._namespaces = list(namespaces)
+        self.last_beat = time.monotonic()
+        """When the event loop last turned, by the monotonic clock."""
+
+    def run(self) -> None:
+        """Watch until the process is asked to end (SIGTERM, SIGINT), or a watch fails for good."""
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        beat = asyncio.create_task(self._beat())
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+            )
+        finally:
+            beat.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self.last_beat = time.monotonic()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(kopf.login_via_client)
+        for resource in WATCHED:
+            self._watch(registry, resource)
+        return registry
+
+    def _watch(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
+        @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
+        async def seen(event: Any, **_: Any) -> None:
+            self._take(resource, event)
+
+    def _take(self, resource: Resource, event: dict[str, Any]) -> None:
+        raw = event["object"]
+        self._watches.told(resource, int(raw["metadata"]["resourceVersion"]))
+        stored = parse(resource, raw)
+        if stored is not None:
+            cache = self._machine.cache
+            self._machine.wake(cache.remove(stored) if event["type"] == "DELETED" else cache.put(stored))
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # A connection that died in silence is noticed within this time; the API server sends a bookmark every minute.
+    settings.watching.inactivity_timeout = 70
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 60
+    settings.process.ultimate_exiting_timeout = 20
+    for resource in CHILDREN:
+        if wanted := selector(resource):
+            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = wanted
+    return settings

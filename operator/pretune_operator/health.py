@@ -1,0 +1,111 @@
+"""What the operator answers to probes and to Prometheus."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pretune_operator.handlers import Watching
+from pretune_operator.machine import Machine
+from pretune_operator.metrics import JOBS, QUEUE_DEPTH
+from pretune_operator.resync import PERIOD_SECONDS, Resync
+from pretune_operator.watches import Watches
+
+BEAT_SECONDS: Final = 60.0
+"""Time in which the event loop turns, however busy it is."""
+RECONCILE_SECONDS: Final = 300.0
+"""Time that one reconcile takes at most: its calls time out long before."""
+RESYNC_SECONDS: Final = 3 * PERIOD_SECONDS
+"""Age of the last complete list at most."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the operator does its work."""
+
+    machine: Machine
+    watching: Watching
+    watches: Watches
+    resync: Resync
+
+    def ready(self) -> list[str]:
+        """Why jobs are not looked after yet."""
+        return [] if self.machine.started else ["the cluster has not been listed completely yet"]
+
+    def problems(self) -> list[str]:
+        """What is wrong, in sentences; a new process would do better."""
+        return [sentence for wrong, sentence in self._checks() if wrong]
+
+    def _checks(self) -> list[tuple[bool, str]]:
+        now, hanging = time.monotonic(), self.watches.hanging()
+        taken, started = self.machine.queue.oldest(), self.machine.started
+        return [
+            (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
+            (bool(hanging), f"watches hang: {', '.join(resource.plural for resource in hanging)}"),
+            (taken > RECONCILE_SECONDS, f"a reconcile has been going on for {taken:.0f} s"),
+            (started and not self.machine.alive, "a worker has ended"),
+            (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
+        ]
+
+    def count(self) -> None:
+        """Set the gauges that are only worth counting when somebody looks."""
+        QUEUE_DEPTH.set(len(self.machine.queue))
+        JOBS.clear()
+        for (state, kind), number in Counter((job.shown, job.kind) for job in self.machine.cache.jobs()).items():
+            JOBS.labels(state, kind).set(number)
+
+
+class Port:
+    """Serves /healthz, /readyz and /metrics."""
+
+    def __init__(self, health: Health, port: int) -> None:
+        """Raises OSError if the port is taken."""
+        answers: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {
+            "/healthz": lambda: _verdict(health.problems()),
+            "/readyz": lambda: _verdict(health.ready()),
+            "/metrics": lambda: _metrics(health),
+        }
+
+        class Handler(_Handler):
+            known = answers
+
+        self._server = ThreadingHTTPServer(("", port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, name="port", daemon=True).start()
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    known: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {}
+
+    def do_GET(self) -> None:
+        answer = self.known.get(self.path.partition("?")[0])
+        code, kind, body = answer() if answer else (HTTPStatus.NOT_FOUND, "text/plain", b"not found\n")
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the standard library's name
+        """Probes are not worth a line."""
+
+
+def _verdict(problems: list[str]) -> tuple[HTTPStatus, str, bytes]:
+    code = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    return code, "text/plain", ("\n".join(problems or ["ok"]) + "\n").encode()
+
+
+def _metrics(health: Health) -> tuple[HTTPStatus, str, bytes]:
+    health.count()
+    return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest()

@@ -1,0 +1,145 @@
+"""One reconcile after the other: sees, decides, acts, writes status, says what happened."""
+
+import json
+import logging
+import threading
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from pretune_api.problems import InvalidJobError, parse
+from pretune_api.status import Status
+from pretune_operator.cluster.act import Actor, TakenError
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.client import ApiError, Client
+from pretune_operator.cluster.nodes import Nodes
+from pretune_operator.cluster.objects import JobKey, StoredJob
+from pretune_operator.cluster.observe import observe
+from pretune_operator.cluster.served import Served
+from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
+from pretune_operator.job import JobView
+from pretune_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
+from pretune_operator.progress import Readings
+from pretune_operator.reconcile import reconcile, refused
+from pretune_operator.settings import Settings
+from pretune_operator.work import Workers, WorkQueue
+
+WORKERS: Final = 16
+"""Jobs that are reconciled at once."""
+_TOLD_AFTER: Final = 3
+"""Failures in a row after which the job's user is told, once."""
+
+log = logging.getLogger(__name__)
+
+
+class Machine:
+    """Reconciles the jobs of the cluster, one worker a job, as their turn comes."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.cache = Cache()
+        self.queue: WorkQueue[JobKey] = WorkQueue()
+        self.readings = Readings(self.wake)
+        self._settings = settings
+        self._actor = Actor(client, self.cache, self.wake, settings)
+        self._served = Served(client)
+        self._nodes = Nodes(client)
+        self._workers = Workers(self.queue, self.work, WORKERS, "reconcile")
+        self._started = threading.Event()
+
+    def wake(self, keys: set[JobKey]) -> None:
+        """Look at these jobs as soon as possible."""
+        for key in keys:
+            self.queue.add(key)
+
+    def start(self) -> None:
+        """Reconcile from now on; the cache must be complete."""
+        self._workers.start()
+        self.readings.start()
+        self._started.set()
+
+    def stop(self) -> None:
+        """End after the reconciles at hand."""
+        self._workers.stop(seconds=10)
+        self.readings.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all workers are there."""
+        return self._workers.alive
+
+    @property
+    def started(self) -> bool:
+        """Whether jobs are reconciled."""
+        return self._started.is_set()
+
+    def work(self, key: JobKey) -> None:
+        """Reconcile one job; what fails is tried again, later each time."""
+        try:
+            with RECONCILE_SECONDS.time():
+                self._reconcile(key)
+        except ApiError as error:
+            self._failed(key, error, error.reason or str(error.code))
+        except Exception as error:  # a mistake of ours in one job must not end the operator for all others
+            self._failed(key, error, type(error).__name__)
+        else:
+            self.queue.succeeded(key)
+
+    def _reconcile(self, key: JobKey) -> None:
+        job = self.cache.job(key)
+        if job is None:
+            self.queue.cancel(key)
+            self.readings.keep(key, ())
+            return
+        status = Status.model_validate_json(job.status)
+        seen = observe(job, self.cache, self._served.look(), self._nodes.lost, partial(self.readings.look, key))
+        view = _view(job, status)
+        now = datetime.now(UTC)
+        if isinstance(view, InvalidJobError):
+            decision = refused(status, job.generation, seen, view.problems, now)
+        else:
+            decision = reconcile(view, seen, self._settings, now)
+        for action in decision.actions:
+            log.info("%s", _words(action), extra={"job": str(key)})
+            self._actor.act(job, view, action)
+        self._conclude(job, status, decision)
+
+    def _conclude(self, job: StoredJob, before: Status, decision: Decision) -> None:
+        """Write status and say what happened; the last thing that a reconcile does."""
+        if decision.status != before:
+            self._actor.write(job, decision.status)
+        for event in decision.events:
+            self._actor.say(job, event)
+        if decision.again is None:
+            self.queue.cancel(job.key)
+        else:
+            self.queue.add_after(job.key, max(decision.again.total_seconds(), 0.0))
+
+    def _failed(self, key: JobKey, error: Exception, reason: str) -> None:
+        failures = self.queue.retry(key)
+        RECONCILE_ERRORS.labels(reason).inc()
+        if reason == "Conflict":  # the job has changed while it was looked at: its event is on the way
+            return
+        unforeseen = not isinstance(error, ApiError | TakenError)
+        log.warning("failure %d in a row: %s", failures, error, extra={"job": str(key)}, exc_info=unforeseen)
+        job = self.cache.job(key)
+        if job is not None and failures == _TOLD_AFTER:
+            self._actor.say(job, Event("Warning", "ReconcileFailed", f"{error}; it is tried again"))
+
+
+def _view(job: StoredJob, status: Status) -> JobView | InvalidJobError:
+    """The job as reconcile() takes it, or everything that is wrong with it."""
+    try:
+        parsed = parse(json.loads(job.document))
+    except InvalidJobError as error:
+        return error
+    return JobView(parsed, job.uid, job.namespace, job.generation, status, job.deleting, job.labels)
+
+
+def _words(action: Action) -> str:
+    match action:
+        case StartAttempt(number):
+            return f"starting attempt {number}"
+        case DeleteAttempt(ray_job):
+            return f"deleting RayJob {ray_job}"
+        case DeleteCluster(ray_cluster):
+            return f"deleting RayCluster {ray_cluster}"

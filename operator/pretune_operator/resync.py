@@ -1,0 +1,94 @@
+"""Lists everything from time to time: what a watch has missed is found, and so is a watch that hangs."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from pretune_operator.cluster.client import ApiError, Client, Json
+from pretune_operator.cluster.kinds import JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
+from pretune_operator.cluster.objects import Stored, StoredJob, StoredPod, StoredRayCluster, StoredRayJob
+from pretune_operator.cluster.parse import parse
+from pretune_operator.machine import Machine
+from pretune_operator.observed import ParentState
+from pretune_operator.watches import Watches
+
+PERIOD_SECONDS: Final = 600.0
+"""Between two complete lists."""
+_RETRY_SECONDS: Final = 2.0
+
+KEPT: Final[dict[Resource, type[Stored]]] = {
+    RAY_JOBS: StoredRayJob,
+    RAY_CLUSTERS: StoredRayCluster,
+    PODS: StoredPod,
+} | dict.fromkeys(JOBS.values(), StoredJob)
+
+log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Fills the cache before the first reconcile, and compares it with the cluster from then on."""
+
+    def __init__(self, client: Client, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
+        """All namespaces are listed when `namespaces` is empty."""
+        self._client = client
+        self._machine = machine
+        self._watches = watches
+        self._namespaces: list[str | None] = [*namespaces] or [None]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="resync", daemon=True)
+        self.last = float("-inf")
+        """When the cache was last known to be complete, by the monotonic clock."""
+
+    def start(self) -> None:
+        """Begin with the first list."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """List no more."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._stop.wait(PERIOD_SECONDS if self._complete() else _RETRY_SECONDS)
+
+    def _complete(self) -> bool:
+        try:
+            for resource in WATCHED:
+                self._list(resource)
+        except ApiError as error:
+            log.warning("resources could not be listed: %s", error)
+            return False
+        self.last = time.monotonic()
+        if not self._machine.started:
+            self._machine.wake({job.key for job in self._machine.cache.jobs()})
+            self._machine.start()
+            log.info("the operator has seen the whole cluster: %d jobs", len(self._machine.cache.jobs()))
+        # Time has passed, and for those that are under way that alone can be a reason to act.
+        self._machine.wake({job.key for job in self._machine.cache.jobs() if job.state is ParentState.RUNNING})
+        return True
+
+    def _list(self, resource: Resource) -> None:
+        cache = self._machine.cache
+        listed: set[str] = set()
+        complete_at: list[int] = []
+        for namespace in self._namespaces:
+            for items, version in self._pages(resource, namespace):
+                complete_at.append(version)
+                for stored in filter(None, (parse(resource, raw) for raw in items)):
+                    listed.add(stored.uid)
+                    if concerned := cache.put(stored):
+                        self._watches.listed(resource, stored.version)
+                        self._machine.wake(concerned)
+        self._machine.wake(cache.retain(KEPT[resource], resource.kind, listed, min(complete_at)))
+
+    def _pages(self, resource: Resource, namespace: str | None) -> Iterator[tuple[list[Json], int]]:
+        try:
+            yield from self._client.list(resource, namespace, selector(resource))
+        except ApiError as error:
+            if not error.gone or resource not in (RAY_JOBS, RAY_CLUSTERS):
+                raise
+            # KubeRay is not installed, or not any more.
+            yield [], sys.maxsize
