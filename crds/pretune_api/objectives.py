@@ -6,6 +6,11 @@ from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
 
+MaskingRate = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""Share of a text's tokens that the model must find."""
+SpanLength = Annotated[float, Field(ge=1.0, le=100.0)]
+"""Tokens in a span, on average."""
+
 
 class CausalLM(Spec):
     """Predict each token from those before it (GPT, Llama).
@@ -14,8 +19,58 @@ class CausalLM(Spec):
     """
 
 
+class MaskedLM(Spec):
+    """Find tokens from those on both sides of them (BERT, RoBERTa): an encoder.
+
+    Of the tokens to find, 80% are hidden behind the mask token, 10% are replaced by a random token, 10% stay. They are
+    chosen anew in every epoch.
+    """
+
+    masking_rate: MaskingRate = 0.15
+    """Share of the tokens to find; at least one in each row."""
+    whole_word: bool = False
+    """Whether the tokens of a word are chosen together."""
+    next_sentence: bool = False
+    """Whether the model also learns to tell if a second segment follows the first one (BERT).
+
+    Each row is a pair whose second segment comes from another document half of the time. Segments consist of sentences,
+    which end at line ends, and at . ! or ? before a space.
+    """
+
+
+class SpanCorruption(Spec):
+    """Each span leaves a sentinel of its own behind; the decoder writes the spans, each after its sentinel (T5)."""
+
+    masking_rate: MaskingRate = 0.15
+    """Share of the tokens that lie in spans."""
+    mean_span_length: SpanLength = 3.0
+    """Mean length of a span in tokens."""
+
+
+class Infilling(Spec):
+    """Each span leaves one mask token behind, and some masks hide nothing; the decoder writes the whole text (BART)."""
+
+    masking_rate: MaskingRate = 0.3
+    """Share of the tokens that lie in spans."""
+    mean_span_length: SpanLength = 3.0
+    """Mean length of a span in tokens: lengths are Poisson distributed, so that a mask can stand for no token too."""
+
+
+class Denoising(OneOf):
+    """Write what was taken out of a text (T5, BART): an encoder-decoder. The spans are drawn anew in every epoch."""
+
+    span_corruption: SpanCorruption | None = None
+    """As T5: sentinels in the text, the spans as the answer."""
+    infilling: Infilling | None = None
+    """As BART: masks in the text, the whole text as the answer."""
+
+
 class Objective(OneOf):
     """What is learnt."""
 
     causal_lm: Annotated[CausalLM | None, Field(alias="causalLM")] = None
     """Predict the next token."""
+    masked_lm: Annotated[MaskedLM | None, Field(alias="maskedLM")] = None
+    """Find tokens from both sides."""
+    denoising: Denoising | None = None
+    """Write what was taken out of a text."""

@@ -72,6 +72,13 @@ training = st.fixed_dictionaries(
     },
 )
 batches = one_of(tokensPerStep=st.integers(1, 10**9), examplesPerStep=st.integers(1, 10**6))
+rates = positive(1)
+spans = {"maskingRate": rates, "meanSpanLength": st.floats(1, 100)}
+objectives = one_of(
+    causalLM=st.just({}),
+    maskedLM=some(maskingRate=rates, wholeWord=st.booleans(), nextSentence=st.booleans()),
+    denoising=one_of(spanCorruption=some(**spans), infilling=some(**spans)),
+)
 tasks = one_of(
     chat=some(template=text),
     causalLM=st.just({}),
@@ -96,7 +103,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     spec |= draw(some(checkpoint=some(keep=st.integers(1, 9)), compute=some(workers=st.integers(1, 9), pool=names)))
     spec |= draw(some(suspend=st.booleans(), retry=st.integers(0, 9), activeDeadlineSeconds=st.integers(1, 9999)))
     pretrain = draw(st.booleans())
-    spec |= {"objective": {"causalLM": {}}} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
+    spec |= {"objective": draw(objectives)} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
     kind = "PretrainJob" if pretrain else "FinetuneJob"
     metadata = {"name": draw(names)} | draw(some(labels=st.dictionaries(text, text, max_size=2)))
     return {"apiVersion": "pretune.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}

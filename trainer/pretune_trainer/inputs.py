@@ -13,6 +13,7 @@ from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
+from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
@@ -72,6 +73,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     check_metrics(config, task)
     storage = Store.open(config.storage)
     cache = token_cache(config.data, task, tokenizer_name, storage, ranks, reporter.stop_requested)
+    task.check_documents(cache.documents - cache.dropped)
     build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None)
     return Inputs(config, build, start.digest, task, cache)
 
@@ -90,7 +92,8 @@ def _tokenizer(config: RunConfig, ranks: Ranks, stop: Callable[[], bool]) -> tup
     """The tokenizer, and a digest of it."""
     training, parent = config.tokenizer.train, config.tokenizer.parent
     if training is not None:
-        folder = trained_tokenizer(training, config.data, Store.open(config.storage), ranks, stop)
+        storage, form = Store.open(config.storage), form_for(config.learn)
+        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form)
         return _load(Source(str(folder))), tokenizer_digest(folder)
     assert parent is not None, "a tokenizer is trained, or has a parent"
     found = find_parent(parent, config.storage, ranks, "spec.tokenizer")

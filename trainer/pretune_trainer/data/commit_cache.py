@@ -96,8 +96,8 @@ def unit_number(path: str) -> int:
     return int(PurePosixPath(path).stem)
 
 
-def commit_cache(units: Sequence[Unit], sources: Sequence[DataSource], store: Store) -> None:
-    """Write the index and commit.
+def commit_cache(units: Sequence[Unit], sources: Sequence[DataSource], nothing_learnt: str, store: Store) -> None:
+    """Write the index and commit; `nothing_learnt` says why rows give no examples.
 
     Raises:
         UserError: a source has no rows, or none that can be learnt from; or nothing is left on one side.
@@ -106,7 +106,7 @@ def commit_cache(units: Sequence[Unit], sources: Sequence[DataSource], store: St
         contents = list(pool.map(store.get, (unit_name(number) for number in range(len(units)))))
     reported = _by_source(units, sources, [UnitReport.from_bytes(content) for content in contents])
     for each in reported:
-        _check_source(each)
+        _check_source(each, nothing_learnt)
     _check_sides(reported)
     files = [*_files_of_units(reported, contents), *_write_index(reported, store)]
     manifest = Manifest(content="cache", files=sorted(files, key=lambda file: file.path))
@@ -124,15 +124,13 @@ def _by_source(units: Sequence[Unit], sources: Sequence[DataSource], reports: Se
     return reported
 
 
-def _check_source(reported: _Reported) -> None:
+def _check_source(reported: _Reported, nothing_learnt: str) -> None:
     opened = reported.source.opened
     where, uri = f"{opened.where}.uri", opened.source.uri
     if reported.documents == 0:
         raise UserError(where, f"{uri} is empty: its files have no rows")
     if reported.documents == reported.dropped:
-        raise UserError(
-            where, f"none of the {reported.documents} rows of {uri} can be learnt from: they are empty or too short"
-        )
+        raise UserError(where, f"none of the {reported.documents} rows of {uri} can be learnt from: {nothing_learnt}")
 
 
 def _check_sides(reported: Sequence[_Reported]) -> None:

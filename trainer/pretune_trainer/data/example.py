@@ -68,7 +68,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Pack:
-    """Examples that share one row of a batch; one alone where the task does not pack, none to fill up a batch."""
+    """Examples that share one row of a batch; one alone (or accompanied) where the task does not pack, none to fill up
+    a batch."""
 
     examples: tuple[Example, ...] = ()
     key: tuple[int, int, int] = (0, 0, 0)
@@ -90,6 +91,8 @@ class Layout:
     """Tokens in a row; no example is longer."""
     packs: bool
     """Whether several examples share a row; otherwise rows are single examples, batched by similar length."""
+    accompanied: bool = False
+    """Whether each single example comes with another one of its window, drawn at random: what it could be taken for."""
 
 
 @dataclass(frozen=True, order=True)

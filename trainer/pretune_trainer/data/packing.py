@@ -27,6 +27,15 @@ def lay(lengths: Lengths, layout: Layout, batch: int, random: np.random.Generato
     return [row for each in random.permutation(runs).tolist() for row in rows[each * run : (each + 1) * run]]
 
 
+def accompany(rows: Rows, random: np.random.Generator) -> Rows:
+    """Rows of one example each, with another example behind it; the same one where there is no other."""
+    count = len(rows)
+    steps = random.integers(1, max(2, count), count).tolist()
+    return [
+        [*row, rows[(number + step) % count][0]] for number, (row, step) in enumerate(zip(rows, steps, strict=True))
+    ]
+
+
 def pack(lengths: Lengths, capacity: int) -> Rows:
     """Best-fit decreasing: each example, the longest first, goes where it leaves the least room.
 

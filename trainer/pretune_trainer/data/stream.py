@@ -9,7 +9,7 @@ import numpy as np
 
 from pretune_trainer.data.example import Cursor, Layout, Pack, StepPacks
 from pretune_trainer.data.order import WINDOW, Order, SourceSize, Window
-from pretune_trainer.data.packing import Lengths, Rows, lay
+from pretune_trainer.data.packing import Lengths, Rows, accompany, lay
 from pretune_trainer.data.token_cache import SourceExamples, TokenCache
 
 _ROWS: Final = 3
@@ -79,7 +79,8 @@ class Stream:
     def _planned(self, epoch: int, number: int) -> _Plan:
         window = self._order.window(epoch, number)
         random = np.random.default_rng((self._seed, _ROWS, epoch, number))
-        return _Plan(window, lay(_lengths(self._sources, window), self._layout, self._rows, random))
+        rows = lay(_lengths(self._sources, window), self._layout, self._rows, random)
+        return _Plan(window, accompany(rows, random) if self._layout.accompanied else rows)
 
 
 def validation(cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1) -> Iterator[Pack]:
@@ -104,7 +105,8 @@ def _in_order(sources: Sequence[SourceExamples], layout: Layout, start: int) -> 
     places = np.arange(start, min(start + WINDOW, starts[-1]))
     numbers = np.searchsorted(starts, places, side="right") - 1
     window = Window(numbers, places - starts[numbers])
-    return _Plan(window, lay(_lengths(sources, window), layout, 1, None))
+    rows = lay(_lengths(sources, window), layout, 1, None)
+    return _Plan(window, accompany(rows, np.random.default_rng(start)) if layout.accompanied else rows)
 
 
 def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:

@@ -49,6 +49,7 @@ class Tokenises(Protocol):
 
     layout: Layout
     fingerprint: str
+    nothing_learnt: str
     columns: Sequence[str]
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
@@ -102,7 +103,7 @@ def make(work: Work, data: Data, task: Tokenises, store: Store, ranks: "Ranks", 
     sources = data_sources(data)
     with closing(_make_units(work, _share(work, ranks), sources, task, store)) as steps:
         _work_together(steps, ranks, stop)
-    ranks.once(lambda: commit_cache(work.units, sources, store))
+    ranks.once(lambda: commit_cache(work.units, sources, task.nothing_learnt, store))
 
 
 def _share(work: Work, ranks: "Ranks") -> list[int]:

@@ -15,7 +15,7 @@ from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fin
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.sources import SourceFile
-from pretune_trainer.data.vocabulary import train
+from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.storage.commit import commit, read_commit
 from pretune_trainer.storage.store import Store
@@ -43,7 +43,12 @@ _KNOWN: Final = (
 
 
 def trained_tokenizer(
-    training: TokenizerTraining, data: Data, storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+    training: TokenizerTraining,
+    data: Data,
+    storage: Store,
+    ranks: "Ranks",
+    stop: Callable[[], bool],
+    form: Form = Form.BARE,
 ) -> Path:
     """The folder, on this node, of a tokenizer trained on `data`; it is trained if nobody has yet. Collective.
 
@@ -53,7 +58,7 @@ def trained_tokenizer(
         UserError: a source is empty or damaged, or the vocabulary does not fit the data.
         StopRequestedError: asked to stop.
     """
-    digest = ranks.once(lambda: _committed(training, data, storage, stop))
+    digest = ranks.once(lambda: _committed(training, data, storage, stop, form))
     store = storage.child(f"cache/{digest}")
     shelf = Shelf(store, read_commit(store))
     first, *_ = [shelf.path(name) for name in _FILES]
@@ -95,16 +100,16 @@ def _training_sources(data: Data) -> list[DataSource]:
     return [source for source in data_sources(data) if source.holdout.fraction < 1.0]
 
 
-def _committed(training: TokenizerTraining, data: Data, storage: Store, stop: Callable[[], bool]) -> str:
+def _committed(training: TokenizerTraining, data: Data, storage: Store, stop: Callable[[], bool], form: Form) -> str:
     """The name of the tokenizer's cache folder, which is committed."""
     sources = _training_sources(data)
     files = [source.opened.files() for source in sources]
-    made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length]
+    made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length, form]
     digest = digest_of("tokenizer", made_with, fingerprint(sources, files))
     store = storage.child(f"cache/{digest}")
     if not store.exists(COMMITTED_NAME):
         texts = _until(stop, sample(data, training.sample_documents))
-        _write(train(training, texts, data.sequence_length), store)
+        _write(train(training, texts, data.sequence_length, form), store)
     return digest
 
 

@@ -1,14 +1,17 @@
 """The kinds of tokenizers that can be trained: what each is made of, as in the papers and models that made it known."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
 
 from pretune_api.model import TokenizerTraining
+from pretune_api.objectives import Denoising, Objective
+from pretune_api.tasks import Task
 from pretune_trainer.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
 _WHERE: Final = "spec.tokenizer.train.vocabSize"
@@ -21,6 +24,8 @@ _PLAIN: Final = {
     "unk_token": "<unk>",
     "mask_token": "<mask>",
 }
+_ROBERTA: Final = {**_PLAIN, "cls_token": "<s>", "sep_token": "</s>"}
+_T5: Final = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 _BERT: Final = {
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
@@ -30,17 +35,41 @@ _BERT: Final = {
 }
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """One kind of tokenizer."""
-
-    special: dict[str, str]
-    """Its special tokens, by role; their ids come first."""
-    train: Callable[[int, list[str], Iterator[str]], "Tokenizer"]
-    """Trained to a size, with special tokens, on texts."""
+SENTINELS: Final = tuple(f"<extra_id_{number}>" for number in range(100))
+"""What T5's spans leave behind, in the order of the spans."""
 
 
-def train(training: TokenizerTraining, texts: Iterator[str], length: int) -> "PreTrainedTokenizerFast":
+class Form(StrEnum):
+    """What stands around a text, and which special tokens there are, as in the models that an objective is known by."""
+
+    BARE = "bare"
+    """Nothing, as in GPT-2: what is learnt puts begin and end where it needs them."""
+    FRAMED = "framed"
+    """Begin and end, as in BERT, RoBERTa and BART."""
+    ENDED = "ended"
+    """An end, and sentinels to stand for spans, as in T5."""
+
+
+_SPECIAL: Final = {Form.BARE: _PLAIN, Form.FRAMED: _ROBERTA, Form.ENDED: _T5}
+"""Special tokens by role; their ids come first. WordPiece always has BERT's."""
+_FRAMES: Final = {
+    Form.FRAMED: ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
+    Form.ENDED: ("$A </s>", "$A </s> $B </s>"),
+}
+"""What stands around a text, and around two."""
+
+
+def form_for(learn: Objective | Task) -> Form:
+    """The form of the tokenizer that is trained for an objective or task."""
+    value = learn.value
+    if isinstance(value, Denoising):
+        return Form.ENDED if value.span_corruption is not None else Form.FRAMED
+    return Form.FRAMED if learn.kind == "maskedLM" else Form.BARE
+
+
+def train(
+    training: TokenizerTraining, texts: Iterator[str], length: int, form: Form = Form.BARE
+) -> "PreTrainedTokenizerFast":
     """A tokenizer trained on `texts`; `length` is the longest row that it is for.
 
     Raises:
@@ -48,10 +77,28 @@ def train(training: TokenizerTraining, texts: Iterator[str], length: int) -> "Pr
     """
     from transformers import PreTrainedTokenizerFast
 
-    kind = _KINDS[training.algorithm]
-    tokenizer = kind.train(training.vocab_size, list(kind.special.values()), texts)
+    bert = training.algorithm == "wordpiece"
+    special = _BERT if bert else _SPECIAL[form]
+    sentinels = list(SENTINELS) if form == Form.ENDED else []
+    size = max(1, training.vocab_size - len(sentinels))
+    tokenizer = _ALGORITHMS[training.algorithm](size, list(dict.fromkeys(special.values())), texts)
+    tokenizer.add_special_tokens(sentinels[::-1])  # T5's first sentinel is its last entry
     _check_size(training.vocab_size, tokenizer.get_vocab_size())
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=length, **kind.special)
+    if form in _FRAMES and not bert:
+        tokenizer.post_processor = _framing(tokenizer, *_FRAMES[form])
+    more: dict[str, Any] = {"extra_special_tokens": sentinels} if sentinels else {}
+    if form != Form.BARE and not bert:
+        more["model_input_names"] = ["input_ids", "attention_mask"]  # token types are BERT's, and refused by others
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=length, **special, **more)
+
+
+def _framing(tokenizer: "Tokenizer", single: str, pair: str) -> "TemplateProcessing":
+    from tokenizers.processors import TemplateProcessing
+
+    tokens = [token for token in dict.fromkeys(pair.replace(":1", "").split()) if not token.startswith("$")]
+    return TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(token, tokenizer.token_to_id(token)) for token in tokens]
+    )
 
 
 def _check_size(wanted: int, size: int) -> None:
@@ -103,7 +150,7 @@ def _unigram(size: int, special: list[str], texts: Iterator[str]) -> "Tokenizer"
 
 def _wordpiece(size: int, special: list[str], texts: Iterator[str]) -> "Tokenizer":
     """As in BERT (Devlin et al., 2019), cased; [CLS] before and [SEP] after."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordPiece(unk_token=_BERT["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
@@ -113,17 +160,13 @@ def _wordpiece(size: int, special: list[str], texts: Iterator[str]) -> "Tokenize
         vocab_size=size, min_frequency=_LEAST_SEEN, special_tokens=special, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    first, last = _BERT["cls_token"], _BERT["sep_token"]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B:1 {last}:1",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (first, last)],
-    )
+    tokenizer.post_processor = _framing(tokenizer, "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
     return tokenizer
 
 
-_KINDS: Final = {
-    "bpe": _Kind(_PLAIN, _bpe),
-    "unigram": _Kind(_PLAIN, _unigram),
-    "wordpiece": _Kind(_BERT, _wordpiece),
+_ALGORITHMS: Final[dict[str, Callable[[int, list[str], Iterator[str]], "Tokenizer"]]] = {
+    "bpe": _bpe,
+    "unigram": _unigram,
+    "wordpiece": _wordpiece,
 }
+"""(size, special tokens, texts) -> trained; by YAML name."""

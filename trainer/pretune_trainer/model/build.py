@@ -2,17 +2,35 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from pretune_api.model import Architecture
 from pretune_trainer.errors import UserError
 
 _ARCHITECTURE = "spec.model.architecture"
+_USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart")
+"""Types of models that come to mind first."""
+_AFTER_PADDING: Final = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+"""Types whose first position is the one after the padding's id: that many positions are never used."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,7 @@ class Build:
         Raises:
             UserError: the architecture, its fields, or the parent's weights do not fit.
         """
+        _check_head(auto, model_type(self.origin), self.origin)
         tokens = self._special_tokens()
         if isinstance(self.origin, Architecture):
             config = make_config(self.origin, len(self.tokenizer), self.sequence_length, tokens | head)
@@ -84,6 +103,18 @@ class Build:
         check_vocabulary(model, len(self.tokenizer))
         check_length(model.config, self.sequence_length, "spec.data.sequenceLength")
         return model
+
+
+def _check_head(auto: type[_BaseAutoModelClass], kind: str, origin: Architecture | Source) -> None:
+    """Refuse types of models that transformers knows, but not with the head that a task needs."""
+    known = list(auto._model_mapping._model_mapping)
+    if kind in CONFIG_MAPPING and kind not in known:
+        where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+        head = auto.__name__.removeprefix("AutoModelFor")
+        usual = ", ".join(name for name in _USUAL if name in known)
+        raise UserError(
+            where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others"
+        )
 
 
 def _with_other_ends(tokens: dict[str, int], ends: int | list[int] | None) -> dict[str, int | list[int]]:
@@ -125,7 +156,7 @@ def make_config(
         )
     positions = default.attribute_map.get("max_position_embeddings", "max_position_embeddings")
     if positions in default.to_dict() and positions not in given:
-        given[positions] = sequence_length
+        given[positions] = sequence_length + _unused_positions(architecture.type, fields.get("pad_token_id"))
     try:
         config = AutoConfig.for_model(architecture.type, **(fields | given))
     except (TypeError, ValueError, StrictDataclassError) as error:
@@ -139,8 +170,6 @@ def _default_config(name: str) -> PretrainedConfig:
     try:
         config = AutoConfig.for_model(name)
     except ValueError as error:
-        from transformers import CONFIG_MAPPING
-
         raise UserError(
             f"{_ARCHITECTURE}.type", f"'{name}' is unknown{_nearest(name, list(CONFIG_MAPPING))}"
         ) from error
@@ -169,10 +198,16 @@ def _with_floats(architecture: Architecture, default: PretrainedConfig) -> dict[
 def check_length(config: PretrainedConfig, sequence_length: int, where: str) -> None:
     """Refuse rows longer than the model's positions reach."""
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None:
+        positions -= _unused_positions(config.model_type, config.pad_token_id)
     if positions is not None and positions < sequence_length:
         raise UserError(
             where, f"the model has {positions} positions, spec.data.sequenceLength asks for {sequence_length}"
         )
+
+
+def _unused_positions(kind: str, pad: int | None) -> int:
+    return pad + 1 if kind in _AFTER_PADDING and pad is not None else 0
 
 
 def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:

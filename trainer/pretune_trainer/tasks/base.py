@@ -67,9 +67,11 @@ class Task(ABC, Generic[Outcome]):
     """How examples are laid into rows."""
     fingerprint: str
     """Names everything that `examples` depends on, but for the tokenizer: part of the token cache's key."""
+    nothing_learnt: str = "they are empty or too short"
+    """Why rows give no examples, for people."""
     columns: Sequence[str] = ()
     """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""
-    metrics_known: ClassVar[Mapping[str, bool]] = {"loss": False}
+    metrics_known: Mapping[str, bool] = {"loss": False}
     """Metrics that `metrics()` can report, by name; True where larger is better."""
 
     @abstractmethod
@@ -82,6 +84,13 @@ class Task(ABC, Generic[Outcome]):
 
         Raises:
             BadRowError: a row cannot be learnt from.
+        """
+
+    def check_documents(self, count: int) -> None:
+        """Refuse data that consists of `count` documents, if these are too few.
+
+        Raises:
+            UserError: they are.
         """
 
     @abstractmethod

@@ -1,7 +1,6 @@
 """Predict each token from those before it: GPT (Radford et al., 2018)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -24,7 +23,7 @@ from pretune_trainer.tasks.language import (
 class NextToken(Task[Likelihood]):
     """What all tasks share whose loss is that of the next token."""
 
-    metrics_known: ClassVar[Mapping[str, bool]] = Perplexity.known
+    metrics_known: Mapping[str, bool] = Perplexity.known
 
     def __init__(self, context: Context) -> None:
         self.tokenizer = context.tokenizer

@@ -1,8 +1,8 @@
 """What the tasks on text share: encoding, packing, padding, next-token targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pretune_trainer.data.example import Pack
+from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
 from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
 from pretune_trainer.tasks.base import Batch
 
 Ids = NDArray[np.int32]
+
+Tokens = Mapping[str, Array]
+"""A text's tokens: "ids" int32 [n], and "words" uint8 [n], 1 where a word begins, where that is asked for."""
+_BY_TOKEN: Final = ("ids", "words")
+NOTHING: Final = np.zeros(0, np.int64)
+"""A row without tokens."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -25,6 +31,73 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
     return list(encoded["input_ids"])
+
+
+def encode_words(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, words: bool) -> list[Tokens]:
+    """As `encode`, as arrays; with `words`, they say where the tokenizer begins a word."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    found = [{"ids": np.asarray(ids, np.int32)} for ids in encoded["input_ids"]]
+    if not words:
+        return list(found)
+    return [{**tokens, "words": _starts(encoded.word_ids(number))} for number, tokens in enumerate(found)]
+
+
+def _starts(words: Sequence[int | None]) -> NDArray[np.uint8]:
+    """Where the number of the word changes; what belongs to none is a word of its own. uint8 [n]."""
+    before = [None, *words[:-1]]
+    return np.asarray([word is None or word != last for word, last in zip(words, before, strict=True)], np.uint8)
+
+
+def part(tokens: Tokens, where: slice) -> Tokens:
+    """A part of a text's tokens, and of what is known of them."""
+    return {name: tokens[name][where] for name in _BY_TOKEN if name in tokens}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What an encoder's texts begin and end with: [CLS] and [SEP], <s> and </s>, or nothing without such tokens."""
+
+    begin: int | None
+    end: int | None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """The tokenizer's; one made for decoders has begin and end of a text in their place."""
+        begin = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
+        end = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
+        return cls(begin, end)
+
+    def tokens(self, *, pair: bool = False) -> int:
+        """How many tokens it takes around a text, or around two."""
+        return (self.begin is not None) + (self.end is not None) * (2 if pair else 1)
+
+    def around(self, tokens: Tokens) -> Tokens:
+        """A text with its frame; its tokens are words of their own."""
+        return _joined([_single(self.begin, tokens), tokens, _single(self.end, tokens)])
+
+    def around_two(self, first: Tokens, second: Tokens) -> tuple[Tokens, NDArray[np.int64]]:
+        """begin first end second end; and which tokens belong to the second one, int64 [n]."""
+        one = self.around(first)
+        both = _joined([one, second, _single(self.end, second)])
+        return both, (np.arange(len(both["ids"])) >= len(one["ids"])).astype(np.int64)
+
+
+def _single(token: int | None, like: Tokens) -> Tokens:
+    """One token, or none, with what is known of those in `like`."""
+    values = {"ids": token, "words": 1}
+    return {name: np.asarray([] if token is None else [values[name]], array.dtype) for name, array in like.items()}
+
+
+def _joined(parts: Sequence[Tokens]) -> Tokens:
+    return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+
+
+def pieces_of(tokens: Tokens, length: int) -> list[Tokens]:
+    """As `pieces`, with what is known of the tokens."""
+    count = len(tokens["ids"])
+    return [part(tokens, slice(start, start + length)) for start in range(0, count, length) if count - start > 1]
 
 
 def pieces(ids: Sequence[int], length: int) -> list[Ids]:
@@ -90,16 +163,24 @@ class Packer:
 
 def pad_right(packs: Sequence[Pack], pad: int, multiple: int = 8) -> dict[str, Tensor]:
     """Single examples as rows as long as the longest, rounded up: input_ids, attention_mask int64 [packs, width]."""
-    longest = max(1, *(len(pack) for pack in packs), 1)
-    width = -(-longest // multiple) * multiple
-    ids = np.full((len(packs), width), pad, dtype=np.int64)
-    mask = np.zeros((len(packs), width), dtype=np.int64)
-    for row, pack in enumerate(packs):
-        for example in pack.examples:
-            ids[row, : len(pack)] = example["ids"]
-            mask[row, : len(pack)] = 1
+    rows = [pack.examples[0]["ids"] if pack.examples else NOTHING for pack in packs]
+    return {"input_ids": padded(rows, pad, multiple), "attention_mask": attended(rows, multiple)}
+
+
+def padded(rows: Sequence[Array], value: int, multiple: int = 8) -> Tensor:
+    """Rows of unequal lengths side by side, filled up on the right: int64 [rows, width]."""
+    longest = max(1, *(len(row) for row in rows), 1)
+    table = np.full((len(rows), -(-longest // multiple) * multiple), value, dtype=np.int64)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return torch.from_numpy(table)
+
+
+def attended(rows: Sequence[Array], multiple: int = 8) -> Tensor:
+    """Where the rows of `padded` have tokens: int64 [rows, width], 0 where they are filled up."""
+    mask = padded([np.ones(len(row), np.int64) for row in rows], 0, multiple)
     mask[:, 0] = 1  # a row without tokens must still attend to something, or its softmax is not a number
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    return mask
 
 
 def hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from pretune_trainer.tasks.language import pad_right
 class SequenceClassification(Task[Judged]):
     """A linear head on the model's summary of the text; cross-entropy, or binary cross-entropy per label."""
 
-    metrics_known: ClassVar[Mapping[str, bool]] = ClassificationReport.known
+    metrics_known: Mapping[str, bool] = ClassificationReport.known
 
     def __init__(self, context: Context) -> None:
         assert isinstance(context.spec, Spec)

@@ -1,0 +1,98 @@
+"""How well a model finds what was hidden from it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from pretune_trainer.metrics.base import Metric
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model made of the targets of one kind in a batch."""
+
+    loss: float = 0.0
+    """Summed negative log-likelihood, in nats."""
+    right: int = 0
+    """Targets whose likeliest value is the right one."""
+    targets: int = 0
+    """Number of targets."""
+
+    def __add__(self, other: "Answers") -> "Answers":
+        return Answers(self.loss + other.loss, self.right + other.right, self.targets + other.targets)
+
+    @property
+    def mean(self) -> float:
+        """Loss per target."""
+        return self.loss / self.targets if self.targets else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the targets that were right."""
+        return self.right / self.targets if self.targets else math.nan
+
+
+class Recovery(Metric[Answers]):
+    """Loss, perplexity and accuracy of the tokens to find or write."""
+
+    known: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False, "accuracy": True}
+    """Names of the figures, and whether larger is better."""
+
+    def __init__(self) -> None:
+        self.tokens = Answers()
+
+    def update(self, outcomes: Sequence[Answers]) -> None:
+        """Add the outcomes' sums."""
+        self.tokens = sum(outcomes, self.tokens)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's sums."""
+        self.tokens += other.tokens
+
+    def result(self) -> dict[str, float]:
+        """loss in nats per token, perplexity, accuracy."""
+        mean = self.tokens.mean
+        perplexity = math.exp(mean) if mean < 700 else math.inf
+        return {"loss": mean, "perplexity": perplexity, "accuracy": self.tokens.accuracy}
+
+
+@dataclass(frozen=True)
+class PairAnswers:
+    """What a model made of a batch of pairs."""
+
+    tokens: Answers
+    """The tokens to find."""
+    pairs: Answers | None = None
+    """Whether the second segment follows; None where there are no pairs."""
+
+
+class PairRecovery(Metric[PairAnswers]):
+    """Recovery, and next-sentence prediction beside it where there are pairs."""
+
+    of_tokens: ClassVar[Mapping[str, bool]] = Recovery.known
+    """Names of the figures without pairs, and whether larger is better."""
+    known: ClassVar[Mapping[str, bool]] = {**Recovery.known, "nextSentenceAccuracy": True}
+    """Names of the figures with pairs."""
+
+    def __init__(self) -> None:
+        self.tokens = Recovery()
+        self.pairs = Answers()
+
+    def update(self, outcomes: Sequence[PairAnswers]) -> None:
+        """Add the outcomes' sums."""
+        self.tokens.update([outcome.tokens for outcome in outcomes])
+        self.pairs = sum((outcome.pairs for outcome in outcomes if outcome.pairs is not None), self.pairs)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's sums."""
+        self.tokens.merge(other.tokens)
+        self.pairs += other.pairs
+
+    def result(self) -> dict[str, float]:
+        """Those of the tokens; with pairs nextSentenceAccuracy too, and the loss is the sum of both means (BERT)."""
+        figures = self.tokens.result()
+        if not self.pairs.targets:
+            return figures
+        loss = figures["loss"] + self.pairs.mean
+        return {**figures, "loss": loss, "nextSentenceAccuracy": self.pairs.accuracy}
