@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from chart import generated
 from pretune_api import schema
+from pretune_operator.settings import Settings
 
 ROOT = generated.CHART.parents[1]
 
@@ -39,6 +40,11 @@ def test_every_value_is_described() -> None:
     described = [value.path for value in generated.documented()]
     silent = [leaf for leaf in leaves(generated.default_values()) if not leaf.startswith(tuple(described))]
     assert silent == []
+
+
+def test_every_setting_of_the_operator_is_a_value() -> None:
+    settings = {field.alias for field in Settings.model_fields.values()}
+    assert settings == generated.default_values()["settings"].keys() | {generated.SET_BY_TEMPLATES}
 
 
 def test_the_default_values_are_good() -> None:

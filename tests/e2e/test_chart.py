@@ -1,0 +1,281 @@
+"""What the chart makes of its values, before a real API server: no node is needed for that."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster.control_plane import ControlPlane, control_plane
+from e2e.release import CHART, NAME, Release, helm, rendered
+from e2e.world import Document
+from pretune_api.names import PROGRESS_PORT
+from pretune_operator.cluster.kinds import EVENTS, JOBS, MADE, NODES, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource
+from pretune_operator.pods import head_pod
+from pretune_operator.settings import Settings
+from support.views import settings, view
+
+SYSTEM = "pretune-system"
+TEAM = "team-a"
+USER = f"system:serviceaccount:{SYSTEM}:{NAME}"
+DEFINITIONS = {"pretrainjobs.pretune.dev", "finetunejobs.pretune.dev"}
+
+PLAIN: Document = {}
+OF_ONE_TEAM: Document = {"watchNamespaces": [TEAM], "crds": {"install": False}, "rbac": {"userRoles": False}}
+FULL: Document = {
+    "image": {"digest": f"sha256:{'0' * 64}"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "settings": {
+        "images": {"pretrain": "registry.example/pretrain:2"},
+        "pools": {
+            "default": None,
+            "a100": {
+                "nodeSelector": {"example.com/gpu": "a100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "resources": {"cpu": "90"},
+                "env": [{"name": "NCCL_IB_HCA", "value": "mlx5"}],
+                "namespaces": [TEAM],
+            },
+        },
+        "defaultPool": "a100",
+        "monitoringNamespace": "monitoring",
+    },
+    "serviceAccount": {"annotations": {"example.com/role": "pretune"}},
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "podLabels": {"team": "platform"},
+    "podAnnotations": {"example.com/note": "1"},
+    "metrics": {
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "serviceMonitor": {"enabled": True},
+    },
+}
+VALUES = {"plain": PLAIN, "of-one-team": OF_ONE_TEAM, "full": FULL}
+every_value_set = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES.keys())
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server with a namespace for the operator and one for jobs, both of Pod Security "restricted"."""
+    with control_plane(tmp_path_factory.mktemp("plane")) as plane:
+        for name in (SYSTEM, TEAM):
+            plane.kubectl("create", "namespace", name)
+            plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield plane
+
+
+@pytest.fixture
+def release(plane: ControlPlane) -> Iterator[Release]:
+    """A release that is not installed yet, and leaves nothing."""
+    release = Release(SYSTEM, plane.kubeconfig, waits=False)
+    yield release
+    helm("uninstall", NAME, "--ignore-not-found", "-n", SYSTEM, "--kubeconfig", str(plane.kubeconfig))
+    plane.kubectl("delete", "crds", "--ignore-not-found", *DEFINITIONS)
+
+
+def only(documents: list[Document], kind: str) -> Document:
+    """The one manifest of a kind."""
+    (found,) = (document for document in documents if document["kind"] == kind)
+    return found
+
+
+def definitions(plane: ControlPlane) -> set[str]:
+    """Names of our CustomResourceDefinitions that the API server has."""
+    return {name.rpartition("/")[2] for name in plane.kubectl("get", "crds", "-o", "name").split()} & DEFINITIONS
+
+
+def accepted(plane: ControlPlane, *documents: Document) -> str:
+    """What the API server says to the manifests, without keeping them."""
+    together = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+    return plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", document=together)
+
+
+def allowed(plane: ControlPlane, namespace: str, rights: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the rights that the operator has: verbs, and resources as "group/plural" or "group/plural/part"."""
+    asked = sorted(rights)
+    reviews = {"apiVersion": "v1", "kind": "List", "items": [_review(namespace, *right) for right in asked]}
+    answer = ("-o", 'go-template={{.status.allowed}}{{" "}}')
+    said = plane.kubectl("create", *answer, "-f", "-", document=json.dumps(reviews)).split()
+    return {right for right, answer in zip(asked, said, strict=True) if answer == "true"}
+
+
+def _review(namespace: str, verb: str, resource: str) -> Document:
+    group, plural, *part = resource.split("/")
+    asked = {"namespace": namespace, "verb": verb, "group": group, "resource": plural, "subresource": "".join(part)}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": USER, "resourceAttributes": asked},
+    }
+
+
+def rights_needed() -> set[tuple[str, str]]:
+    """Verbs and resources of every call that the operator makes in a namespace."""
+
+    def named(verbs: str, resources: Iterable[Resource], part: str = "") -> set[tuple[str, str]]:
+        return {(verb, f"{kind.group}/{kind.plural}{part}") for verb in verbs.split() for kind in resources}
+
+    return (
+        named("list watch", WATCHED)
+        | named("get create", MADE.values())
+        | named("update", JOBS.values(), "/status")
+        | named("delete", (RAY_JOBS, RAY_CLUSTERS))
+        | named("create", (EVENTS,))
+    )
+
+
+def test_helm_finds_nothing_to_criticise() -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+
+
+@every_value_set
+def test_an_api_server_takes_all_that_is_rendered(plane: ControlPlane, values: Document) -> None:
+    known = [made for made in rendered(values) if not made["apiVersion"].startswith("monitoring.coreos.com")]
+    assert len(accepted(plane, *known).splitlines()) == len(known)
+
+
+@every_value_set
+def test_the_operators_pod_is_restricted(plane: ControlPlane, values: Document) -> None:
+    template = only(rendered(values), "Deployment")["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"] | {"name": "operator"}}
+    accepted(plane, pod | {"spec": template["spec"]})
+    (container,) = template["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert template["spec"]["securityContext"]["runAsUser"] > 0
+
+
+@every_value_set
+def test_the_operator_understands_its_settings(values: Document, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(only(rendered(values), "ConfigMap")["data"]["settings.yaml"])
+    read = Settings.read(file)
+    pools = {
+        name for name, pool in values.get("settings", {}).get("pools", {"default": {}}).items() if pool is not None
+    }
+    assert read.pools.keys() == pools
+    assert read.operator_namespace == SYSTEM
+
+
+def test_a_change_of_settings_restarts_the_operator_and_nothing_else_does() -> None:
+    def annotations(values: Document) -> Any:
+        return only(rendered(values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations({"settings": {"drainSeconds": 60}}) != annotations(PLAIN)
+    assert annotations({"rbac": {"userRoles": False}}) == annotations(PLAIN)
+
+
+@every_value_set
+def test_no_role_has_wildcards_or_reads_secrets(values: Document) -> None:
+    roles = [made for made in rendered(values) if made["kind"] in ("Role", "ClusterRole")]
+    assert roles
+    for rule in (rule for role in roles for rule in role["rules"]):
+        named = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert not any("*" in name or "secret" in name for name in named), rule
+
+
+@pytest.mark.parametrize("values", [PLAIN, OF_ONE_TEAM], ids=["everywhere", "in-one-namespace"])
+def test_the_operator_may_do_what_it_does_in_namespaces(
+    plane: ControlPlane, release: Release, values: Document
+) -> None:
+    release.install(values | {"crds": {"install": True, "keep": False}})
+    assert allowed(plane, TEAM, rights_needed()) == rights_needed()
+    elsewhere = set() if values.get("watchNamespaces") else rights_needed()
+    assert allowed(plane, "default", rights_needed()) == elsewhere
+    assert allowed(plane, TEAM, {("get", "/secrets"), ("list", "/configmaps"), ("create", "/pods")}) == set()
+
+
+def granted(role: Document) -> set[tuple[str, str]]:
+    return {
+        (verb, f"{group}/{resource}")
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_every_right_of_the_operator_is_needed() -> None:
+    of_the_cluster = {
+        ("get", f"{NODES.group}/{NODES.plural}"),
+        ("list", "apiextensions.k8s.io/customresourcedefinitions"),  # kopf notices by it that KubeRay is installed
+        ("watch", "apiextensions.k8s.io/customresourcedefinitions"),
+    }
+    assert granted(only(rendered(OF_ONE_TEAM), "Role")) == rights_needed()
+    [everywhere] = (
+        made for made in rendered(PLAIN) if made["kind"] == "ClusterRole" and made["metadata"]["name"] == NAME
+    )
+    assert granted(everywhere) == rights_needed() | of_the_cluster
+
+
+def test_with_a_list_of_namespaces_there_is_no_right_elsewhere() -> None:
+    made = rendered(OF_ONE_TEAM)
+    assert not {document["kind"] for document in made} & {"ClusterRole", "ClusterRoleBinding"}
+    assert {document["metadata"]["namespace"] for document in made} == {SYSTEM, TEAM}
+    (container,) = only(made, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert f"--namespace={TEAM}" in container["args"]
+
+
+def test_prometheus_finds_the_head_pods_of_jobs_and_the_operator_reaches_them() -> None:
+    made = rendered(FULL)
+    pod = head_pod(view(), 1, settings())
+    (port,) = (port for port in pod["spec"]["containers"][0]["ports"] if port["name"] == "metrics")
+    assert port["containerPort"] == PROGRESS_PORT
+    monitor = only(made, "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    # The trainer's own labels `namespace`, `kind` and `name` stay as they are.
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s", "honorLabels": True}]
+    selector = monitor["spec"]["selector"]
+    assert selector["matchLabels"] == {"ray.io/node-type": "head"}  # KubeRay's label
+    assert {required["key"] for required in selector["matchExpressions"]} <= pod["metadata"]["labels"].keys()
+    (flow,) = (rule for rule in only(made, "NetworkPolicy")["spec"]["egress"] if "to" in rule)
+    assert flow == {"ports": [{"port": PROGRESS_PORT}], "to": [{"namespaceSelector": {}, "podSelector": selector}]}
+
+
+def test_prometheus_finds_the_operator() -> None:
+    made = rendered(FULL)
+    wanted = only(made, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= only(made, "Service")["metadata"]["labels"].items()
+    (ingress,) = only(made, "NetworkPolicy")["spec"]["ingress"]
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}} in ingress["from"]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"settings": {"pols": {}}}, "at '/settings': additional properties 'pols' not allowed"),
+        (
+            {"settings": {"pools": {"a": {"gpuPerNode": 8}}}},
+            "at '/settings/pools/a': additional properties 'gpuPerNode'",
+        ),
+        ({"settings": {"drainSeconds": 0}}, "at '/settings/drainSeconds': minimum: got 0, want 1"),
+        ({"crds": {"keep": "yes"}}, "at '/crds/keep': got string, want boolean"),
+        ({"settings": {"defaultPool": "h100"}}, "settings.defaultPool: there is no pool h100 in settings.pools"),
+    ],
+)
+def test_a_slip_in_the_values_is_refused_with_its_place(values: Document, sentence: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        rendered(values)
+    assert sentence in refusal.value.stderr
+
+
+def test_definitions_outlive_a_release_and_are_taken_over_and_upgraded(plane: ControlPlane, release: Release) -> None:
+    notes = release.install(PLAIN)
+    assert "this cluster serves no ray.io/v1 RayJobs" in notes
+    assert "These resources were kept" in release.uninstall()
+    assert definitions(plane) == DEFINITIONS
+    plane.kubectl(
+        "patch", "crd/pretrainjobs.pretune.dev", "--type=merge", "-p", '{"spec":{"names":{"shortNames":["old"]}}}'
+    )
+    release.install(PLAIN)
+    assert "ptj" in plane.kubectl("get", "crd/pretrainjobs.pretune.dev", "-o", "jsonpath={.spec.names.shortNames}")
+
+
+def test_definitions_go_with_the_release_where_they_are_not_kept(plane: ControlPlane, release: Release) -> None:
+    release.install(PLAIN)
+    release.upgrade({"crds": {"keep": False}})
+    assert "were kept" not in release.uninstall()
+    plane.kubectl("wait", "--for=delete", "crds", *DEFINITIONS, "--timeout=60s")
