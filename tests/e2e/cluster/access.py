@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .binaries import programs
+from .process import flags
 
 ADMIN = "admin"
 NODE = "pretune"
@@ -41,7 +42,8 @@ class Api:
 
     def kubectl(self, *arguments: str | Path, document: str | None = None) -> str:
         """What kubectl prints; `document` is its standard input. Raises CalledProcessError with its `stderr`."""
-        command = [programs("kubernetes") / "kubectl", "--kubeconfig", self.kubeconfig, *arguments]
+        ours = flags({"kubeconfig": self.kubeconfig, "cache-dir": self.folder / "kubectl"})
+        command = [programs("kubernetes") / "kubectl", *ours, *arguments]
         try:
             return subprocess.run(command, input=document, capture_output=True, text=True, check=True).stdout
         except subprocess.CalledProcessError as error:

@@ -34,7 +34,6 @@ def programs(tool: str) -> Path:
 def build_all() -> None:
     """Builds what is not in the cache yet: half an hour on two cores where nothing has been built before."""
     for module in sorted(MODULES.iterdir()):
-        print(f"{module.name} {version(module.name)}", flush=True)
         programs(module.name)
 
 
@@ -54,6 +53,7 @@ def _key(module: Path) -> str:
 
 def _build(module: Path, folder: Path) -> None:
     """Builds all programs of `module`; `folder` appears only when they are complete."""
+    print(f"Building {module.name} {version(module.name)}", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         out = Path(scratch) / "programs"
         flags = ["-mod=readonly", "-trimpath", "-tags", _TAGS, "-ldflags", _linking(module.name), "-o", f"{out}/"]

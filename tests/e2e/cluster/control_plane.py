@@ -8,13 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import access
+from . import access, network
 from .binaries import programs
 from .process import Command, flags, free_port, running, wait_until
 
 LOCALHOST = "127.0.0.1"
-SERVICES = "10.96.0.0/16"
-"""Addresses of services; the first is the API server's."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def _api_server(plane: ControlPlane, address: str, port: int, etcd_port: int) ->
         "cert-dir": plane.folder,  # it makes itself a certificate there
         "token-auth-file": tokens,
         "authorization-mode": "Node,RBAC",
-        "service-cluster-ip-range": SERVICES,
+        "service-cluster-ip-range": network.SERVICES,
         "service-account-issuer": "https://kubernetes.default.svc",
         "service-account-key-file": key,
         "service-account-signing-key-file": key,

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 from .addons import install_kuberay, prepare_node
+from .binaries import build_all
 from .cluster import Cluster
 from .folders import lock, state_folder
 from .kind import Kind
@@ -15,6 +16,7 @@ _COMPLETE = "complete"
 
 def up() -> Cluster:
     """The machine's test cluster, with KubeRay; started unless it runs."""
+    build_all()
     made = cluster()
     with lock("cluster"):
         complete = made.folder / _COMPLETE

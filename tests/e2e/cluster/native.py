@@ -36,6 +36,8 @@ class Native(Cluster):
         return access.NODE
 
     def start(self) -> None:
+        if os.geteuid() != 0:
+            raise PermissionError("Without a Docker engine the test cluster is made of namespaces and mounts: be root.")
         self.folder.mkdir(parents=True)
         _CNI.mkdir(exist_ok=True)
         for parent in _cgroup_parents():

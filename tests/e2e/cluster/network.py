@@ -12,6 +12,7 @@ NODE = "10.97.0.2"
 """The node, and its API server and name server."""
 PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
+"""The first is the API server's."""
 _CABLE = "pretune0"
 
 
