@@ -4,41 +4,41 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pretune_trainer import main as driver
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, in_process
 from pretune_trainer.drive.on_ray import RaySettings
+from support.processes import end_process
 from support.stand_in import obey
 
 
 @pytest.fixture
-def boards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The boards that drivers have started: they outlive them, so the test ends them."""
-    started: list[subprocess.Popen[bytes]] = []
+def boards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Processes of the boards that drivers have started: they outlive them, so the test ends them."""
+    started: list[int] = []
+    launch = driver._launch_board
 
-    class Noted(subprocess.Popen[bytes]):
-        def __init__(self, *arguments, **options) -> None:
-            super().__init__(*arguments, **options)
-            started.append(self)
+    def noted(*arguments) -> dict[str, int]:
+        board = launch(*arguments)
+        started.append(board["pid"])
+        return board
 
-    monkeypatch.setattr(driver.subprocess, "Popen", Noted)
+    monkeypatch.setattr(driver, "_launch_board", noted)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield started
     for number, handler in before.items():
         signal.signal(number, handler)
     for board in started:
-        board.terminate()
-        board.wait(10)
-        board.stdout.close()
+        end_process(board)
 
 
 def config(folder: Path, name: str) -> Path:
@@ -108,6 +108,30 @@ def test_progress_outlives_the_driver(tmp_path, boards, capsys) -> None:
     progress = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/progress").read())
     assert progress["state"] == "Failed"
     assert progress["ending"]["message"] == "spec.data.train[0].uri: row 7 is empty"
+
+
+def test_whoever_ends_the_drivers_processes_does_not_find_the_board(tmp_path, boards, capsys) -> None:
+    """Ray stops a job by ending its driver with all its children and their children."""
+    drive(config(tmp_path, "fails-early"))
+    assert boards[0] not in [child.pid for child in psutil.Process().children(recursive=True)]
+    assert os.getsid(boards[0]) != os.getsid(0)
+
+
+def test_a_board_that_dies_ends_the_attempt_with_a_sentence(tmp_path, boards, capsys) -> None:
+    def end_board() -> None:
+        while not boards:
+            time.sleep(0.01)
+        end_process(boards[0])
+
+    threading.Thread(target=end_board).start()
+    left = threading.Event()
+    arguments = [str(config(tmp_path, "general")), "--host", "127.0.0.1", "--metrics-port", "0"]
+    assert driver.main(arguments, lambda desk, settings: Group(left.wait)) == 1
+    left.set()
+    boards.clear()
+    said = last_line(capsys)
+    assert said["cause"] == "Unknown"
+    assert "does not answer" in str(said["message"])
 
 
 def test_sigterm_stops_the_ranks_and_leaves_with_its_own_status(tmp_path, boards, capsys) -> None:

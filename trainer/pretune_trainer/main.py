@@ -7,7 +7,6 @@ import argparse
 import json
 import logging
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -15,20 +14,18 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from pretune_api.names import PROGRESS_PORT
 from pretune_api.run_config import RunConfig
-from pretune_trainer.drive.board import TOKEN_VARIABLE
-from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.group import Group, Orders, drive
 from pretune_trainer.drive.on_ray import RaySettings, on_ray
-from pretune_trainer.drive.wire import Ending, ending_of, finite
+from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
+from pretune_trainer.drive.wire import Ending, ending_of, failure, finite
 from pretune_trainer.errors import PretuneError, UserError
-
-METRICS_PORT: Final = 9464
-"""The read-only port, unless --metrics-port says otherwise: the usual one of Prometheus exporters."""
 
 _ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
 
@@ -43,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, make_group: MakeGroup = on_ray)
         ending = _train(parsed, make_group)
     except PretuneError as error:
         ending = ending_of(error)
+    except BoardLostError as error:
+        ending = failure(str(error))
     if ending.traceback:
         print(ending.traceback, file=sys.stderr)
     print(json.dumps({"ending": finite(asdict(ending))}), flush=True)
@@ -53,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pretune_trainer.main", description="Carry out a run config.")
     parser.add_argument("config", type=Path, metavar="RUN_CONFIG", help="the run config, a JSON document")
     parser.add_argument("--host", default=_ANY, help="address that the board listens on")
-    parser.add_argument("--metrics-port", type=int, default=METRICS_PORT, help="port of /progress and /metrics")
+    parser.add_argument("--metrics-port", type=int, default=PROGRESS_PORT, help="port of /progress and /metrics")
     parser.add_argument("--desk-port", type=int, default=0, help="port of the ranks; 0 takes a free one")
     return parser
 
@@ -86,19 +85,25 @@ def _read(path: Path) -> RunConfig:
 
 
 def _start_board(arguments: argparse.Namespace) -> Desk:
-    """Start the board in a session of its own: whoever ends the driver's does not end the board with it."""
-    token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe()
-    command = [sys.executable, "-m", "pretune_trainer.drive.board", "--host", arguments.host]
-    command += ["--port", str(arguments.metrics_port), "--desk-port", str(arguments.desk_port)]
-    board = subprocess.Popen(  # noqa: S603  # every part of the command is ours
-        command, env={**os.environ, TOKEN_VARIABLE: token}, stdout=subprocess.PIPE, start_new_session=True
-    )
-    assert board.stdout is not None
-    ports = board.stdout.readline()
-    if not ports:
-        raise UserError(f"--metrics-port {arguments.metrics_port}", "cannot be listened on; it is taken")
+    token = desk_token()
+    board = _launch_board(arguments, token)
     host = _address() if arguments.host == _ANY else arguments.host
-    return Desk(f"http://{host}:{json.loads(ports)['deskPort']}", token)
+    return Desk(f"http://{host}:{board['deskPort']}", token)
+
+
+def _launch_board(arguments: argparse.Namespace, token: str) -> dict[str, Any]:
+    """Start the board as a process of its own: whoever ends the driver does not end the board with it."""
+    command = [sys.executable, "-m", "pretune_trainer.drive.board", "--detach", "--host", arguments.host]
+    command += ["--port", str(arguments.metrics_port), "--desk-port", str(arguments.desk_port)]
+    with subprocess.Popen(  # noqa: S603  # every part of the command is ours
+        command, env={**os.environ, TOKEN_VARIABLE: token}, stdout=subprocess.PIPE
+    ) as starter:
+        assert starter.stdout is not None
+        line = starter.stdout.readline()
+    if not line:
+        raise UserError(f"--metrics-port {arguments.metrics_port}", "cannot be listened on; it is taken")
+    board: dict[str, Any] = json.loads(line)
+    return board
 
 
 def _address() -> str:

@@ -19,14 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 
 from pretune_api.names import ExitCode
+from pretune_trainer.drive.desk import LONGEST_WAIT
 from pretune_trainer.drive.progress import Progress
 from pretune_trainer.drive.prometheus import TrainMetrics
+from pretune_trainer.drive.tokens import TOKEN_VARIABLE
 from pretune_trainer.drive.wire import Ending, Order, ending_from_json, event_from_json
 from pretune_trainer.report import Event
-
-TOKEN_VARIABLE: Final = "PRETUNE_BOARD_TOKEN"  # noqa: S105  # the name of a variable
-LONGEST_WAIT: Final = 10.0
-"""Seconds that the board keeps a request waiting before it answers `not yet`."""
 
 _LONGEST_BODY: Final = 64 << 20
 _JSON: Final = "application/json"
@@ -99,6 +97,11 @@ class Board:
         with self._changed:
             self._changed.wait_for(lambda: number in self._endings, wait)
             return self._endings.get(number)
+
+    def at_rest(self, wait: float) -> bool:
+        """Whether no order waits or is at work, now or within `wait` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._waiting or self._at_work), wait)
 
     def take(self, number: int, events: list[Event]) -> bool:
         """Take in what rank 0 tells of an order; returns whether the ranks shall stop."""
@@ -192,6 +195,7 @@ def _desk_routes(board: Board) -> dict[str, Route]:
             {"stop": board.take(body["number"], [event_from_json(event) for event in body["events"]])}
         ),
         "POST /ending": lambda body: _done(lambda: board.end(body["number"], ending_from_json(body["ending"]))),
+        "POST /rest": lambda body: _json({"atRest": board.at_rest(min(body["wait"], LONGEST_WAIT))}),
         "POST /endings": lambda body: _ending(board, body["number"], body["wait"]),
     }
 
@@ -269,18 +273,33 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve a board until SIGTERM or SIGINT; the first line of output names the two ports."""
+    """Serve a board until SIGTERM or SIGINT; the first line of output names its process and the two ports."""
     parser = argparse.ArgumentParser(prog="python -m pretune_trainer.drive.board", description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="read-only port; 0 takes a free one")
     parser.add_argument("--desk-port", type=int, default=0, help="guarded port; 0 takes a free one")
+    parser.add_argument("--detach", action="store_true", help="be nobody's child, and in nobody's session")
     arguments = parser.parse_args()
+    if arguments.detach and not _detach():
+        return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     with BoardServer(
         Board(), os.environ[TOKEN_VARIABLE], arguments.host, arguments.port, arguments.desk_port
     ) as server:
-        print(json.dumps({"port": server.port, "deskPort": server.desk_port}), flush=True)
+        ready = {"pid": os.getpid(), "port": server.port, "deskPort": server.desk_port}
+        print(json.dumps(ready), flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
+
+
+def _detach() -> bool:
+    """Go on in a process that no tree of the caller's leads to; returns whether this is the one.
+
+    Ray stops a job by ending its driver, and every child and grandchild that it finds.
+    """
+    if os.fork():
+        return False
+    os.setsid()
+    return True
 
 
 if __name__ == "__main__":

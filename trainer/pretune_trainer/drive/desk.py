@@ -2,16 +2,24 @@
 
 import http.client
 import json
+import os
 import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from pretune_api.run_config import RunConfig
+from pretune_api.names import DESK_FILE_VARIABLE
 from pretune_trainer.drive.wire import Ending, Order, ending_from_json, event_to_json
 from pretune_trainer.report import Event
+
+if TYPE_CHECKING:
+    from pretune_api.run_config import RunConfig
+
+LONGEST_WAIT: Final = 10.0
+"""Seconds that the board keeps a request waiting before it answers `not yet`."""
 
 _TIMEOUT: Final = 30.0
 _PATIENCE: Final = 60.0
@@ -34,7 +42,7 @@ class Desk:
     token: str
     """The board's bearer token."""
 
-    def put(self, config: RunConfig) -> int:
+    def put(self, config: "RunConfig") -> int:
         """Add an order; returns its number."""
         job = config.job.model_dump(include={"namespace", "kind", "name"})
         document = {"job": job, "stage": config.stage, "config": config.model_dump(mode="json")}
@@ -74,6 +82,16 @@ class Desk:
         """How an order ended; None if it has not within `wait` seconds."""
         status, document = self._call("POST", "/endings", {"number": number, "wait": wait})
         return ending_from_json(document) if status == HTTPStatus.OK else None
+
+    def at_rest(self, wait: float) -> bool:
+        """Whether no order waits or is at work; asks for at most `wait` seconds, and `LONGEST_WAIT`."""
+        at_rest: bool = self._call("POST", "/rest", {"wait": wait})[1]["atRest"]
+        return at_rest
+
+    def leave_address(self) -> None:
+        """Write down, where the pod's environment says so, for the hook that drains it, where the desk is."""
+        if file := os.environ.get(DESK_FILE_VARIABLE):
+            Path(file).write_text(self.url, encoding="utf-8")
 
     def _patiently(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         deadline = time.monotonic() + _PATIENCE

@@ -127,4 +127,6 @@ def _train(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     settings: RaySettings = config["settings"]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device())
-    work(config["desk"], ranks, settings.execute, settings.sinks)
+    desk: Desk = config["desk"]
+    desk.leave_address()
+    work(desk, ranks, settings.execute, settings.sinks)
