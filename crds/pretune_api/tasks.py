@@ -47,6 +47,13 @@ class TokenClassification(Spec):
     """Column with the tags, or with the spans."""
 
 
+class SequenceRegression(Spec):
+    """A number per text: a rating, a price, how alike two sentences are."""
+
+    target_column: ColumnName = "target"
+    """Column with the number."""
+
+
 class Task(OneOf):
     """What is learnt."""
 
@@ -58,3 +65,5 @@ class Task(OneOf):
     """Label whole texts."""
     token_classification: TokenClassification | None = None
     """Find entities in texts."""
+    sequence_regression: SequenceRegression | None = None
+    """Give each text a number."""

@@ -8,6 +8,7 @@ from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
 from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
+from pretune_trainer.tasks.sequence_regression import SequenceRegression
 from pretune_trainer.tasks.token_classification import TokenClassification
 
 TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
@@ -15,6 +16,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "chat": Chat,
     "maskedLM": MaskedLM,
     "sequenceClassification": SequenceClassification,
+    "sequenceRegression": SequenceRegression,
     "tokenClassification": TokenClassification,
 }
 """Objectives and tasks by their YAML names."""

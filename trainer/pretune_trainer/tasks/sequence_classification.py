@@ -19,6 +19,7 @@ from pretune_trainer.metrics.classification import ClassificationReport, Judged
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.language import pad_right
 
 
@@ -49,14 +50,9 @@ class SequenceClassification(Task[Judged]):
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a text, cut at the row's length: ids int32 [n], labels int32 [number of its labels]."""
         labels = [self._labels(row) for row in rows]
-        for ids, chosen in zip(self._encode([row.text() for row in rows]), labels, strict=True):
+        encoded = encode_whole(self.tokenizer, [row.text() for row in rows], self.layout.length)
+        for ids, chosen in zip(encoded, labels, strict=True):
             yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}]
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.layout.length, return_attention_mask=False, verbose=False
-        )
-        return list(encoded["input_ids"])
 
     def _labels(self, row: Row) -> NDArray[np.int32]:
         value = row.value(self.spec.label_column)

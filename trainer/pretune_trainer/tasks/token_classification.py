@@ -18,8 +18,8 @@ from pretune_trainer.metrics.entities import EntityReport, Tagged, TagSet
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.encoding import Offsets, added_around, encode_with_offsets
 from pretune_trainer.tasks.language import pad_right
-from pretune_trainer.tasks.offsets import Offsets, added_around, encode_with_offsets
 from pretune_trainer.tasks.tagging import TaggedText, Tagger
 
 

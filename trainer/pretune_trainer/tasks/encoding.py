@@ -1,4 +1,4 @@
-"""Tokens that know which characters they stand for."""
+"""From text to tokens: whole, with special tokens, with the characters that they stand for."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,12 @@ from pretune_trainer.errors import UserError
 
 Offsets = Sequence[tuple[int, int]]
 """Characters from and until, of each token."""
+
+
+def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[list[int]]:
+    """Token ids of each text with the tokenizer's special tokens, cut at `length`."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False, verbose=False)
+    return list(encoded["input_ids"])
 
 
 def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:

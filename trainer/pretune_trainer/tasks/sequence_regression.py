@@ -1,0 +1,80 @@
+"""A number per text: a rating, a price, how much two sentences mean the same."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from pretune_api.tasks import SequenceRegression as Spec
+from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.errors import BadRowError
+from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.regression import Guessed, RegressionReport
+from pretune_trainer.model.build import Build
+from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.encoding import encode_whole
+from pretune_trainer.tasks.language import pad_right
+
+
+class SequenceRegression(Task[Guessed]):
+    """A linear head with one output on the model's summary of the text; squared error."""
+
+    metrics_known = RegressionReport.known
+
+    def __init__(self, context: Context) -> None:
+        assert isinstance(context.spec, Spec)
+        self.column = context.spec.target_column
+        self.tokenizer = context.tokenizer
+        self.layout = Layout(length=context.sequence_length, packs=False)
+        self.columns = (self.column,)
+        self.fingerprint = f"sequenceRegression/1/{context.sequence_length}/{self.column}"
+
+    def model(self, build: Build) -> PreTrainedModel:
+        """A model with a head that gives a number."""
+        return build.make(AutoModelForSequenceClassification, num_labels=1, problem_type="regression")
+
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        """One example a text, cut at the row's length: ids int32 [n], target float32 [1]."""
+        targets = [self._target(row) for row in rows]
+        encoded = encode_whole(self.tokenizer, [row.text() for row in rows], self.layout.length)
+        for ids, target in zip(encoded, targets, strict=True):
+            yield [{"ids": ids, "target": np.asarray([target], np.float32)}]
+
+    def _target(self, row: Row) -> float:
+        value = row.value(self.column)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise BadRowError(str(row.place), f"column '{self.column}' holds {value!r}, where a number is wanted")
+        return float(value)
+
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """Texts padded on the right; targets "target" float32 [packs], and "kept" bool [packs]."""
+        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
+        kept = [bool(pack.examples) for pack in packs]
+        values = [float(pack.examples[0]["target"][0]) if pack.examples else 0.0 for pack in packs]
+        targets = {"target": torch.tensor(values), "kept": torch.tensor(kept)}
+        inputs = pad_right(packs, self.tokenizer.pad_token_id)
+        return Batch({**inputs}, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Squared errors, summed over texts."""
+        errors = (_numbers(model, batch) - batch.targets["target"]) * batch.targets["kept"]
+        return {"target": errors.square().sum()}
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Guessed]:
+        """Expected and predicted number of each text."""
+        expected, predicted = batch.targets["target"].tolist(), _numbers(model, batch).tolist()
+        kept = batch.targets["kept"].tolist()
+        return [Guessed(right, said) for right, said, keep in zip(expected, predicted, kept, strict=True) if keep]
+
+    def metrics(self) -> list[Metric[Guessed]]:
+        """Errors and correlation."""
+        return [RegressionReport()]
+
+
+def _numbers(model: nn.Module, batch: Batch) -> Tensor:
+    logits = model(**batch.inputs).logits
+    assert isinstance(logits, Tensor)
+    return logits.float()[:, 0]
