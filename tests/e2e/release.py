@@ -27,21 +27,17 @@ class Release:
     waits: bool = True
     """Until what is made is ready, and what is deleted gone: never, where there is an API server alone."""
 
-    def install(self, values: Document, *options: str) -> str:
-        """`helm install`, until the operator is ready; what it prints, its notes at the end."""
-        return self._helm("install", self.name, str(CHART), *options, values=values)
-
-    def upgrade(self, values: Document, *options: str) -> str:
-        """`helm upgrade` to `values` alone, until the operator is ready."""
-        return self._helm("upgrade", self.name, str(CHART), *options, values=values)
+    def install(self, values: Document) -> str:
+        """`helm upgrade --install`, with `values` alone; what it prints, its notes at the end."""
+        return self._helm("upgrade", "--install", self.name, str(CHART), values=values)
 
     def test(self) -> str:
         """`helm test`."""
         return self._helm("test", self.name)
 
     def uninstall(self) -> str:
-        """`helm uninstall`, until all that is not to be kept is gone."""
-        return self._helm("uninstall", self.name)
+        """`helm uninstall`, if it is installed."""
+        return self._helm("uninstall", self.name, "--ignore-not-found")
 
     def _helm(self, command: str, *arguments: str, values: Document | None = None) -> str:
         where = ("--namespace", self.namespace, "--kubeconfig", str(self.kubeconfig), "--timeout", "3m")

@@ -10,6 +10,7 @@ import pytest
 
 from e2e.cluster.control_plane import ControlPlane, control_plane
 from e2e.release import CHART, NAME, Release, helm, rendered
+from e2e.rights import Right, allowed
 from e2e.world import Document
 from pretune_api.names import PROGRESS_PORT
 from pretune_operator.cluster.kinds import EVENTS, JOBS, MADE, NODES, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource
@@ -73,7 +74,7 @@ def release(plane: ControlPlane) -> Iterator[Release]:
     """A release that is not installed yet, and leaves nothing."""
     release = Release(SYSTEM, plane.kubeconfig, waits=False)
     yield release
-    helm("uninstall", NAME, "--ignore-not-found", "-n", SYSTEM, "--kubeconfig", str(plane.kubeconfig))
+    release.uninstall()
     plane.kubectl("delete", "crds", "--ignore-not-found", *DEFINITIONS)
 
 
@@ -94,29 +95,10 @@ def accepted(plane: ControlPlane, *documents: Document) -> str:
     return plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", document=together)
 
 
-def allowed(plane: ControlPlane, namespace: str, rights: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of the rights that the operator has: verbs, and resources as "group/plural" or "group/plural/part"."""
-    asked = sorted(rights)
-    reviews = {"apiVersion": "v1", "kind": "List", "items": [_review(namespace, *right) for right in asked]}
-    answer = ("-o", 'go-template={{.status.allowed}}{{" "}}')
-    said = plane.kubectl("create", *answer, "-f", "-", document=json.dumps(reviews)).split()
-    return {right for right, answer in zip(asked, said, strict=True) if answer == "true"}
-
-
-def _review(namespace: str, verb: str, resource: str) -> Document:
-    group, plural, *part = resource.split("/")
-    asked = {"namespace": namespace, "verb": verb, "group": group, "resource": plural, "subresource": "".join(part)}
-    return {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": USER, "resourceAttributes": asked},
-    }
-
-
-def rights_needed() -> set[tuple[str, str]]:
+def rights_needed() -> set[Right]:
     """Verbs and resources of every call that the operator makes in a namespace."""
 
-    def named(verbs: str, resources: Iterable[Resource], part: str = "") -> set[tuple[str, str]]:
+    def named(verbs: str, resources: Iterable[Resource], part: str = "") -> set[Right]:
         return {(verb, f"{kind.group}/{kind.plural}{part}") for verb in verbs.split() for kind in resources}
 
     return (
@@ -182,13 +164,13 @@ def test_the_operator_may_do_what_it_does_in_namespaces(
     plane: ControlPlane, release: Release, values: Document
 ) -> None:
     release.install(values | {"crds": {"install": True, "keep": False}})
-    assert allowed(plane, TEAM, rights_needed()) == rights_needed()
+    assert allowed(plane, USER, TEAM, rights_needed()) == rights_needed()
     elsewhere = set() if values.get("watchNamespaces") else rights_needed()
-    assert allowed(plane, "default", rights_needed()) == elsewhere
-    assert allowed(plane, TEAM, {("get", "/secrets"), ("list", "/configmaps"), ("create", "/pods")}) == set()
+    assert allowed(plane, USER, "default", rights_needed()) == elsewhere
+    assert allowed(plane, USER, TEAM, {("get", "/secrets"), ("list", "/configmaps"), ("create", "/pods")}) == set()
 
 
-def granted(role: Document) -> set[tuple[str, str]]:
+def granted(role: Document) -> set[Right]:
     return {
         (verb, f"{group}/{resource}")
         for rule in role["rules"]
@@ -276,6 +258,6 @@ def test_definitions_outlive_a_release_and_are_taken_over_and_upgraded(plane: Co
 
 def test_definitions_go_with_the_release_where_they_are_not_kept(plane: ControlPlane, release: Release) -> None:
     release.install(PLAIN)
-    release.upgrade({"crds": {"keep": False}})
+    release.install({"crds": {"keep": False}})
     assert "were kept" not in release.uninstall()
     plane.kubectl("wait", "--for=delete", "crds", *DEFINITIONS, "--timeout=60s")
