@@ -68,18 +68,17 @@ def _scrape(monitor: Config, endpoint: Config, cluster: Cluster) -> Config:
         "kubernetes_sd_configs": [found],
         "metrics_path": endpoint.get("path", "/metrics"),
         "scrape_interval": SCRAPE_INTERVAL,
+        "honor_labels": endpoint.get("honorLabels", False),
         "relabel_configs": [
             {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)", "action": "drop"},
-            *(_selected(label, value) for label, value in monitor["spec"]["selector"]["matchLabels"].items()),
+            *_selected(monitor["spec"]["selector"]),
             _keep("pod_container_port_name", endpoint["port"]),
             _label("namespace", "namespace"),
             _label("pod", "pod_name"),
             _label("container", "pod_container_name"),
             {"target_label": "job", "replacement": f"{namespace}/{name}"},
             {"target_label": "endpoint", "replacement": endpoint["port"]},
-            *map(_snake_case, endpoint.get("relabelings", [])),
         ],
-        "metric_relabel_configs": [*map(_snake_case, endpoint.get("metricRelabelings", []))],
     }
 
 
@@ -91,8 +90,18 @@ def _found(monitor: Config) -> Config:
     return {"namespaces": {"names": selector.get("matchNames", [monitor["metadata"]["namespace"]])}}
 
 
-def _selected(label: str, value: str) -> Config:
-    return _keep(f"pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', label)}", value)
+def _selected(selector: Config) -> Iterator[Config]:
+    """Of a label selector: labels that have a value, and labels that exist."""
+    for label, value in selector.get("matchLabels", {}).items():
+        yield _keep(f"pod_label_{_word(label)}", value)
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "Exists", f"{expression} is not translated"
+        yield _keep(f"pod_labelpresent_{_word(expression['key'])}", "true")
+
+
+def _word(label: str) -> str:
+    """A label's name as Prometheus writes it."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", label)
 
 
 def _keep(source: str, value: str) -> Config:
@@ -101,7 +110,3 @@ def _keep(source: str, value: str) -> Config:
 
 def _label(target: str, source: str) -> Config:
     return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
-
-
-def _snake_case(relabeling: Config) -> Config:
-    return {re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key): value for key, value in relabeling.items()}
