@@ -28,6 +28,7 @@ class Reason(StrEnum):
 
     VALID = "Valid"
     RESOLVED = "Resolved"
+    NO_PARENT = "NoParent"
     PARENT_MISSING = "ParentMissing"
     PARENT_RUNNING = "ParentRunning"
     PARENT_FAILED = "ParentFailed"

@@ -9,6 +9,7 @@ from pretune_operator.decision import Event
 
 _SILENT: Final = {
     Reason.VALID,
+    Reason.NO_PARENT,
     Reason.NO_ATTEMPT,
     Reason.NO_QUEUE,
     Reason.CREATED,

@@ -33,6 +33,8 @@ def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
     if obstacles:
         worst = max(obstacles, key=lambda obstacle: obstacle.reason == Reason.PARENT_CYCLE)
         return draft.says(About.INPUTS_RESOLVED, False, worst.reason, worst.message)
+    if not draft.status.inputs:
+        return draft.says(About.INPUTS_RESOLVED, True, Reason.NO_PARENT, "It starts from no other job.")
     return draft.says(About.INPUTS_RESOLVED, True, Reason.RESOLVED, _sentence(draft.status))
 
 
@@ -64,6 +66,4 @@ def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:
 
 
 def _sentence(status: Status) -> str:
-    if not status.inputs:
-        return "It starts from no other job."
     return f"Resolved once and for all: {', '.join(f'{known.job} to {known.uri}' for known in status.inputs)}."

@@ -8,10 +8,10 @@ from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
 from pretune_api.status import Artifact, Attempt, Status
 from pretune_operator.causes import cause_of, lost_head, unstarted
-from pretune_operator.conditions import About, Reason, condition, is_draining, reason
+from pretune_operator.conditions import About, Reason, condition, holds, is_draining, reason
 from pretune_operator.observed import SeenAttempt
 from pretune_operator.policies.failure import time_is_up
-from pretune_operator.records import active_seconds
+from pretune_operator.records import active_seconds, current
 
 PATIENCE: Final = timedelta(seconds=60)
 """Time in which a RayJob that was made must be seen, and the last word of a driver be read."""
@@ -54,8 +54,10 @@ class GoesOn:
 Outcome = Trained | Stopped | Failure | GoesOn
 
 
-def outcome(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt | None, now: datetime) -> Outcome:
-    """How the attempt of `record` has ended. `status` is kept up with what was seen of it."""
+def outcome(spec: JobSpec, status: Status, attempt: SeenAttempt | None, now: datetime) -> Outcome:
+    """How the current attempt has ended. `status` is kept up with what was seen of it."""
+    record = current(status)
+    assert record is not None, "there is an attempt that may end"
     if attempt is None:
         return _unseen(status, record, now)
     if attempt.ending is not None and attempt.ending.artifact is not None:
@@ -132,7 +134,7 @@ def _limits(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt
         until = _start_deadline(spec, status, record, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
     if attempt.head_is_gone:
-        until = _since(status, About.RUNNING, now) + _HEADLESS
+        until = (_since(status, About.RUNNING, now) if holds(status, About.RUNNING) else now) + _HEADLESS
         return GoesOn(min(until, active or until)) if now < until else Failure(*lost_head(attempt))
     return GoesOn(active)
 

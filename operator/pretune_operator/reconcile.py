@@ -13,7 +13,7 @@ from datetime import datetime
 from pretune_api.names import Cause
 from pretune_api.status import Artifact, Status
 from pretune_operator.causes import obstacle_of
-from pretune_operator.conditions import About, Reason, holds, is_finished
+from pretune_operator.conditions import About, Reason, condition, holds, is_finished
 from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
@@ -84,7 +84,8 @@ def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
     attempt = seen.attempts.get(record.number)
     if attempt is not None:
         draft = kept_up(draft, attempt)
-    match outcome(job.spec, draft.status, record, attempt, draft.now):
+        draft = draft if attempt.deleting else _with_quota(draft, attempt)
+    match outcome(job.spec, draft.status, attempt, draft.now):
         case Trained(artifact, metrics):
             return _succeeded(draft, artifact, metrics)
         case Failure(cause, message):
@@ -92,7 +93,7 @@ def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
         case Stopped():
             return _stopped(job, draft, seen)
         case GoesOn(until):
-            draft = draft if attempt is None else _standing(draft, attempt)
+            draft = draft if attempt is None or attempt.deleting else _standing(draft, attempt)
             draft = draft if until is None else draft.looks_again(until)
             return drained(draft) if job.spec.suspend else draft
 
@@ -109,31 +110,36 @@ def _stopped(job: JobView, draft: Draft, seen: Observed) -> Draft:
     return suspended(draft, seen) if job.spec.suspend else resumed(draft)
 
 
+def _with_quota(draft: Draft, attempt: SeenAttempt) -> Draft:
+    """Whether the attempt has its machines, or Kueue makes it wait."""
+    record = current(draft.status)
+    if not attempt.is_queued:
+        if holds(draft.status, About.QUOTA_RESERVED):
+            return draft
+        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+    if record is not None and record.active_seconds > 0:
+        message = "Kueue has taken the quota back; training goes on once it is admitted again."
+        return draft.says(About.QUOTA_RESERVED, False, Reason.EVICTED, message)
+    message = f"Kueue has not admitted {attempt.ray_job} yet."
+    return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, message)
+
+
 def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
-    """Conditions of an attempt that goes on."""
+    """Whether an attempt that goes on runs, and if not, why."""
+    runs = attempt.deployment_status == "Running"
     if attempt.is_queued:
-        return _queued(draft, attempt)
-    if not holds(draft.status, About.QUOTA_RESERVED):
-        draft = draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+        quota = condition(draft.status, About.QUOTA_RESERVED)
+        assert quota is not None, "it was said a moment ago"
+        return draft.says(About.RUNNING, False, quota.reason, quota.message)
     if attempt.has_finished:
         return draft.says(
             About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; its last word is awaited."
         )
-    obstacle = obstacle_of(attempt)
-    runs = attempt.deployment_status == "Running"
-    if obstacle is not None and not (runs and attempt.head_is_gone):
-        return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
-    if not runs:
-        return draft.says(About.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")
-    if attempt.head_is_gone:
+    if runs and attempt.head_is_gone:
         return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head.")
-    return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} runs.")
-
-
-def _queued(draft: Draft, attempt: SeenAttempt) -> Draft:
-    record = current(draft.status)
-    if record is not None and record.active_seconds > 0:
-        why, message = Reason.EVICTED, "Kueue has taken the quota back; training goes on once it is admitted again."
-    else:
-        why, message = Reason.QUEUED, f"Kueue has not admitted {attempt.ray_job} yet."
-    return draft.says(About.QUOTA_RESERVED, False, why, message).says(About.RUNNING, False, why, message)
+    obstacle = obstacle_of(attempt)
+    if obstacle is not None:
+        return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
+    if runs:
+        return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} runs.")
+    return draft.says(About.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")

@@ -53,7 +53,7 @@ def finished(draft: Draft, why: Reason, message: str) -> Draft:
         .says(About.FINISHED, True, why, message)
         .says(About.RUNNING, False, why, message)
         .takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, "The job has finished.")
-        .takes_back(About.SUSPENDED, why, "The job has finished.")
+        .takes_back(About.SUSPENDED, Reason.NO_ATTEMPT, "The job has finished.")
     )
 
 

@@ -1,0 +1,457 @@
+"""A job that cannot train yet, or shall not, says what it waits for, and goes on once it may."""
+
+from dataclasses import replace
+
+import pytest
+
+from pretune_api.names import ExitCode
+from pretune_api.status import Status
+from pretune_operator.observed import Cluster, Observed, ParentState
+from pretune_operator.reconcile import refused
+from support.scene import (
+    ARTIFACT,
+    BEGIN,
+    HEAD,
+    SETTINGS,
+    WORKER,
+    Scene,
+    attempt,
+    broken,
+    complete,
+    deleted,
+    ending,
+    failing,
+    parent,
+    progress,
+    running,
+    started,
+)
+from support.specs import FINETUNE
+
+QUEUE = {"kueue.x-k8s.io/queue-name": "team"}
+GONE = {"head": None, "workers": (), "ray_cluster": None}
+
+
+def pending(**fields: object) -> object:
+    """An attempt whose worker is not there yet."""
+    return attempt(head=HEAD, workers=(replace(WORKER, phase="Pending", ready=False, **{"node": None, **fields}),))  # type: ignore[arg-type]
+
+
+# --- jobs that can never run
+
+
+def test_an_invalid_job_fails_with_everything_that_is_wrong() -> None:
+    decision = refused(Status(), 1, Observed(), ["spec.model: is missing", "spec.data: is missing"], BEGIN)
+    assert decision.actions == ()
+    assert decision.status.state == "Failed"
+    failed = next(condition for condition in decision.status.conditions if condition.type == "Failed")
+    assert failed.reason == "UserError"
+    assert "spec.model: is missing; spec.data: is missing" in failed.message
+    again = refused(decision.status, 1, Observed(), ["spec.model: is missing"], BEGIN)
+    assert (again.status, again.events) == (decision.status, ())
+
+
+def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_runs() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    decision = refused(scene.status, 2, scene.seen, ["spec.compute.labels: no"], scene.now)
+    assert (decision.actions, decision.status.state) == ((), "Running")
+    after = refused(decision.status, 2, Observed({1: broken(**GONE)}), ["spec.compute.labels: no"], scene.now)
+    assert (after.actions, after.status.state) == ((), "Failed")
+    assert after.status.attempts[0].cause == "UserError"
+
+
+@pytest.mark.parametrize(
+    ("compute", "says"),
+    [
+        ({"pool": "h200"}, "there is no pool h200"),
+        ({"pool": "private"}, "closed to namespace team"),
+        ({"pool": "small", "gpusPerWorker": 2}, "more than a node of pool small has"),
+    ],
+)
+def test_a_pool_that_a_job_cannot_have_is_its_users_error(compute: dict[str, object], says: str) -> None:
+    scene = Scene(compute=compute)
+    assert scene.settle() == []
+    assert scene.status.state == "Failed"
+    assert scene.condition("Failed").reason == "UserError"
+    assert says in scene.condition("Failed").message
+    assert scene.says("Accepted") == ("False", "UserError")
+    assert scene.told() == ["UserError"]
+
+
+def test_a_mended_job_starts_once_retry_is_raised() -> None:
+    scene = Scene(compute={"pool": "h200"})
+    scene.settle()
+    assert scene.change(compute={"pool": "a100"}).settle() == []
+    assert started(scene.change(retry=1).settle()) == [1]
+    assert scene.says("Accepted") == ("True", "Valid")
+
+
+# --- parents
+
+
+@pytest.mark.parametrize(
+    ("parents", "why", "says"),
+    [
+        ({}, "ParentMissing", "There is no PretrainJob/general in namespace team"),
+        ({"PretrainJob/general": parent(ParentState.MISSING)}, "ParentMissing", "create it"),
+        ({"PretrainJob/general": parent(ParentState.RUNNING)}, "ParentRunning", "not finished"),
+        ({"PretrainJob/general": parent(ParentState.FAILED)}, "ParentFailed", "raise its spec.retry"),
+    ],
+)
+def test_a_parent_without_an_artifact_is_waited_for(parents: dict[str, object], why: str, says: str) -> None:
+    scene = Scene(FINETUNE).sees(parents=parents)
+    assert scene.settle() == []
+    assert scene.status.state == "Waiting"
+    assert scene.says("InputsResolved") == ("False", why)
+    assert says in scene.condition("InputsResolved").message
+    scene.sees(parents={"PretrainJob/general": parent(ParentState.SUCCEEDED)})
+    assert started(scene.settle()) == [1]
+
+
+@pytest.mark.parametrize("ancestors", [("FinetuneJob/classify",), ("PretrainJob/other", "FinetuneJob/classify")])
+def test_a_cycle_is_its_users_error(ancestors: tuple[str, ...]) -> None:
+    scene = Scene(FINETUNE).sees(parents={"PretrainJob/general": parent(ParentState.RUNNING, *ancestors)})
+    assert scene.settle() == []
+    assert scene.says("InputsResolved") == ("False", "ParentCycle")
+    assert scene.says("Failed") == ("True", "UserError")
+
+
+def test_an_input_is_resolved_once() -> None:
+    scene = Scene(FINETUNE, failurePolicy__backoffSeconds=0)
+    scene.sees(parents={"PretrainJob/general": parent(ParentState.SUCCEEDED)})
+    [first] = scene.settle()
+    scene.sees(running(), parents={"PretrainJob/general": parent(ParentState.MISSING)}).settle()
+    scene.sees(failing("Network", **GONE))
+    [second] = scene.settle()
+    assert first.config == second.config  # type: ignore[union-attr]
+    assert [(known.job, known.uri) for known in scene.status.inputs] == [("PretrainJob/general", ARTIFACT.uri)]
+
+
+def test_each_of_two_parents_is_kept_as_soon_as_it_is_there() -> None:
+    scene = Scene(FINETUNE, tokenizer={"from": {"pretrainJob": "words"}})
+    scene.sees(parents={"PretrainJob/words": parent(ParentState.SUCCEEDED)})
+    assert scene.settle() == []
+    assert [known.job for known in scene.status.inputs] == ["PretrainJob/words"]
+    assert started(scene.sees(parents={"PretrainJob/general": parent(ParentState.SUCCEEDED)}).settle()) == [1]
+
+
+# --- what the cluster lacks
+
+
+def test_without_kuberay_nothing_is_made_and_it_is_looked_at_again() -> None:
+    scene = Scene().sees(cluster=Cluster(kuberay_problem="KubeRay is not installed; install 1.5.1 or later."))
+    assert scene.settle() == []
+    assert scene.says("Running") == ("False", "KubeRayUnavailable")
+    assert scene.status.state == "Pending"
+    assert scene.again is not None
+    assert started(scene.sees(cluster=Cluster()).settle()) == [1]
+
+
+def test_a_queue_without_kueue_is_told_and_nothing_is_made_past_it() -> None:
+    scene = Scene(labels=QUEUE).sees(cluster=Cluster(kueue=False))
+    assert scene.settle() == []
+    assert scene.says("QuotaReserved") == ("False", "KueueMissing")
+    assert scene.status.state == "Pending"
+    assert scene.again is not None
+    assert started(scene.sees(cluster=Cluster()).settle()) == [1]
+
+
+def test_without_a_queue_kueue_is_not_missed() -> None:
+    assert started(Scene().sees(cluster=Cluster(kueue=False)).settle()) == [1]
+
+
+# --- Kueue
+
+
+def test_kueue_holds_an_attempt_back_and_lets_it_go() -> None:
+    scene = Scene(labels=QUEUE)
+    scene.settle()
+    assert scene.status.state == "Queued"
+    scene.sees(attempt(suspended=True)).after(1_000_000).settle()
+    assert scene.says("QuotaReserved") == ("False", "Queued")
+    scene.sees(attempt()).settle()
+    assert scene.says("QuotaReserved") == ("True", "Admitted")
+    assert scene.status.state == "Starting"
+
+
+def test_an_evicted_attempt_stays_the_same_attempt() -> None:
+    scene = Scene(labels=QUEUE)
+    scene.settle()
+    scene.sees(running()).settle()
+    stopped = progress(ending=ending(ExitCode.STOPPED, "asked to stop"))
+    for seen in (running(suspended=True, progress=stopped), attempt(suspended=True, deployment_status="Suspended")):
+        assert scene.after(10).sees(seen).settle() == []
+    assert scene.status.state == "Queued"
+    assert scene.says("QuotaReserved") == ("False", "Evicted")
+    assert scene.sees(running()).settle() == []
+    assert (scene.status.attempt_count, scene.status.state) == (1, "Running")
+
+
+# --- pods that do not start
+
+
+@pytest.mark.parametrize(
+    ("seen", "why", "cause", "says"),
+    [
+        (pending(waiting_reason="ImagePullBackOff", waiting_message="not found"), "ImagePull", "ImagePull", "not found"),
+        (pending(waiting_reason="ErrImageNeverPull"), "ImagePull", "ImagePull", "ErrImageNeverPull"),
+        (pending(unschedulable="0/3 nodes have a100"), "Unschedulable", "Unschedulable", "0/3 nodes have a100"),
+        (attempt(cluster_problem="exceeded quota: gpus"), "Quota", "Quota", "exceeded quota: gpus"),
+        (attempt(cluster_problem="violates PodSecurity"), "PodsRefused", "Unknown", "violates PodSecurity"),
+        (
+            pending(waiting_reason="CreateContainerConfigError", waiting_message='secret "s3" not found'),
+            "CreateContainerConfigError",
+            "UserError",
+            'secret "s3" not found',
+        ),
+        (pending(waiting_reason="CrashLoopBackOff", terminated_reason="OOMKilled"), "OutOfMemory", "OutOfMemory", "host:"),
+    ],
+)
+def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
+    seen: object, why: str, cause: str, says: str
+) -> None:
+    scene = Scene(failurePolicy__startDeadlineSeconds=600)
+    scene.settle()
+    scene.sees(seen).settle()  # type: ignore[arg-type]
+    assert scene.says("Running") == ("False", why)
+    assert says in scene.condition("Running").message
+    assert scene.status.state == "Starting"
+    assert scene.told()[-1] == why
+    assert scene.again is not None
+    scene.after(scene.again.total_seconds()).settle()
+    assert scene.last.cause == cause
+    assert says in str(scene.last.message)
+    assert scene.status.state == ("Waiting" if cause in ("Unknown", "OutOfMemory") else "Failed")
+
+
+def test_kuberays_own_start_deadline_fails_with_what_was_last_said() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(pending(waiting_reason="ErrImagePull")).settle()  # type: ignore[arg-type]
+    scene.sees(attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded")).settle()
+    assert scene.says("Failed") == ("True", "ImagePull")
+    assert "raise spec.retry" in scene.condition("Failed").message
+
+
+def test_waiting_for_quota_does_not_count_towards_the_start_deadline() -> None:
+    scene = Scene(labels=QUEUE, failurePolicy__startDeadlineSeconds=600)
+    scene.settle()
+    scene.sees(attempt(suspended=True)).after(6000).settle()
+    scene.sees(attempt()).settle()
+    scene.after(600).settle()
+    assert scene.last.completion_time is None
+    scene.after(31).settle()
+    assert scene.last.cause == "Unknown"
+
+
+# --- suspension
+
+
+def test_a_running_job_drains_before_it_is_suspended() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True)
+    assert scene.decide().actions == ()
+    assert deleted(scene.settle()) == ["job-1"]
+    assert scene.says("Suspended") == ("False", "Draining")
+    assert scene.status.state == "Running"
+    stopped = progress(ending=ending(ExitCode.STOPPED, "asked to stop"))
+    scene.sees(running(deleting=True, progress=stopped)).settle()
+    assert scene.says("Suspended") == ("False", "Draining")
+    scene.sees().settle()
+    assert scene.says("Suspended") == ("True", "Suspended")
+    assert scene.status.state == "Suspended"
+    assert (scene.last.cause, scene.status.failures) == (None, {})
+    assert scene.says("QuotaReserved") == ("False", "NoAttempt")
+
+
+def test_a_resumed_job_begins_another_attempt() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    scene.sees().settle()
+    assert started(scene.change(suspend=False).settle()) == [2]
+    assert scene.says("Suspended") == ("False", "Resumed")
+
+
+def test_a_drain_that_has_begun_is_carried_through_even_if_the_user_thinks_better_of_it() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    assert started(scene.change(suspend=False).sees(running(deleting=True)).settle()) == []
+    assert started(scene.sees().settle()) == [2]
+    assert scene.status.failures == {}
+
+
+@pytest.mark.parametrize("seen", [attempt(), attempt(suspended=True, deployment_status="Suspended")])
+def test_suspension_while_queued_or_starting(seen: object) -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(seen).settle()  # type: ignore[arg-type]
+    assert deleted(scene.change(suspend=True).settle()) == ["job-1"]
+    scene.sees().settle()
+    assert scene.status.state == "Suspended"
+
+
+def test_a_job_that_is_suspended_from_the_start_makes_nothing() -> None:
+    scene = Scene(suspend=True)
+    assert scene.settle() == []
+    assert scene.status.state == "Suspended"
+    assert started(scene.change(suspend=False).settle()) == [1]
+
+
+def test_suspension_while_waiting_for_a_parent() -> None:
+    scene = Scene(FINETUNE)
+    scene.settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Suspended"
+    scene.change(suspend=False).settle()
+    assert scene.status.state == "Waiting"
+
+
+def test_suspension_while_backing_off() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(failing("Network", **GONE)).settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Suspended"
+    assert started(scene.after(11).settle()) == []
+    assert started(scene.change(suspend=False).settle()) == [2]
+
+
+def test_a_job_that_finishes_while_it_drains_has_finished() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    scene.sees(complete(deleting=True)).settle()
+    assert scene.status.state == "Succeeded"
+    assert scene.says("Suspended")[0] == "False"
+
+
+def test_a_drained_attempt_that_nobody_asked_for_was_preempted() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(broken(progress=progress(ending=ending(ExitCode.STOPPED, "asked to stop")))).settle()
+    assert scene.last.cause == "Preempted"
+
+
+def test_a_failed_job_is_not_suspended() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(failing("UserError")).settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Failed"
+
+
+# --- deadlines and time to live
+
+
+def test_the_active_deadline_counts_all_attempts_and_no_waiting() -> None:
+    scene = Scene(labels=QUEUE, activeDeadlineSeconds=100, failurePolicy__backoffSeconds=0)
+    scene.settle()
+    scene.after(500).sees(attempt(suspended=True)).settle()
+    scene.sees(running()).settle()
+    scene.after(60).sees(failing("Network", **GONE)).settle()
+    scene.sees(running(2)).settle()
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 40
+    assert scene.status.state == "Running"
+    assert deleted(scene.after(40).settle()) == ["job-2"]
+    assert scene.says("Failed") == ("True", "DeadlineExceeded")
+    assert scene.last.cause == "DeadlineExceeded"
+    assert "activeDeadlineSeconds" in scene.condition("Failed").message
+
+
+def test_a_raised_deadline_and_retry_go_on() -> None:
+    scene = Scene(activeDeadlineSeconds=100)
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.after(100).settle()
+    scene.sees()
+    assert started(scene.change(retry=1).settle()) == []
+    assert scene.says("Failed") == ("True", "DeadlineExceeded")
+    assert started(scene.change(retry=2, activeDeadlineSeconds=200).settle()) == [2]
+
+
+def test_the_ray_jobs_of_a_finished_job_go_when_their_time_has_come() -> None:
+    scene = Scene(ttlSecondsAfterFinished=3600)
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(complete()).settle()
+    scene.sees(complete(**GONE)).settle()
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 3600
+    assert deleted(scene.after(3600).settle()) == ["job-1"]
+    assert scene.sees().settle() == []
+    assert scene.again is None
+    assert scene.status.state == "Succeeded"
+
+
+def test_a_time_to_live_may_be_set_afterwards() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(complete()).settle()
+    assert deleted(scene.after(60).change(ttlSecondsAfterFinished=10).settle()) == ["job-1"]
+
+
+def test_of_a_job_that_is_being_deleted_nothing_is_decided() -> None:
+    from pretune_api.problems import parse
+    from pretune_operator.job import JobView
+    from pretune_operator.reconcile import reconcile
+
+    scene = Scene()
+    view = JobView(parse(scene.document), "0123-4567", "team", 1, scene.status, deleting=True)
+    decision = reconcile(view, Observed({1: running()}), SETTINGS, BEGIN)
+    assert (decision.actions, decision.status) == ((), scene.status)
+
+
+# --- events
+
+
+def test_each_turn_is_told_once() -> None:
+    scene = Scene(FINETUNE, labels=QUEUE)
+    scene.sees(parents={"PretrainJob/general": parent(ParentState.RUNNING)}).settle()
+    scene.sees(parents={"PretrainJob/general": parent(ParentState.SUCCEEDED)}).settle()
+    scene.sees(attempt(suspended=True)).settle()
+    scene.sees(running()).settle()
+    scene.sees(failing("Network", "connection reset", **GONE)).settle()
+    scene.after(10).settle()
+    scene.sees(running(2)).settle()
+    scene.change(suspend=True).settle()
+    scene.sees().settle()
+    scene.change(suspend=False).settle()
+    scene.sees(running(3)).settle()
+    scene.sees(complete(3)).settle()
+    assert scene.told() == [
+        "ParentRunning",
+        "AttemptStarted",
+        "Resolved",
+        "Queued",
+        "Admitted",
+        "Training",
+        "AttemptFailed",
+        "AttemptStarted",
+        "Queued",
+        "Admitted",
+        "Training",
+        "Draining",
+        "Suspended",
+        "AttemptStarted",
+        "Queued",
+        "Resumed",
+        "Admitted",
+        "Training",
+        "Succeeded",
+    ]
+    failure = next(event for event in scene.events if event.reason == "AttemptFailed")
+    assert failure.type == "Warning"
+    assert failure.message.startswith("Attempt 1 ended with Network: connection reset. The next one starts at ")

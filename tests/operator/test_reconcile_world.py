@@ -1,0 +1,113 @@
+"""Whatever happens to a job's attempts and to the operator, the job comes to its end, once, and within its budgets."""
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pretune_api.names import Cause
+from pretune_api.status import Status
+from pretune_operator.causes import HANDLING
+from support.world import End, Fate, World
+
+BUDGETS = {"outOfMemory": 1, "unknown": 2, "interrupted": 3}
+POLICY = {"backoffSeconds": 7, "startDeadlineSeconds": 60, "retries": BUDGETS}
+FIELDS = {"out_of_memory": "outOfMemory", "unknown": "unknown", "interrupted": "interrupted"}
+
+fates = st.builds(
+    Fate,
+    end=st.sampled_from(End),
+    cause=st.sampled_from([cause.value for cause in Cause]),
+    queued=st.integers(0, 3),
+    starting=st.integers(0, 3),
+    running=st.integers(1, 4),
+    draining=st.integers(1, 3),
+)
+wishes = st.fixed_dictionaries(
+    {}, optional={"suspend": st.booleans(), "retry": st.integers(0, 3), "compute": st.just({"workers": 2})}
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """A job with an unquiet life; at its end the user wants it to run."""
+    changes: dict[int, dict[str, Any]] = draw(st.dictionaries(st.integers(0, 60), wishes, max_size=4))
+    spec: dict[str, Any] = {"failurePolicy": POLICY}
+    spec |= draw(st.fixed_dictionaries({}, optional={"activeDeadlineSeconds": st.integers(20, 200)}))
+    return World(
+        fates=draw(st.lists(fates, max_size=8)),
+        spec=spec,
+        lag=draw(st.integers(0, 3)),
+        crashes=draw(st.lists(st.integers(-1, 2), max_size=30)),
+        changes={**changes, 61: {"suspend": False}},
+    )
+
+
+def agree(status: Status) -> None:
+    """The state is what the conditions say."""
+    true = {condition.type for condition in status.conditions if condition.status == "True"}
+    assert (status.state == "Succeeded") == ("Succeeded" in true)
+    assert (status.state == "Failed") == ("Failed" in true)
+    assert ("Finished" in true) == bool({"Succeeded", "Failed"} & true)
+    assert not {"Succeeded", "Failed"} <= true
+    assert len({"Finished", "Running", "Suspended"} & true) <= 1
+    assert (status.state == "Suspended") == ("Suspended" in true)
+    assert ("Running" not in true) or status.state == "Running"
+    assert (status.completion_time is not None) == ("Finished" in true)
+    assert (status.artifact is not None) == ("Succeeded" in true)
+
+
+def within_budgets(status: Status) -> None:
+    """No cause was tried again more often than it may be."""
+    for field, name in FIELDS.items():
+        spent = sum(count for cause, count in status.failures.items() if HANDLING[Cause(cause)].budget == field)
+        assert spent <= BUDGETS[name] + 1
+    assert sum(status.failures.get(cause, 0) for cause, handling in HANDLING.items() if handling.budget is None) <= 1
+
+
+@settings(max_examples=150)
+@given(worlds())
+def test_every_job_comes_to_its_end(world: World) -> None:
+    world.run()  # fails if an attempt is made twice, or beside another one
+    agree(world.status)
+    assert world.made == sorted(world.made)
+    assert world.status.attempt_count == len(world.made)
+    for decision in world.decisions:
+        agree(decision.status)
+        within_budgets(decision.status)
+
+
+@settings(max_examples=50)
+@given(worlds())
+def test_conditions_change_their_time_only_with_their_status_and_nothing_that_was_counted_shrinks(world: World) -> None:
+    world.run()
+    for earlier, later in pairwise(decision.status for decision in world.decisions):
+        known = {condition.type: condition for condition in earlier.conditions}
+        for condition in later.conditions:
+            before = known.get(condition.type)
+            if before is not None and before.status == condition.status:
+                assert condition.last_transition_time == before.last_transition_time or world.crashes
+        assert world.crashes or later.gpu_seconds >= earlier.gpu_seconds
+        assert world.crashes or later.attempt_count >= earlier.attempt_count
+
+
+def test_every_fate_alone_is_overcome() -> None:
+    for end in End:
+        world = World([Fate(end=end)], {"failurePolicy": POLICY})
+        world.run()
+        assert world.status.state == ("Failed" if end is End.NEVER_STARTS else "Succeeded"), end
+        assert len(world.made) <= 2
+
+
+def test_a_crash_after_any_action_of_any_decision_changes_nothing_in_the_end() -> None:
+    fates = [Fate(End.HEAD_VANISHES), Fate(End.FAILS), Fate(End.SUCCEEDS_SILENTLY), Fate()]
+    calm = World(fates, {"failurePolicy": POLICY})
+    calm.run()
+    for reconcile in range(len(calm.decisions)):
+        for actions in (0, 1):
+            world = World(fates, {"failurePolicy": POLICY}, crashes=[-1] * reconcile + [actions])
+            world.run()
+            assert world.made == calm.made
+            assert world.status.failures == calm.status.failures
+            assert world.status.state == "Succeeded"
