@@ -6,6 +6,7 @@ from typing import Any, Final
 from pretune_trainer.tasks.base import Context, Task
 from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
+from pretune_trainer.tasks.denoising import Denoising
 from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
@@ -14,6 +15,7 @@ from pretune_trainer.tasks.token_classification import TokenClassification
 TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "causalLM": CausalLM,
     "chat": Chat,
+    "denoising": Denoising,
     "maskedLM": MaskedLM,
     "sequenceClassification": SequenceClassification,
     "sequenceRegression": SequenceRegression,
