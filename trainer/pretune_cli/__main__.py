@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_validate(commands)
+    _add_render(commands)
     return parser
 
 
@@ -62,6 +63,31 @@ def _add_validate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     _add_files(validate)
     validate.set_defaults(command=_validate)
+
+
+def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    render = commands.add_parser(
+        "render",
+        help="show the RayJobs that the operator would make of files",
+        description="Show ConfigMap, NetworkPolicies and RayJob of each job's first attempt, as YAML.",
+    )
+    _add_files(render)
+    render.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="the operator's configuration; without it, pretune/pretrain:latest and pretune/finetune:latest,"
+        " and pools of 8 nvidia.com/gpu a node",
+    )
+    render.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        dest="inputs",
+        metavar="KIND/NAME=URI@DIGEST",
+        help="artifact of a job that model.from or tokenizer.from names; may be repeated",
+    )
+    render.set_defaults(command=_render)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +128,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     from pretune_cli.validate import validate
 
     return validate(arguments.files, arguments.overrides)
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from pretune_cli.render import render
+
+    return render(arguments)
 
 
 if __name__ == "__main__":
