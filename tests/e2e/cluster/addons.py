@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from .binaries import programs, version
 from .cluster import Cluster
 from .image import one_program_image
+from .process import wait_until
 
 GPUS = 8
 """GPUs that the node says it has."""
@@ -35,8 +37,19 @@ def install_kuberay(cluster: Cluster) -> None:
 def install_kueue(cluster: Cluster) -> None:
     """Kueue, in the namespace `kueue-system`; its webhooks answer on return."""
     _install(cluster, "kueue", "kueue")
-    place = ["--namespace", "kueue-system"]
-    cluster.kubectl(*place, "rollout", "status", "deployment/kueue-controller-manager", "--timeout=180s")
+    rollout = ["rollout", "status", "deployment/kueue-controller-manager", "--timeout=180s"]
+    cluster.kubectl("--namespace", "kueue-system", *rollout)
+    wait_until(lambda: _takes_flavors(cluster), "Kueue's webhooks answer")
+
+
+def _takes_flavors(cluster: Cluster) -> bool:
+    """Whether the API server could create a ResourceFlavor, which Kueue's webhooks must see."""
+    flavor = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ResourceFlavor", "metadata": {"name": "trial"}}
+    try:
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", document=json.dumps(flavor))
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 def _install(cluster: Cluster, tool: str, program: str) -> None:
