@@ -82,13 +82,12 @@ def is_draining(status: Status) -> bool:
     return reason(status, About.SUSPENDED) == Reason.DRAINING
 
 
-def with_condition(
-    status: Status, about: About, value: bool | None, why: str, message: str, generation: int, now: datetime
-) -> Status:
-    """`status` with another condition of that type; None is unknown. Its time changes only with its value."""
-    before = condition(status, about)
+def stated(
+    about: About, value: bool | None, why: str, message: str, generation: int, now: datetime, before: Condition | None
+) -> Condition:
+    """A condition that follows `before`: its time changes only with its value. None is unknown."""
     word: Literal["True", "False", "Unknown"] = "Unknown" if value is None else "True" if value else "False"
-    after = Condition(
+    return Condition(
         type=about,
         status=word,
         reason=why,
@@ -96,7 +95,11 @@ def with_condition(
         last_transition_time=before.last_transition_time if before and before.status == word else now,
         observed_generation=generation,
     )
-    others = [known for known in status.conditions if known.type != about]
+
+
+def with_condition(status: Status, after: Condition) -> Status:
+    """`status` with this condition in place of the one of its type, in the order of `About`."""
+    others = [known for known in status.conditions if known.type != after.type]
     order = list(About)
     conditions = sorted([*others, after], key=lambda known: order.index(About(known.type)))
     return status.model_copy(update={"conditions": conditions})

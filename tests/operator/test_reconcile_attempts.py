@@ -183,7 +183,10 @@ def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
         (broken(head=None, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
         (broken(head=None), "Unknown"),
         (failing("Unknown", head=HEAD, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
-        (failing("StorageUnavailable", workers=(replace(WORKER, terminated_reason="OOMKilled"),)), "StorageUnavailable"),
+        (
+            failing("StorageUnavailable", workers=(replace(WORKER, terminated_reason="OOMKilled"),)),
+            "StorageUnavailable",
+        ),
         (failing("SomethingNew"), "Unknown"),
         (broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped"))), "Preempted"),
         (broken(reason="SubmissionFailed"), "Network"),
@@ -349,7 +352,9 @@ def test_gpu_seconds_grow_while_it_trains() -> None:
 
 def test_conditions_keep_the_time_of_their_last_change() -> None:
     scene = trains(Scene())
-    scene.after(300).sees(running(workers=(replace(WORKER, phase="Pending", node=None, unschedulable="full"),))).settle()
+    scene.after(300).sees(
+        running(workers=(replace(WORKER, phase="Pending", node=None, unschedulable="full"),))
+    ).settle()
     assert scene.says("Running") == ("True", "Unschedulable")
     assert scene.condition("Running").last_transition_time == BEGIN
 

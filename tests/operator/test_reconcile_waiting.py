@@ -195,7 +195,12 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
 @pytest.mark.parametrize(
     ("seen", "why", "cause", "says"),
     [
-        (pending(waiting_reason="ImagePullBackOff", waiting_message="not found"), "ImagePull", "ImagePull", "not found"),
+        (
+            pending(waiting_reason="ImagePullBackOff", waiting_message="not found"),
+            "ImagePull",
+            "ImagePull",
+            "not found",
+        ),
         (pending(waiting_reason="ErrImageNeverPull"), "ImagePull", "ImagePull", "ErrImageNeverPull"),
         (pending(unschedulable="0/3 nodes have a100"), "Unschedulable", "Unschedulable", "0/3 nodes have a100"),
         (attempt(cluster_problem="exceeded quota: gpus"), "Quota", "Quota", "exceeded quota: gpus"),
@@ -206,7 +211,12 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
             "UserError",
             'secret "s3" not found',
         ),
-        (pending(waiting_reason="CrashLoopBackOff", terminated_reason="OOMKilled"), "OutOfMemory", "OutOfMemory", "host:"),
+        (
+            pending(waiting_reason="CrashLoopBackOff", terminated_reason="OOMKilled"),
+            "OutOfMemory",
+            "OutOfMemory",
+            "host:",
+        ),
     ],
 )
 def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(

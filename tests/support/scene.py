@@ -1,4 +1,4 @@
-"""One job before the operator's eyes: what is seen is set by hand, what is decided is carried on until nothing follows."""
+"""One job before the operator's eyes: what is seen is set by hand, and it decides until nothing follows."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A small cluster in memory: RayJobs that live and die as they are fated to, seen late, and an operator that crashes."""
+"""A cluster in memory: RayJobs that live and die as they are fated to, seen late, and an operator that crashes."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from pretune_api.status import Status
 from pretune_operator.conditions import is_finished
 from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, StartAttempt
 from pretune_operator.job import JobView
-from pretune_operator.observed import Observed, SeenAttempt, SeenProgress
+from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.reconcile import reconcile
 from support.scene import ARTIFACT, BEGIN, HEAD, SETTINGS, WORKER, ending, progress
 from support.specs import PRETRAIN, changed
@@ -135,7 +135,7 @@ class _RayJob:
         return shown[self.fate.end]
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The operator dies."""
 
 
@@ -160,10 +160,12 @@ class World:
         self.ray_jobs: dict[int, _RayJob] = {}
         self.made: list[int] = []
         self.decisions: list[Decision] = []
+        self.written: list[Status] = [self.status]
         self._shown: deque[Observed] = deque([Observed()], maxlen=self.lag + 1)
         self._known: tuple[Observed, Status, int] | None = None
         self._due: datetime | None = None
         self._reconciles = 0
+        self._job = parse(self.document)
 
     def live(self) -> list[int]:
         """Attempts whose ranks may be at work."""
@@ -186,6 +188,7 @@ class World:
     def _change(self, spec: dict[str, Any]) -> None:
         self.document = changed(self.document, {f"spec.{path}": value for path, value in spec.items()})
         self.generation += 1
+        self._job = parse(self.document)
 
     def _tick(self) -> None:
         self.now += TICK
@@ -203,7 +206,7 @@ class World:
                 return
             try:
                 self._reconcile()
-            except Crash:
+            except CrashError:
                 self._known = None
         raise AssertionError(f"it never comes to rest: {self.status}")
 
@@ -212,7 +215,7 @@ class World:
 
     def _reconcile(self) -> None:
         known = self._seen()
-        view = JobView(parse(self.document), "0123-4567", "team", self.generation, self.status)
+        view = JobView(self._job, "0123-4567", "team", self.generation, self.status)
         decision = reconcile(view, known[0], SETTINGS, self.now)
         assert reconcile(view, known[0], SETTINGS, self.now) == decision
         self.decisions.append(decision)
@@ -220,11 +223,12 @@ class World:
         dies_after = self.crashes[self._reconciles - 1] if self._reconciles <= len(self.crashes) else -1
         for done, action in enumerate(decision.actions):
             if done == dies_after:
-                raise Crash
+                raise CrashError
             self._act(action)
         if dies_after >= len(decision.actions):
-            raise Crash
+            raise CrashError
         self.status = Status.model_validate_json(decision.status.model_dump_json())
+        self.written.append(self.status)
         self._known = known
         self._due = None if decision.again is None else self.now + max(decision.again, timedelta(microseconds=1))
         if self.lag == 0:
