@@ -50,6 +50,7 @@ class Denoising(Task[Answers]):
         self.seed = context.seed
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         self.pad = self.tokenizer.pad_token_id
+        self.most = context.sequence_length
         self.noise = _noise(context.spec, context.tokenizer, context.sequence_length)
         self.layout = Layout(length=self.noise.length, packs=False)
 
@@ -71,9 +72,9 @@ class Denoising(Task[Answers]):
         """
         pairs = [self._damaged(pack) for pack in packs]
         texts, answers = [text for text, _ in pairs], [answer for _, answer in pairs]
-        inputs = {"input_ids": padded(texts, self.pad), "attention_mask": attended(texts)}
-        count = sum(map(len, answers))
-        return Batch({**inputs}, {"lm": padded(answers, IGNORED)}, {"lm": count}, sum(map(len, texts)) + count)
+        inputs = {"input_ids": padded(texts, self.pad, self.most), "attention_mask": attended(texts, self.most)}
+        count, targets = sum(map(len, answers)), padded(answers, IGNORED, self.most)
+        return Batch({**inputs}, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count)
 
     def _damaged(self, pack: Pack) -> tuple[Ids, Ids]:
         if not pack.examples:

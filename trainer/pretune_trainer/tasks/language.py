@@ -21,6 +21,8 @@ Ids = NDArray[np.int32]
 Tokens = Mapping[str, Array]
 """A text's tokens: "ids" int32 [n], and "words" uint8 [n], 1 where a word begins, where that is asked for."""
 _BY_TOKEN: Final = ("ids", "words")
+_ROUND: Final = 8
+"""Widths of batches are multiples of this: tensor cores like it, and there are fewer shapes."""
 NOTHING: Final = np.zeros(0, np.int64)
 """A row without tokens."""
 
@@ -161,24 +163,29 @@ class Packer:
         return inputs | flat | boundaries(positions)
 
 
-def pad_right(packs: Sequence[Pack], pad: int, multiple: int = 8) -> dict[str, Tensor]:
-    """Single examples as rows as long as the longest, rounded up: input_ids, attention_mask int64 [packs, width]."""
+def pad_right(packs: Sequence[Pack], pad: int, most: int | None = None) -> dict[str, Tensor]:
+    """Single examples as rows of one width: input_ids, attention_mask int64 [packs, width]; `padded` chooses it."""
     rows = [pack.examples[0]["ids"] if pack.examples else NOTHING for pack in packs]
-    return {"input_ids": padded(rows, pad, multiple), "attention_mask": attended(rows, multiple)}
+    return {"input_ids": padded(rows, pad, most), "attention_mask": attended(rows, most)}
 
 
-def padded(rows: Sequence[Array], value: int, multiple: int = 8) -> Tensor:
-    """Rows of unequal lengths side by side, filled up on the right: int64 [rows, width]."""
+def padded(rows: Sequence[Array], value: int, most: int | None = None) -> Tensor:
+    """Rows of unequal lengths side by side, filled up on the right: int64 [rows, width].
+
+    The width is that of the longest row, rounded up to what suits devices, but not beyond `most`: a model's positions
+    may end there.
+    """
     longest = max(1, *(len(row) for row in rows), 1)
-    table = np.full((len(rows), -(-longest // multiple) * multiple), value, dtype=np.int64)
+    width = -(-longest // _ROUND) * _ROUND
+    table = np.full((len(rows), width if most is None else max(longest, min(width, most))), value, dtype=np.int64)
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
     return torch.from_numpy(table)
 
 
-def attended(rows: Sequence[Array], multiple: int = 8) -> Tensor:
+def attended(rows: Sequence[Array], most: int | None = None) -> Tensor:
     """Where the rows of `padded` have tokens: int64 [rows, width], 0 where they are filled up."""
-    mask = padded([np.ones(len(row), np.int64) for row in rows], 0, multiple)
+    mask = padded([np.ones(len(row), np.int64) for row in rows], 0, most)
     mask[:, 0] = 1  # a row without tokens must still attend to something, or its softmax is not a number
     return mask
 

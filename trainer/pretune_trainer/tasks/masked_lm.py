@@ -94,7 +94,8 @@ class MaskedLM(Task[PairAnswers]):
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         rows = [self._row(pack) for pack in packs]
         hidden = [row["hidden"] for row in rows]
-        inputs = {"input_ids": padded(hidden, self.tokenizer.pad_token_id), "attention_mask": attended(hidden)}
+        pad, most = self.tokenizer.pad_token_id, self.layout.length
+        inputs = {"input_ids": padded(hidden, pad, most), "attention_mask": attended(hidden, most)}
         width = inputs["input_ids"].shape[1]
         targets = {
             "mlm": torch.from_numpy(np.concatenate([row["ids"][row["places"]] for row in rows])),
@@ -102,7 +103,7 @@ class MaskedLM(Task[PairAnswers]):
         }
         counts = {"mlm": len(targets["mlm"])}
         if self.spec.next_sentence:
-            inputs["token_type_ids"] = padded([row["types"] for row in rows], 0)
+            inputs["token_type_ids"] = padded([row["types"] for row in rows], 0, most)
             targets["nsp"] = torch.from_numpy(np.concatenate([row["nsp"] for row in rows]))
             counts["nsp"] = int((targets["nsp"] != IGNORED).sum())
         return Batch({**inputs}, targets, counts, sum(map(len, hidden)))

@@ -77,7 +77,7 @@ class SequenceClassification(Task[Judged]):
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        inputs = pad_right(packs, self.tokenizer.pad_token_id)
+        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
         targets = self._many(packs) if self.spec.multi_label else self._single(packs)
         kept = sum(1 for pack in packs if pack.examples)
         count = kept * len(self.spec.labels) if self.spec.multi_label else kept

@@ -90,7 +90,7 @@ class TokenClassification(Task[Tagged]):
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "tags" int64 [packs, width]."""
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        inputs = pad_right(packs, self.tokenizer.pad_token_id)
+        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
         tags = torch.full_like(inputs["input_ids"], IGNORED)
         for row, pack in enumerate(packs):
             for example in pack.examples:
