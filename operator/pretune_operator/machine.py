@@ -19,6 +19,7 @@ from pretune_operator.cluster.served import Served
 from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
 from pretune_operator.job import JobView
 from pretune_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
+from pretune_operator.observed import Cluster, ParentState
 from pretune_operator.progress import Readings
 from pretune_operator.reconcile import reconcile, refused
 from pretune_operator.settings import Settings
@@ -43,6 +44,7 @@ class Machine:
         self._actor = Actor(client, self.cache, self.wake, settings)
         self._served = Served(client)
         self._nodes = Nodes(client)
+        self._cluster: Cluster | None = None
         self._workers = Workers(self.queue, self.work, WORKERS, "reconcile")
         self._started = threading.Event()
 
@@ -50,6 +52,16 @@ class Machine:
         """Look at these jobs as soon as possible."""
         for key in keys:
             self.queue.add(key)
+
+    def look_around(self) -> None:
+        """Wake all that is under way when KubeRay or Kueue have come or gone: no event tells of that."""
+        before = self._cluster
+        try:
+            self._cluster = self._served.look()
+        except ApiError as error:
+            log.warning("what the cluster offers is not known: %s", error)
+        if before is not None and before != self._cluster:
+            self.wake({job.key for job in self.cache.jobs() if job.state is ParentState.RUNNING})
 
     def start(self) -> None:
         """Reconcile from now on; the cache must be complete."""

@@ -128,9 +128,9 @@ def seen(document: dict[str, Any]) -> SeenProgress:
         eta_seconds=document.get("etaSeconds"),
         loss=document.get("loss"),
         tokens_per_second=document.get("tokensPerSecond"),
-        checkpoint_step=checkpoint and checkpoint["step"],
+        checkpoint_step=None if checkpoint is None else checkpoint["step"],
         metrics=_figures(document.get("metrics")),
-        ending=ending and _ending(ending),
+        ending=None if ending is None else _ending(ending),
     )
 
 

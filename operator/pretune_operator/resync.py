@@ -18,6 +18,7 @@ from pretune_operator.watches import Watches
 PERIOD_SECONDS: Final = 600.0
 """Between two complete lists."""
 _RETRY_SECONDS: Final = 2.0
+_TICK_SECONDS: Final = 2.0
 
 KEPT: Final[dict[Resource, type[Stored]]] = {
     RAY_JOBS: StoredRayJob,
@@ -51,8 +52,12 @@ class Resync:
         self._stop.set()
 
     def _run(self) -> None:
+        due = 0.0
         while not self._stop.is_set():
-            self._stop.wait(PERIOD_SECONDS if self._complete() else _RETRY_SECONDS)
+            if time.monotonic() >= due:
+                due = time.monotonic() + (PERIOD_SECONDS if self._complete() else _RETRY_SECONDS)
+            self._machine.look_around()
+            self._stop.wait(_TICK_SECONDS)
 
     def _complete(self) -> bool:
         try:
@@ -77,7 +82,7 @@ class Resync:
         for namespace in self._namespaces:
             for items, version in self._pages(resource, namespace):
                 complete_at.append(version)
-                for stored in filter(None, (parse(resource, raw) for raw in items)):
+                for stored in (found for raw in items if (found := parse(resource, raw))):
                     listed.add(stored.uid)
                     if concerned := cache.put(stored):
                         self._watches.listed(resource, stored.version)

@@ -47,15 +47,20 @@ class FakeKubeRay:
         self._lock = threading.RLock()
         self._addresses = (f"127.{random.randint(64, 254)}.{n >> 8 & 255}.{n & 255}" for n in itertools.count(1))
         self._heads: dict[str, Head] = {}
-        self._rolling = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._follow, args=("rayjobs", self._see), daemon=True),
+            threading.Thread(target=self._follow, args=("rayclusters", self._collect), daemon=True),
+        ]
 
     def __enter__(self) -> "FakeKubeRay":
-        self._thread.start()
-        self._rolling.wait()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._api.close()
+        for thread in self._threads:
+            thread.join()
         for head in self._heads.values():
             head.close()
 
@@ -63,15 +68,25 @@ class FakeKubeRay:
         """Look at a RayJob again: what its driver does has changed."""
         self._step(self._api.get(path))
 
-    def _follow(self) -> None:
-        listed = self._api.get(f"{RAY}/rayjobs")
-        self._rolling.set()
-        for event in self._api.watch(f"{RAY}/rayjobs", listed["metadata"]["resourceVersion"]):
-            meta = event["object"]["metadata"]
-            self.made[meta["namespace"], meta["name"]] += event["type"] == "ADDED"
-            if event["type"] != "DELETED":
-                with suppress(RefusedError):  # it is gone, or has changed: another event is on its way
-                    self._step(event["object"])
+    def _follow(self, plural: str, see: Callable[[Json], None]) -> None:
+        listed = self._api.get(f"{RAY}/{plural}")
+        for found in listed["items"]:
+            see({"type": "ADDED", "object": found | {"apiVersion": "ray.io/v1", "kind": listed["kind"][:-4]}})
+        for event in self._api.watch(f"{RAY}/{plural}", listed["metadata"]["resourceVersion"]):
+            with suppress(RefusedError):  # it is gone, or has changed: another event is on its way
+                see(event)
+
+    def _see(self, event: Json) -> None:
+        meta = event["object"]["metadata"]
+        self.made[meta["namespace"], meta["name"]] += event["type"] == "ADDED"
+        if event["type"] != "DELETED":
+            self._step(event["object"])
+
+    def _collect(self, event: Json) -> None:
+        """Ends a Ray cluster that is deleted in the foreground."""
+        if event["type"] != "DELETED" and "deletionTimestamp" in event["object"]["metadata"]:
+            self._remove_pods(event["object"]["metadata"])
+            self._api.merge(_path(event["object"], RAY, "rayclusters"), {"metadata": {"finalizers": None}})
 
     def _step(self, ray_job: Json) -> None:
         with self._lock:
@@ -151,15 +166,20 @@ class FakeKubeRay:
 
     def _remove_cluster(self, ray_job: Json) -> None:
         name, namespace = ray_job.get("status", {}).get("rayClusterName"), ray_job["metadata"]["namespace"]
-        if not name:
-            return
-        pods = f"/api/v1/namespaces/{namespace}/pods"
-        for pod in self._api.items(f"{pods}?labelSelector=ray.io/cluster={name}"):
-            self._api.delete(f"{pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
-        with suppress(RefusedError):
-            self._api.delete(f"{RAY}/namespaces/{namespace}/rayclusters/{name}")
-        if name in self._heads:
-            self._heads.pop(name).close()
+        if name:
+            self._remove_pods({"name": name, "namespace": namespace})
+            with suppress(RefusedError):
+                self._api.delete(f"{RAY}/namespaces/{namespace}/rayclusters/{name}")
+
+    def _remove_pods(self, cluster: Json) -> None:
+        pods = f"/api/v1/namespaces/{cluster['namespace']}/pods"
+        for pod in self._api.items(f"{pods}?labelSelector=ray.io/cluster={cluster['name']}"):
+            with suppress(RefusedError):
+                self._api.delete(f"{pods}/{pod['metadata']['name']}", gracePeriodSeconds=0)
+        with self._lock:
+            head = self._heads.pop(cluster["name"], None)
+        if head:
+            head.close()
 
 
 class Head:
@@ -178,7 +198,7 @@ class Head:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *arguments: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer((address, PROGRESS_PORT), Handler)

@@ -35,11 +35,19 @@ class World:
     def path(self, job: Json) -> str:
         return f"{self._jobs(job['kind'])}/{job['metadata']['name']}"
 
+    @property
+    def pods(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods"
+
+    def items(self, plural: str, version: str = "v1") -> list[Json]:
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        return self.api.items(f"{root}/namespaces/{self.namespace}/{plural}")
+
     def ray_jobs(self) -> list[Json]:
-        return self.api.items(f"/apis/ray.io/v1/namespaces/{self.namespace}/rayjobs")
+        return self.items("rayjobs", "ray.io/v1")
 
     def events(self) -> list[Json]:
-        return self.api.items(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
+        return self.items("events", "events.k8s.io/v1")
 
     def until(self, job: Json, holds: Callable[[Json], Any], what: str, seconds: float = 60) -> Json:
         """The job, once `holds` of its status."""

@@ -32,6 +32,7 @@ class KubeApi:
         self._headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
         trusted = ssl.create_default_context(cafile=cluster["certificate-authority"])
         self._pool = urllib3.PoolManager(ssl_context=trusted, maxsize=32)
+        self._streams: list[urllib3.BaseHTTPResponse] = []
 
     def get(self, path: str) -> Json:
         return self._call("GET", path)
@@ -49,20 +50,30 @@ class KubeApi:
         return self._call("DELETE", path, options or None)
 
     def watch(self, path: str, version: str) -> Iterator[Json]:
-        """Events of a collection, until the API server ends the stream, or ends itself."""
+        """Events of a collection, until the API server ends the stream, or `close` does."""
         url = f"{self.server}{path}?watch=true&resourceVersion={version}"
         answer = self._pool.request("GET", url, headers=self._headers, preload_content=False, timeout=None)
+        self._streams.append(answer)
         rest = b""
         with suppress(urllib3.exceptions.ProtocolError):
             for part in answer.stream(1 << 16):
                 *lines, rest = (rest + part).split(b"\n")
                 yield from map(json.loads, lines)
 
+    def close(self) -> None:
+        """End all watches."""
+        for stream in self._streams:
+            stream.shutdown()
+
     def _call(self, method: str, path: str, body: Json | None = None, kind: str = "application/json") -> Json:
         content = json.dumps(body).encode() if body is not None else None
         headers = self._headers | {"Content-Type": kind}
         answer = self._pool.request(method, self.server + path, body=content, headers=headers)
-        said = json.loads(answer.data)
         if answer.status >= 400:
-            raise RefusedError(answer.status, said["message"])
-        return said
+            raise RefusedError(answer.status, _message(answer.data))
+        return json.loads(answer.data)
+
+
+def _message(said: bytes) -> str:
+    """What the API server says; of what it does not serve at all, it says so in plain text."""
+    return json.loads(said)["message"] if said.startswith(b"{") else said.decode()

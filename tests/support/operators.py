@@ -26,8 +26,8 @@ defaultPool: gpu
 class OperatorProcess:
     """A running operator."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str, dies_at: tuple[str, int] | None = None) -> None:
-        """With `dies_at`, it kills itself before or after ("before", "after") its n-th call that changes something."""
+    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str, dies_after: int | None = None) -> None:
+        """With `dies_after`, it kills itself once it has made as many calls that change something."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.log = folder / "operator.log"
@@ -35,7 +35,7 @@ class OperatorProcess:
         settings.write_text(SETTINGS)
         command = ["--config", str(settings), "--port", str(self.port), *arguments]
         self._process: BaseProcess = _CONTEXT.Process(
-            target=_operate, args=(command, str(kubeconfig), str(self.log), dies_at), daemon=True
+            target=_operate, args=(command, str(kubeconfig), str(self.log), dies_after), daemon=True
         )
         self._process.start()
 
@@ -93,7 +93,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _operate(command: list[str], kubeconfig: str, log: str, dies_at: tuple[str, int] | None) -> None:
+def _operate(command: list[str], kubeconfig: str, log: str, dies_after: int | None) -> None:
     from kubernetes import config
     from kubernetes.config import kube_config
 
@@ -104,12 +104,12 @@ def _operate(command: list[str], kubeconfig: str, log: str, dies_at: tuple[str, 
         os.dup2(output, stream)
     # The client library has read $KUBECONFIG when it was imported, before this process was forked.
     config.KUBE_CONFIG_DEFAULT_LOCATION = kube_config.KUBE_CONFIG_DEFAULT_LOCATION = kubeconfig
-    _count_calls(Path(log).with_name("calls"), dies_at)
+    _count_calls(Path(log).with_name("calls"), dies_after)
     with suppress(KeyboardInterrupt):
         sys.exit(main(command))
 
 
-def _count_calls(counter: Path, dies_at: tuple[str, int] | None) -> None:
+def _count_calls(counter: Path, dies_after: int | None) -> None:
     """Puts a counter, and death, around the client's calls that change something."""
     import threading
 
@@ -123,12 +123,10 @@ def _count_calls(counter: Path, dies_at: tuple[str, int] | None) -> None:
         with lock:  # one at a time, so that the n-th is the n-th
             number = int(counter.read_text()) + 1 if counter.exists() else 1
             counter.write_text(str(number))
-            if dies_at == ("before", number):
-                os.kill(os.getpid(), signal.SIGKILL)
             try:
                 return send(self, method, url, body)
             finally:
-                if dies_at == ("after", number):
+                if number == dies_after:
                     os.kill(os.getpid(), signal.SIGKILL)
 
     Client._send = counted  # type: ignore[method-assign]

@@ -15,7 +15,8 @@ from pretune_operator.cluster.objects import Child, JobKey, StoredJob, StoredRay
 from pretune_operator.cluster.parse import parse
 from pretune_operator.decision import Action, DeleteAttempt, DeleteCluster, Event, StartAttempt
 from pretune_operator.job import JobView
-from pretune_operator.rayjob import Manifest, manifests
+from pretune_operator.naming import Manifest
+from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Settings
 
 _LONGEST_NOTE: Final = 1_024

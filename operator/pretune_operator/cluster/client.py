@@ -119,7 +119,8 @@ class Client:
     def _send(self, method: str, url: str, body: Json | None) -> bytes:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": MANAGER}
         # The token of a pod is renewed every hour; asking for it reads it again from time to time.
-        headers |= {auth["key"]: auth["value"] for auth in self._configuration.auth_settings().values()}
+        settings: dict[str, Any] = self._configuration.auth_settings()
+        headers |= {auth["key"]: auth["value"] for auth in settings.values()}
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         try:
             answer = self._pool.request(

@@ -81,9 +81,11 @@ def _attempt(
 
 def _remains(pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...]) -> SeenAttempt:
     """An attempt whose RayJob is gone while pods of it still drain."""
-    first = min(pods, key=lambda pod: pod.created)
+    first = _by_age(pods)[0]
+    # KubeRay names a Ray cluster after its RayJob, with a random suffix.
+    name = first.ray_cluster.rpartition("-")[0]
     return SeenAttempt(
-        number=first.attempt, ray_job="", created=first.created, deleting=True, head=head, workers=workers
+        number=first.attempt, ray_job=name, created=first.created, deleting=True, head=head, workers=workers
     )
 
 

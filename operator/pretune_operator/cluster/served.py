@@ -13,10 +13,12 @@ _INDEX: Final = "/openapi/v3"
 _RAY: Final = "apis/ray.io/v1"
 _KUEUE: Final = "apis/kueue.x-k8s.io/"
 _MAX_AGE_SECONDS: Final = 60.0
+_MISSING_MAX_AGE_SECONDS: Final = 5.0
+"""While KubeRay is missing: somebody waits for it."""
 
 
 class Served:
-    """What is served, asked for at most once a minute."""
+    """What is served, asked for now and then."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -28,10 +30,13 @@ class Served:
     def look(self) -> Cluster:
         """What was served a minute ago at the earliest. Raises ApiError."""
         with self._lock:
-            if self._found is None or time.monotonic() - self._asked > _MAX_AGE_SECONDS:
+            if self._found is None or time.monotonic() - self._asked > self._max_age(self._found):
                 self._found = self._ask()
                 self._asked = time.monotonic()
             return self._found
+
+    def _max_age(self, found: Cluster) -> float:
+        return _MISSING_MAX_AGE_SECONDS if found.kuberay_problem else _MAX_AGE_SECONDS
 
     def _ask(self) -> Cluster:
         paths: dict[str, dict[str, str]] = json.loads(self._client.text(_INDEX))["paths"]

@@ -1,6 +1,6 @@
 """A real API server, and an operator that lives on it. These tests are `make e2e`'s, not `make test`'s."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from support.kube_api import KubeApi
 
 HERE = Path(__file__).parent
+KINDS = ("pretune.dev/v1alpha1/pretrainjobs", "pretune.dev/v1alpha1/finetunejobs", "ray.io/v1/rayjobs")
 CRDS = HERE.parents[2] / "crds"
 
 
@@ -25,13 +26,26 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ControlPlane]":
     """An API server that knows our kinds and KubeRay's."""
     from e2e.cluster.binaries import programs
     from e2e.cluster.control_plane import control_plane
+    from e2e.cluster.process import wait_until
+    from support.kube_api import KubeApi
 
     with control_plane(tmp_path_factory.mktemp("plane")) as plane:
         definitions = [*sorted(CRDS.glob("*.yaml")), *(programs("kuberay") / "config/crd/bases").glob("*.yaml")]
         for path in definitions:
             plane.kubectl("create", "--filename", path)
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        api = KubeApi(plane.kubeconfig)
+        wait_until(lambda: all(served(api, path) for path in KINDS), "all kinds are served")
         yield plane
+
+
+def served(api: "KubeApi", path: str) -> bool:
+    """Whether the API server lists a kind."""
+    from support.kube_api import RefusedError
+
+    try:
+        return bool(api.get(f"/apis/{path}?limit=1"))
+    except RefusedError:
+        return False
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,7 @@ class Progress:
                 "stage": self.order.stage,
                 "job": self.order.job,
                 "run": self.start and self.start.run,
+                "fromStep": self.start and self.start.from_step,
                 "step": self.steps_done,
                 "total": total,
                 "percent": 100 * self.steps_done // total if total else 0,

@@ -1,0 +1,188 @@
+"""What a head pod says at /progress, as the operator takes it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from pretune_api.names import PROGRESS_PORT
+from pretune_operator.cluster.objects import JobKey
+from pretune_operator.observed import SeenPod
+from pretune_operator.progress import Readings, seen
+from pretune_trainer.drive.progress import Progress
+from pretune_trainer.drive.wire import Artifact, Ending, Order
+from pretune_trainer.report import Committed, Evaluated, Start
+
+JOB = JobKey("team", "PretrainJob", "general")
+DIGEST = f"sha256:{'0' * 64}"
+START = Start(
+    "causalLM", run=2, from_step=100, total_steps=400, parameters=9, trainable=9, rows_per_step=8, micro_batch_rows=8
+)
+
+
+@pytest.fixture
+def progress() -> Progress:
+    """A run that goes on from step 100 of 400."""
+    progress = Progress(Order(1, {}, "causalLM", {}))
+    progress.take(START)
+    progress.take(Evaluated(100, {"loss": 2.5}, 1.0))
+    return progress
+
+
+def test_the_operator_reads_what_the_trainer_writes(progress: Progress) -> None:
+    read = seen(progress.to_json())
+    assert (read.state, read.run, read.step, read.total, read.percent) == ("Running", 2, 100, 400, 25)
+    assert (read.from_step, read.metrics, read.ending) == (100, {"loss": 2.5}, None)
+
+
+def test_the_last_word_of_a_run_comes_with_its_artifact(progress: Progress) -> None:
+    progress.ending = Ending(0, "", artifact=Artifact("s3://models/a", DIGEST), metrics={"loss": 2.0}, step=400)
+    read = seen(progress.to_json())
+    assert read.state == "Succeeded"
+    assert read.ending is not None
+    assert read.ending.artifact is not None
+    assert (read.ending.artifact.uri, read.ending.artifact.digest) == ("s3://models/a", DIGEST)
+    assert (read.ending.step, read.ending.metrics) == (400, {"loss": 2.0})
+
+
+def test_a_metric_that_is_no_number_is_left_out(progress: Progress) -> None:
+    progress.take(Evaluated(100, {"loss": float("nan"), "accuracy": 0.5}, 1.0))
+    assert seen(progress.to_json()).metrics == {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    "document", [{}, [], {"state": "Failed", "ending": {}}, {"state": "Running", "checkpoint": {}}], ids=str
+)
+def test_what_is_no_progress_is_refused(document: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
+        seen(document)
+
+
+class Pod:
+    """A head pod on a loopback address of its own."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.asked = 0
+        pod = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                pod.asked += 1
+                body = json.dumps(pod.document).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.address, self._server = _listen(Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def seen(self, **fields: Any) -> SeenPod:
+        return SeenPod("head", "Running", ip=self.address, **fields)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _listen(handler: type[BaseHTTPRequestHandler]) -> tuple[str, ThreadingHTTPServer]:
+    """A server on the first loopback address whose port is free: the port itself is fixed."""
+    for number in range(2, 250):
+        try:
+            return f"127.9.9.{number}", ThreadingHTTPServer((f"127.9.9.{number}", PROGRESS_PORT), handler)
+        except OSError:
+            continue
+    raise AssertionError("no loopback address is free")
+
+
+@pytest.fixture
+def pod(progress: Progress) -> Iterator[Pod]:
+    pod = Pod(progress.to_json())
+    yield pod
+    pod.close()
+
+
+class Told:
+    """Takes the jobs that are woken."""
+
+    def __init__(self) -> None:
+        self.jobs: set[JobKey] = set()
+        self.something = threading.Event()
+
+    def __call__(self, keys: set[JobKey]) -> None:
+        self.jobs |= keys
+        self.something.set()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def readings(told: Told) -> Iterator[Readings]:
+    readings = Readings(told)
+    readings.start()
+    yield readings
+    readings.stop()
+
+
+def test_a_head_that_runs_is_read_in_the_background_and_its_job_is_woken(
+    readings: Readings, pod: Pod, told: Told
+) -> None:
+    assert readings.look(JOB, "cluster", pod.seen(), ending=False) is None
+    assert told.something.wait(10)
+    assert told.jobs == {JOB}
+    read = readings.look(JOB, "cluster", pod.seen(), ending=False)
+    assert read is not None
+    assert read.step == 100
+
+
+def test_a_head_that_is_about_to_go_is_asked_for_its_last_word_at_once(
+    readings: Readings, pod: Pod, progress: Progress
+) -> None:
+    progress.ending = Ending(1, "it broke", cause="Unknown")
+    pod.document = progress.to_json()
+    read = readings.look(JOB, "cluster", pod.seen(deleting=True), ending=True)
+    assert read is not None
+    assert read.ending is not None
+    assert read.ending.message == "it broke"
+
+
+def test_a_last_word_is_asked_for_once_and_outlives_its_head(readings: Readings, pod: Pod, progress: Progress) -> None:
+    progress.ending = Ending(0, "")
+    pod.document = progress.to_json()
+    for head in (pod.seen(), pod.seen(), None):
+        read = readings.look(JOB, "cluster", head, ending=True)
+        assert read is not None
+        assert read.ending is not None
+    assert pod.asked == 1
+
+
+def test_a_head_that_has_no_last_word_yet_is_not_asked_again_and_again(readings: Readings, pod: Pod) -> None:
+    for _ in range(5):
+        readings.look(JOB, "cluster", pod.seen(), ending=True)
+    assert pod.asked == 1
+
+
+def test_what_the_head_of_an_earlier_cluster_said_is_forgotten(readings: Readings, pod: Pod) -> None:
+    assert readings.look(JOB, "first", pod.seen(), ending=True)
+    readings.keep(JOB, ["second"])
+    assert readings.look(JOB, "first", None, ending=True) is None
+
+
+def test_a_head_that_does_not_answer_changes_nothing(readings: Readings) -> None:
+    nobody = SeenPod("head", "Running", ip="127.9.9.1")
+    assert readings.look(JOB, "cluster", nobody, ending=True) is None
+
+
+def test_a_checkpoint_is_read_by_its_step(progress: Progress) -> None:
+    progress.take(Committed(step=120, blocked_seconds=0.1, seconds=1.0, size=1))
+    assert seen(progress.to_json()).checkpoint_step == 120

@@ -1,0 +1,133 @@
+"""The work queue's promises, on a clock that stands still until it is told to move."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from pretune_operator.work import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Workers, WorkQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue[str]:
+    return WorkQueue(clock)
+
+
+def drained(queue: WorkQueue[str]) -> list[str]:
+    """What there is to take now."""
+    queue.add_after("last", 0)
+    taken = []
+    while (key := queue.take()) != "last":
+        taken.append(key)
+        queue.done(key)
+    queue.done("last")
+    return taken
+
+
+def test_a_key_that_is_added_twice_is_worked_on_once(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    queue.add("b")
+    queue.add("a")
+    assert len(queue) == 2
+    assert drained(queue) == ["a", "b"]
+
+
+def test_a_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more_afterwards(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert drained(queue) == ["a"]
+
+
+def test_what_is_due_later_is_taken_when_its_time_has_come(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("a", 10)
+    assert drained(queue) == []
+    clock.now += 10
+    assert drained(queue) == ["a"]
+
+
+def test_the_last_word_says_when_a_key_is_due(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("sooner", 50)
+    queue.add_after("sooner", 1)
+    queue.add_after("later", 1)
+    queue.add_after("later", 50)
+    queue.add_after("never", 1)
+    queue.cancel("never")
+    clock.now += 10
+    assert drained(queue) == ["sooner"]
+    clock.now += 50
+    assert drained(queue) == ["later"]
+
+
+def test_the_pause_after_a_failure_doubles_up_to_a_minute_and_starts_anew_after_success(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    assert [queue.retry("a") for _ in range(3)] == [1, 2, 3]
+    clock.now += FIRST_RETRY_SECONDS * 2
+    assert drained(queue) == []
+    clock.now += FIRST_RETRY_SECONDS * 2
+    assert drained(queue) == ["a"]
+    for _ in range(100):
+        queue.retry("a")
+    clock.now += LAST_RETRY_SECONDS
+    assert drained(queue) == ["a"]
+    queue.succeeded("a")
+    assert queue.retry("a") == 1
+
+
+def test_work_that_takes_long_is_seen(queue: WorkQueue[str], clock: Clock) -> None:
+    assert queue.oldest() == 0.0
+    queue.add("a")
+    queue.take()
+    clock.now += 30
+    assert queue.oldest() == 30.0
+
+
+def test_one_worker_a_key_and_none_is_lost(clock: Clock) -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    at_once, most, times = Counter[int](), Counter[int](), Counter[int]()
+    finished = threading.Semaphore(0)
+
+    def work(key: int) -> None:
+        at_once[key] += 1
+        most[key] = max(most[key], at_once[key])
+        times[key] += 1
+        at_once[key] -= 1
+        finished.release()
+
+    for key in range(50):
+        queue.add(key)
+    workers = Workers(queue, work, 8, "test")
+    workers.start()
+    for _ in range(50):
+        finished.acquire()
+    workers.stop(seconds=5)
+    assert set(times) == set(range(50))
+    assert set(most.values()) == {1}
+    assert not workers.alive
+
+
+def test_workers_sleep_until_the_next_key_is_due() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    done = threading.Event()
+    workers = Workers(queue, lambda key: done.set(), 2, "test")
+    workers.start()
+    queue.add_after("a", 0.01)
+    assert done.wait(5)
+    workers.stop(seconds=5)
