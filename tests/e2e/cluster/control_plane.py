@@ -5,12 +5,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import access, network
 from .binaries import programs
-from .process import Command, flags, free_port, running, wait_until
+from .process import Command, Running, flags, free_port, running, wait_until
 
 LOCALHOST = "127.0.0.1"
 
@@ -21,6 +21,8 @@ class ControlPlane(access.Api):
 
     server: str
     """Its URL."""
+    programs: tuple[Running, ...] = ()
+    """etcd and the API server."""
 
     @property
     def certificate(self) -> Path:
@@ -41,7 +43,7 @@ def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPla
         etcd = stack.enter_context(running("etcd", _etcd(folder, etcd_port), folder))
         server = stack.enter_context(running("kube-apiserver", _api_server(plane, address, port, etcd_port), folder))
         wait_until(lambda: _ready(plane), "kube-apiserver is ready", [etcd, server])
-        yield plane
+        yield replace(plane, programs=(etcd, server))
 
 
 def _etcd(folder: Path, port: int) -> Command:

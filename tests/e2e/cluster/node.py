@@ -71,7 +71,8 @@ def _start(folder: Path, stack: ExitStack) -> list[Running]:
         "kube-proxy": components.proxy(plane),
         "kubelet": components.kubelet(plane),
     }
-    return [runtime, *(stack.enter_context(running(name, command, folder)) for name, command in commands.items())]
+    others = [stack.enter_context(running(name, command, folder)) for name, command in commands.items()]
+    return [runtime, *plane.programs, *others]
 
 
 def _forget_containers(folder: Path) -> None:
