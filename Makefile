@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test lint bench cluster cluster-down lock clean
+.PHONY: help demo test lint bench images cluster cluster-down lock clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be commi
 bench: $(READY) $(DEMO_DATA) ## One table of ratios against what others would use, and .bench/results.json
 	$(BIN)/python tests/bench/run.py
 
+images: $(READY) .venv/cluster ## The operator's and the trainer's images, with Docker or buildah
+	PYTHONPATH=tests $(BIN)/python -m e2e.images
+
 cluster: $(READY) .venv/cluster ## A real Kubernetes on this machine, with KubeRay
 	$(CLUSTER) up
 
@@ -45,7 +48,8 @@ lock: .venv/uv ## Resolve the requirement files anew
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) --group cluster -o requirements/cluster.txt
 	$(COMPILE) pyproject.toml --extra operator -o requirements/operator.txt
-	$(COMPILE) pyproject.toml --extra finetune -o requirements/trainer.txt
+	$(COMPILE) pyproject.toml --extra finetune -o requirements/finetune.txt
+	$(COMPILE) pyproject.toml --extra trainer --constraint requirements/finetune.txt -o requirements/trainer.txt
 	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
 
 clean: ## Remove everything that was made here
