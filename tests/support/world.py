@@ -80,8 +80,8 @@ class _RayJob:
 
     @property
     def trains(self) -> bool:
-        """Whether its ranks may be at work, as only it can know."""
-        return self.fate.queued + self.fate.starting <= self.age < self._end and (self.leaves_in or 1) > 0
+        """Whether a pod of it is at work, or still leaves."""
+        return any(pod.phase == "Running" and not pod.node_lost for pod in self.seen().workers)
 
     @property
     def _end(self) -> int:
@@ -168,7 +168,7 @@ class World:
         self._job = parse(self.document)
 
     def live(self) -> list[int]:
-        """Attempts whose ranks may be at work."""
+        """Attempts whose pods may be at work."""
         return [number for number, ray_job in self.ray_jobs.items() if ray_job.trains]
 
     def run(self) -> None:
@@ -183,7 +183,7 @@ class World:
         raise AssertionError(f"it hangs: {self.status}")
 
     def _quiet(self) -> bool:
-        return self._shown[0] == self._observed() and all(not ray_job.trains for ray_job in self.ray_jobs.values())
+        return self._shown[0] == self._observed() and not self.live()
 
     def _change(self, spec: dict[str, Any]) -> None:
         self.document = changed(self.document, {f"spec.{path}": value for path, value in spec.items()})
