@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .packages import require
 from .recipes import ROOT, digest
 from .stand_ins import make_stand_ins, replaced_packages
 
@@ -41,7 +40,6 @@ _SETTINGS: Final = {
 
 
 def _debootstrap(folder: Path) -> None:
-    require("debootstrap")
     root = folder / "root"
     # The mirror is debootstrap's own choice.
     subprocess.run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", root], check=True)
@@ -64,7 +62,6 @@ DEBIAN: Final = Base(
 
 
 def _stand_ins(folder: Path) -> None:
-    require("gcc", "binutils")
     torch = importlib.util.find_spec("torch")
     assert torch is not None, "torch is one of requirements/dev.txt"
     assert torch.origin is not None, "torch is no namespace"

@@ -10,7 +10,6 @@ from typing import Final
 
 from .archive import write_archive
 from .base import DEBIAN, Base, left_out, without_cuda
-from .packages import require
 from .recipes import ROOT, Recipe
 from .storage import Storage
 
@@ -25,7 +24,6 @@ class Buildah:
 
     def foundation(self, recipe: Recipe) -> Mapping[str, str]:
         """Debian; below torch with stand-ins for the CUDA libraries, which the image then leaves out."""
-        require("buildah", "containers-storage")
         self._make(DEBIAN)
         if not recipe.with_torch:
             return {"BASE": DEBIAN.image}

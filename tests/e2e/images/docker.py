@@ -20,10 +20,10 @@ class Docker:
 
     def build(self, image: str, recipe: Recipe, arguments: Mapping[str, str]) -> None:
         """Make an image."""
-        command = ["docker", "build", "--tag", image, "--file", ROOT / recipe.dockerfile]
+        command = ["docker", "build", "--tag", image, "--file", str(ROOT / recipe.dockerfile)]
         command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         command += ["--target", recipe.target] if recipe.target else []
-        subprocess.run([*command, ROOT], check=True)
+        subprocess.run([*command, str(ROOT)], check=True)
 
     def save(self, image: str, archive: Path, known: set[str]) -> None:
         """Write all of the image to an archive."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..cluster.folders import cache_folder
+from e2e.cluster.folders import cache_folder
 
 
 def images_folder() -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ..cluster.folders import lock
+from e2e.cluster.folders import lock
+
 from .buildah import Buildah
 from .docker import Docker
 from .folders import images_folder

@@ -1,6 +1,6 @@
-"""Stand-ins for the CUDA libraries that torch is linked with: they load on a machine without a GPU, and do nothing there.
+"""Stand-ins for the CUDA libraries that torch is linked with: they can be loaded, and do nothing.
 
-PyPI has torch for Linux with CUDA only: 6 GB, of which a CPU uses 2. The others must be there to be loaded, no more.
+PyPI has torch for Linux with CUDA only: 6 GB, of which a machine without a GPU calls 2. The rest must just be there.
 """
 
 import re
@@ -23,7 +23,7 @@ def replaced_packages(requirements: str) -> list[str]:
 
 
 def make_stand_ins(torch_libraries: Path, folder: Path) -> None:
-    """Write a stand-in to `folder` for each CUDA library that the libraries of torch name, with the symbols they want."""
+    """Write a stand-in to `folder` for each CUDA library that torch's libraries name, with the symbols they want."""
     wanted = _wanted(sorted(torch_libraries.glob("*.so")))
     for library, versions in wanted.items():
         _compile(folder / library, versions)
