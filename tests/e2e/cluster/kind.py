@@ -14,7 +14,10 @@ _NAME = "pretune"
 
 @dataclass(frozen=True)
 class Kind(Cluster):
-    """A node that is a container. The node's image is the one that kind's pinned version names."""
+    """A node that is a container, of the image that kind's pinned version names.
+
+    Its pods reach this machine, but not the other way round: a Prometheus on this machine finds them and scrapes none.
+    """
 
     @property
     def host(self) -> str:
