@@ -54,6 +54,22 @@ class SequenceRegression(Spec):
     """Column with the number."""
 
 
+class QuestionAnswering(Spec):
+    """Answer questions with a part of a text. Rows are in SQuAD's format; the source's column holds the text.
+
+    The answers are an object: text, a list of answers, and answer_start, a list of the characters that they begin at.
+    """
+
+    question_column: ColumnName = "question"
+    """Column with the question."""
+    answers_column: ColumnName = "answers"
+    """Column with the answers."""
+    unanswerable: bool = False
+    """Whether a text can hold no answer (SQuAD 2.0): its list of answers is empty then, and so may be the model's."""
+    max_answer_tokens: Annotated[int, Field(ge=1, le=4_096)] = 30
+    """Longest answer that the model may give, in tokens."""
+
+
 class Task(OneOf):
     """What is learnt."""
 
@@ -67,3 +83,13 @@ class Task(OneOf):
     """Find entities in texts."""
     sequence_regression: SequenceRegression | None = None
     """Give each text a number."""
+    question_answering: QuestionAnswering | None = None
+    """Answer questions with a part of a text."""
+
+
+def text_columns(learn: OneOf) -> list[str]:
+    """Columns with text beside the source's own, which a tokenizer is trained on too."""
+    match learn.value:
+        case QuestionAnswering(question_column=question):
+            return [question]
+    return []

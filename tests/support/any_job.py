@@ -87,6 +87,7 @@ tasks = one_of(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
     sequenceRegression=some(targetColumn=text),
+    questionAnswering=some(questionColumn=text, unanswerable=st.booleans(), maxAnswerTokens=st.integers(1, 99)),
 )
 methods = one_of(
     full=st.just({}), lora=some(rank=st.integers(1, 64), alpha=positive(64)), freeze=some(lastBlocks=st.integers(1, 9))

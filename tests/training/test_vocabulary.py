@@ -119,6 +119,12 @@ def test_words_and_messages_are_text_to_learn_from_too(tmp_path):
     assert set(sample(data_of(words, chats), 100)) == {"dry cough", "user Why?"}
 
 
+def test_the_texts_of_other_columns_are_learnt_from_too(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a house", "question": "what", "labels": ["x", 1]}\n')
+    assert list(sample(data_of(path), 100, ["question", "labels"])) == ["a house\nwhat\nx "]
+
+
 def test_training_stops_when_asked(tmp_path):
     corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
     with pytest.raises(StopRequestedError, match="while the tokenizer was trained"):

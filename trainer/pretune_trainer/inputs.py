@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 from pretune_api.base import Spec
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
+from pretune_api.tasks import text_columns
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
@@ -93,7 +94,7 @@ def _tokenizer(config: RunConfig, ranks: Ranks, stop: Callable[[], bool]) -> tup
     training, parent = config.tokenizer.train, config.tokenizer.parent
     if training is not None:
         storage, form = Store.open(config.storage), form_for(config.learn)
-        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form)
+        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, text_columns(config.learn))
         return _load(Source(str(folder))), tokenizer_digest(folder)
     assert parent is not None, "a tokenizer is trained, or has a parent"
     found = find_parent(parent, config.storage, ranks, "spec.tokenizer")

@@ -49,16 +49,18 @@ def trained_tokenizer(
     ranks: "Ranks",
     stop: Callable[[], bool],
     form: Form = Form.BARE,
+    columns: Sequence[str] = (),
 ) -> Path:
     """The folder, on this node, of a tokenizer trained on `data`; it is trained if nobody has yet. Collective.
 
-    Rank 0 trains and commits it, the others read it: WordPiece and Unigram give other ids each time they are trained.
+    Text in `columns` is learnt from beside that in the sources' own column. Rank 0 trains and commits it, the others
+    read it: WordPiece and Unigram give other ids each time they are trained.
 
     Raises:
         UserError: a source is empty or damaged, or the vocabulary does not fit the data.
         StopRequestedError: asked to stop.
     """
-    digest = ranks.once(lambda: _committed(training, data, storage, stop, form))
+    digest = ranks.once(lambda: _committed(training, data, storage, stop, form, columns))
     store = storage.child(f"cache/{digest}")
     shelf = Shelf(store, read_commit(store))
     first, *_ = [shelf.path(name) for name in _FILES]
@@ -75,8 +77,9 @@ def tokenizer_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def sample(data: Data, documents: int) -> Iterator[str]:
-    """At most that many training documents, as evenly from the sources, and from their files, as these allow.
+def sample(data: Data, documents: int, columns: Sequence[str] = ()) -> Iterator[str]:
+    """The texts of at most that many training documents, as evenly from the sources, and from their files, as these
+    allow.
 
     Raises:
         UserError: a source has none, or is damaged.
@@ -87,7 +90,7 @@ def sample(data: Data, documents: int) -> Iterator[str]:
     for done, number in enumerate(smallest_first):
         share = documents // (len(sources) - done)
         taken = 0
-        for text in _sample_source(sources[number], number, files[number], share):
+        for text in _sample_source(sources[number], number, files[number], columns, share):
             yield text
             taken += 1
         if taken == 0:
@@ -100,15 +103,22 @@ def _training_sources(data: Data) -> list[DataSource]:
     return [source for source in data_sources(data) if source.holdout.fraction < 1.0]
 
 
-def _committed(training: TokenizerTraining, data: Data, storage: Store, stop: Callable[[], bool], form: Form) -> str:
+def _committed(
+    training: TokenizerTraining,
+    data: Data,
+    storage: Store,
+    stop: Callable[[], bool],
+    form: Form,
+    columns: Sequence[str],
+) -> str:
     """The name of the tokenizer's cache folder, which is committed."""
     sources = _training_sources(data)
     files = [source.opened.files() for source in sources]
     made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length, form]
-    digest = digest_of("tokenizer", made_with, fingerprint(sources, files))
+    digest = digest_of("tokenizer", made_with, list(columns), fingerprint(sources, files))
     store = storage.child(f"cache/{digest}")
     if not store.exists(COMMITTED_NAME):
-        texts = _until(stop, sample(data, training.sample_documents))
+        texts = _until(stop, sample(data, training.sample_documents, columns))
         _write(train(training, texts, data.sequence_length, form), store)
     return digest
 
@@ -127,22 +137,26 @@ def _until(stop: Callable[[], bool], texts: Iterator[str]) -> Iterator[str]:
         yield text
 
 
-def _sample_source(source: DataSource, number: int, files: Sequence[SourceFile], documents: int) -> Iterator[str]:
+def _sample_source(
+    source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str], documents: int
+) -> Iterator[str]:
     smallest_first = sorted(units(source.opened, number, files), key=lambda unit: unit.size)
     for done, unit in enumerate(smallest_first):
         share = -(-documents // (len(smallest_first) - done))
         taken = 0
-        for text in islice(_training_texts(source, unit), share):
+        for text in islice(_training_texts(source, unit, columns), share):
             yield text
             taken += 1
         documents -= taken
 
 
-def _training_texts(source: DataSource, unit: Unit) -> Iterator[str]:
-    for row in rows(source.opened, unit):
+def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str]) -> Iterator[str]:
+    """The text of each document; that of other columns stands below it."""
+    for row in rows(source.opened, unit, columns):
         value = row.value(row.column)
         if value is not None and not source.holdout(row):
-            yield _text_in(value) if isinstance(value, list) else row.text()
+            text = _text_in(value) if isinstance(value, list) else row.text()
+            yield "\n".join([text, *(_text_in(row.value(column)) for column in columns)])
 
 
 def _text_in(value: object) -> str:

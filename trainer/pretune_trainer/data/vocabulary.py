@@ -64,7 +64,7 @@ def form_for(learn: Objective | Task) -> Form:
     value = learn.value
     if isinstance(value, Denoising):
         return Form.ENDED if value.span_corruption is not None else Form.FRAMED
-    return Form.FRAMED if learn.kind == "maskedLM" else Form.BARE
+    return Form.FRAMED if learn.kind in ("maskedLM", "questionAnswering") else Form.BARE
 
 
 def train(

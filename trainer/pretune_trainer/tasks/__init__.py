@@ -8,6 +8,7 @@ from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
 from pretune_trainer.tasks.denoising import Denoising
 from pretune_trainer.tasks.masked_lm import MaskedLM
+from pretune_trainer.tasks.question_answering import QuestionAnswering
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
 from pretune_trainer.tasks.token_classification import TokenClassification
@@ -17,6 +18,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "chat": Chat,
     "denoising": Denoising,
     "maskedLM": MaskedLM,
+    "questionAnswering": QuestionAnswering,
     "sequenceClassification": SequenceClassification,
     "sequenceRegression": SequenceRegression,
     "tokenClassification": TokenClassification,

@@ -27,6 +27,8 @@ class Batch:
     """Number of targets, by key of the loss."""
     tokens: int = 0
     """Tokens that are not padding."""
+    packs: Sequence[Pack] = ()
+    """What the batch was made of, where judging a model needs more than tensors: texts, names of examples."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""

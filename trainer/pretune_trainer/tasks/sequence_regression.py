@@ -41,7 +41,7 @@ class SequenceRegression(Task[Guessed]):
         targets = [self._target(row) for row in rows]
         encoded = encode_whole(self.tokenizer, [row.text() for row in rows], self.layout.length)
         for ids, target in zip(encoded, targets, strict=True):
-            yield [{"ids": ids, "target": np.asarray([target], np.float32)}]
+            yield [{"ids": np.asarray(ids, np.int32), "target": np.asarray([target], np.float32)}]
 
     def _target(self, row: Row) -> float:
         value = row.value(self.column)

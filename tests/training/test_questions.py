@@ -1,0 +1,133 @@
+"""Question answering: answers stay where the row says through windows and tokens; what does not fit is named."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pretune_api.model import Architecture, TokenizerTraining
+from pretune_api.tasks import QuestionAnswering as Spec
+from pretune_trainer.data.example import Example, Pack, Place, Row
+from pretune_trainer.data.vocabulary import train
+from pretune_trainer.errors import BadRowError
+from pretune_trainer.model.build import Build
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.tasks import Context
+from pretune_trainer.tasks.question_answering import QuestionAnswering
+from support.jobs import Recorder, finetune, write_rows
+from support.language import TINY, paragraphs, small_tokenizer
+
+TEXT = "The red house stands in Oslo, and the blue house stands in Bergen."
+BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def task(kind: str = "bpe", length: int = 64, **spec: Any) -> QuestionAnswering:
+    if kind == "bpe":
+        tokenizer = copy.deepcopy(small_tokenizer())
+    else:
+        tokenizer = train(TokenizerTraining(algorithm=kind, vocab_size=400), iter(paragraphs()[:800]), length)
+    return QuestionAnswering(Context(Spec(**spec), tokenizer, length, False, False, 0))
+
+
+def answers(*texts: str, start: int | None = None) -> dict[str, list[Any]]:
+    return {"text": list(texts), "answer_start": [TEXT.index(text) if start is None else start for text in texts]}
+
+
+def row(found: object, question: object = "Where is the blue house?", text: str = TEXT) -> Row:
+    return Row({"text": text, "question": question, "answers": found}, Place("file:///faq.jsonl", 3), "text")
+
+
+def said(task: QuestionAnswering, example: Example) -> str:
+    first, last = example["span"]
+    return task.tokenizer.decode(example["ids"][first : last + 1]).strip()
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+@pytest.mark.parametrize("answer", ["Bergen", "the blue house", "red", "Oslo"])
+def test_the_span_is_the_answer(kind: str, answer: str) -> None:
+    answering = task(kind, length=128)
+    ((example,),) = answering.examples([row(answers(answer))])
+    assert said(answering, example) == answer
+
+
+def test_of_the_windows_of_a_long_text_those_with_the_whole_answer_have_a_span() -> None:
+    answering = task(length=48)
+    text = "Nothing is here. " * 12 + TEXT
+    found = {"text": ["Bergen"], "answer_start": [text.index("Bergen")]}
+    (examples,) = answering.examples([row(found, text=text)])
+    assert len(examples) > 3
+    spans = [example["span"].tolist() for example in examples]
+    assert [0, 0] in spans
+    assert {said(answering, example) for example in examples if example["span"].any()} == {"Bergen"}
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (answers("Oslo", start=3), ": the answer 'Oslo' does not stand at character 3 of the text; it stands at 24"),
+        (
+            answers("Rome", start=3),
+            ": the answer 'Rome' does not stand at character 3 .*; it is not in the text at all",
+        ),
+        ({"text": [], "answer_start": []}, " answers: the question has no answer; set .*unanswerable"),
+        ({"text": ["Oslo"]}, " answers: as in SQuAD, answers are an object"),
+        ({"text": ["Oslo"], "answer_start": []}, " answers: as in SQuAD, answers are an object"),
+        ("Oslo", " answers: as in SQuAD, answers are an object"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_named_with_its_file_and_row(found: object, sentence: str) -> None:
+    with pytest.raises(BadRowError, match=rf"^file:///faq.jsonl row 3{sentence}"):
+        list(task().examples([row(found)]))
+
+
+@pytest.mark.parametrize(("question", "says"), [("", "no question"), (7, "no question"), ("why? " * 40, "raise")])
+def test_a_question_that_does_not_fit_is_named_with_its_file_and_row(question: object, says: str) -> None:
+    with pytest.raises(BadRowError, match=rf"^file:///faq.jsonl row 3: .*{says}"):
+        list(task().examples([row(answers("Oslo"), question)]))
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_the_loss_is_that_of_transformers(family: str) -> None:
+    answering = task(length=128)
+    architecture = Architecture(type=family, config=BERT if family == "bert" else TINY[family])
+    model = answering.model(Build(architecture, answering.tokenizer, 128)).eval()
+    rows = [row(answers("Oslo")), row(answers("the blue house"))]
+    batch = answering.batch([*(Pack((example,)) for (example,) in answering.examples(rows)), Pack()])
+    ours = answering.loss(model, batch)["span"].detach() / batch.counts["span"]
+    kept = {name: value[:2] for name, value in batch.inputs.items()}
+    if family == "bert":
+        kept["token_type_ids"] = batch.targets["types"][:2]
+    theirs = model(**kept, start_positions=batch.targets["start"][:2], end_positions=batch.targets["end"][:2]).loss
+    torch.testing.assert_close(ours, theirs)
+    judged = answering.evaluate(model, batch)
+    assert [outcome.expected for outcome in judged] == [("Oslo",), ("the blue house",)]
+    assert all(outcome.text in TEXT for outcome in judged)
+
+
+def people(number: int) -> Iterator[dict[str, object]]:
+    """Who is where, and a question about one of the two."""
+    random = np.random.default_rng(4)
+    names, places = ["anna", "bo", "carla", "dmitri"], ["oslo", "bergen", "rome", "paris", "lima"]
+    for _ in range(number):
+        name, place = str(random.choice(names)), str(random.choice(places))
+        text = f"{random.choice(['today', 'now'])} {name} is in {place}"
+        question, answer = ("who", name) if random.random() < 0.5 else ("where", place)
+        yield {"text": text, "question": question, "answers": {"text": [answer], "answer_start": [text.index(answer)]}}
+
+
+def test_answers_are_found(tmp_path: Path) -> None:
+    job = finetune(
+        tmp_path,
+        {"questionAnswering": {}},
+        write_rows(tmp_path / "people.jsonl", people(400)),
+        tokenizer={"train": {"vocabSize": 300}},
+        data__sequence_length=32,
+        training__max_steps=100,
+    )
+    result = run_rank(job, Ranks(), Recorder())
+    assert result.metrics["exactMatch"] > 0.9

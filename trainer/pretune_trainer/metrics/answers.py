@@ -1,0 +1,100 @@
+"""Exact match and F1 of answers, defined as in SQuAD (Rajpurkar et al., 2016, 2018)."""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Self
+
+from pretune_trainer.metrics.base import Metric
+
+_ARTICLES: Final = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers to a question, having read one window of its text."""
+
+    question: int
+    """Names the question, over all windows and ranks."""
+    expected: tuple[str, ...]
+    """Every right answer; none where the question has none."""
+    text: str
+    """The likeliest span of the window."""
+    score: float
+    """Log-odds of it."""
+    none_score: float
+    """Log-odds of there being no answer in the window."""
+    loss: float
+    """The window's."""
+
+
+class AnswerReport(Metric[Answer]):
+    """The best answer of a question's windows against the right ones: the one that it is most like counts."""
+
+    known: ClassVar[Mapping[str, bool]] = {"loss": False, "exactMatch": True, "f1": True}
+    """Names of the figures, and whether larger is better. The loss is the mean over windows."""
+
+    def __init__(self, *, unanswerable: bool) -> None:
+        self.unanswerable = unanswerable
+        """Whether "there is none" is an answer."""
+        self.loss = 0.0
+        self.windows = 0
+        self.answers: dict[int, Answer] = {}
+        """The best answer of each question so far; its none_score is the least of all windows."""
+
+    def update(self, outcomes: Sequence[Answer]) -> None:
+        """Keep the best answer of each question."""
+        self.loss += math.fsum(outcome.loss for outcome in outcomes)
+        self.windows += len(outcomes)
+        for outcome in outcomes:
+            self._keep(outcome)
+
+    def merge(self, other: Self) -> None:
+        """Keep the better answer of each question."""
+        self.loss += other.loss
+        self.windows += other.windows
+        for answer in other.answers.values():
+            self._keep(answer)
+
+    def _keep(self, answer: Answer) -> None:
+        known = self.answers.setdefault(answer.question, answer)
+        best = max(known, answer, key=lambda each: (each.score, each.text))
+        self.answers[answer.question] = replace(best, none_score=min(known.none_score, answer.none_score))
+
+    def result(self) -> dict[str, float]:
+        """Shares from 0 to 1."""
+        said = [(self._said(answer), answer.expected or ("",)) for answer in self.answers.values()]
+        count = len(said)
+        exact = sum(max(exact_match(text, right) for right in expected) for text, expected in said)
+        f1 = math.fsum(max(word_f1(text, right) for right in expected) for text, expected in said)
+        return {
+            "loss": self.loss / self.windows if self.windows else math.nan,
+            "exactMatch": exact / count if count else math.nan,
+            "f1": f1 / count if count else math.nan,
+        }
+
+    def _said(self, answer: Answer) -> str:
+        return "" if self.unanswerable and answer.none_score > answer.score else answer.text
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, articles and superfluous spaces."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def exact_match(text: str, right: str) -> bool:
+    """Whether two answers are the same once normalised."""
+    return normalised(text) == normalised(right)
+
+
+def word_f1(text: str, right: str) -> float:
+    """Harmonic mean of precision and recall of words; 1 where neither has any."""
+    said, expected = normalised(text).split(), normalised(right).split()
+    if not said or not expected:
+        return float(said == expected)
+    common = sum((Counter(said) & Counter(expected)).values())
+    return 2.0 * common / (len(said) + len(expected))
