@@ -39,7 +39,7 @@ class Buildah:
         """Make an image; layers that an earlier one has already are taken from there."""
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         options += [f"--target={recipe.target}"] if recipe.target else []
-        self._bud(image, ROOT / recipe.dockerfile, ROOT, "--layers", *options)
+        self._bud(image, ROOT / recipe.dockerfile, ROOT / recipe.context, "--layers", *options)
 
     def save(self, image: str, archive: Path, known: set[str]) -> None:
         """Write the image to an archive, without the layers of `known` images."""

@@ -23,7 +23,7 @@ class Docker:
         command = ["docker", "build", "--tag", image, "--file", str(ROOT / recipe.dockerfile)]
         command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         command += ["--target", recipe.target] if recipe.target else []
-        subprocess.run([*command, str(ROOT)], check=True)
+        subprocess.run([*command, str(ROOT / recipe.context)], check=True)
 
     def save(self, image: str, archive: Path, known: set[str]) -> None:
         """Write all of the image to an archive."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[3]
-"""The checkout: the context of all builds."""
+"""The checkout."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Recipe:
     """Path in the checkout."""
     sources: tuple[str, ...]
     """Files and folders of the checkout that go into it."""
+    context: str = "."
+    """Folder of the checkout that the Dockerfile copies from."""
     target: str = ""
     """Stage of the Dockerfile; the last one if empty."""
     parent: str = ""
@@ -57,6 +59,7 @@ _OPERATOR: Final = (*_INSTALLED, "requirements/operator.txt", "operator/pretune_
 _PRETRAIN: Final = (*_INSTALLED, "requirements/trainer.txt", "trainer/pretune_trainer")
 _FINETUNE: Final = (*_PRETRAIN, "requirements/finetune.txt")
 _TRAINER: Final = "images/trainer.Dockerfile"
+_OBEDIENT: Final = "tests/e2e/obedient"
 
 RECIPES: Final = {
     recipe.name: recipe
@@ -64,7 +67,7 @@ RECIPES: Final = {
         Recipe("operator", "images/operator.Dockerfile", _OPERATOR),
         Recipe("pretrain", _TRAINER, _PRETRAIN, target="pretrain", with_torch=True),
         Recipe("finetune", _TRAINER, _FINETUNE, target="finetune", with_torch=True),
-        Recipe("obedient", "tests/e2e/obedient/Dockerfile", ("tests/e2e/obedient",), parent="finetune"),
+        Recipe("obedient", f"{_OBEDIENT}/Dockerfile", (f"{_OBEDIENT}/main.py",), context=_OBEDIENT, parent="finetune"),
     ]
 }
 """The images by name."""
