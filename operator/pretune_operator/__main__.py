@@ -52,9 +52,9 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
         return ExitCode.USER_ERROR
     machine, watches = Machine(client, settings), Watches()
     resync = Resync(client, machine, watches, namespaces)
-    watching = Watching(machine, watches, namespaces)
+    watching = Watching(machine, watches, resync.soon, namespaces)
     serving = Port(Health(machine, watching, watches, resync), port)
-    resync.start()
+    resync.start(watching.listed)
     try:
         watching.run()
     finally:

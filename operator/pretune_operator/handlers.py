@@ -1,9 +1,9 @@
 """kopf's part: it watches, and hands on what it sees. Nothing is decided here, and nothing written."""
 
 import asyncio
-import logging
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import kopf
@@ -15,17 +15,20 @@ from pretune_operator.watches import Watches
 
 _BEAT_SECONDS = 1.0
 
-log = logging.getLogger(__name__)
-
 
 class Watching:
     """kopf's event loop, and whether it turns."""
 
-    def __init__(self, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
-        """All namespaces are watched when `namespaces` is empty."""
+    def __init__(
+        self, machine: Machine, watches: Watches, relisted: Callable[[], None], namespaces: Collection[str]
+    ) -> None:
+        """`relisted` is told when a watch had to begin anew. All namespaces are watched when `namespaces` is empty."""
         self._machine = machine
+        self._relisted = relisted
         self._watches = watches
         self._namespaces = list(namespaces)
+        self.listed = threading.Event()
+        """Set once kopf has listed every kind, if there is anything to list: what goes from then on, a watch tells."""
         self.last_beat = time.monotonic()
         """When the event loop last turned, by the monotonic clock."""
 
@@ -38,7 +41,7 @@ class Watching:
         try:
             await kopf.operator(
                 registry=self._registry(),
-                settings=_settings(),
+                settings=_settings(namespaced=bool(self._namespaces)),
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
@@ -59,11 +62,20 @@ class Watching:
         return registry
 
     def _watch(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
-        @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
+        kind = (resource.group, resource.version, resource.plural)
+
+        @kopf.on.event(*kind, registry=registry, id=resource.plural)
         async def seen(event: Any, **_: Any) -> None:
             self._take(resource, event)
 
+        @kopf.index(*kind, registry=registry, id=f"{resource.plural}-listed")
+        async def listed(**_: Any) -> None:
+            """Holds nothing. Where there is an index, kopf calls no handler before all kinds have been listed."""
+
     def _take(self, resource: Resource, event: dict[str, Any]) -> None:
+        self.listed.set()
+        if event["type"] is None:
+            self._relisted()
         raw = event["object"]
         self._watches.told(resource, int(raw["metadata"]["resourceVersion"]))
         stored = parse(resource, raw)
@@ -72,7 +84,7 @@ class Watching:
             self._machine.wake(cache.remove(stored) if event["type"] == "DELETED" else cache.put(stored))
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     # A connection that died in silence is noticed within this time; the API server sends a bookmark every minute.
@@ -83,6 +95,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 60
     settings.process.ultimate_exiting_timeout = 20
+    # Without rights beyond its namespaces it can watch neither namespaces nor definitions of resources.
+    settings.scanning.disabled = namespaced
     for resource in CHILDREN:
         if wanted := selector(resource):
             settings.watching.label_selectors[resource.group, resource.version, resource.plural] = wanted

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.request
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -62,8 +63,13 @@ class OperatorProcess:
 
     def says(self, path: str) -> tuple[int, str]:
         """What it answers on its port; 0 if it does not."""
+        return self.answers(self.port, path)
+
+    @staticmethod
+    def answers(port: int, path: str) -> tuple[int, str]:
+        """What an operator answers on `port`; 0 if none does."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

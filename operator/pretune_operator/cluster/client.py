@@ -16,8 +16,6 @@ from pretune_operator.metrics import API_CALLS
 MANAGER: Final = "pretune"
 """Field manager of everything that the operator writes."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
-_CHUNK: Final = 500
-"""Resources per answer of a list: bounds what is in memory at once."""
 
 Json = dict[str, Any]
 
@@ -63,13 +61,15 @@ class Client:
         """One resource. Raises ApiError."""
         return self._call("get", resource, resource.path(namespace, name))
 
-    def list(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[tuple[list[Json], int]]:
-        """All resources of a namespace (of all, when None), in parts, each with the version of the whole.
+    def list(
+        self, resource: Resource, namespace: str | None, selector: str | None, size: int
+    ) -> Iterator[tuple[list[Json], int]]:
+        """All resources of a namespace (of all, when None), in parts of `size`, each with the version of the whole.
 
         Raises:
             ApiError: the API server refuses, or cannot be reached.
         """
-        query = {"limit": str(_CHUNK)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
         while True:
             answer = self._call("list", resource, resource.path(namespace), query=query)
             yield answer["items"], int(answer["metadata"]["resourceVersion"])
@@ -119,7 +119,7 @@ class Client:
     def _send(self, method: str, url: str, body: Json | None) -> bytes:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": MANAGER}
         # The token of a pod is renewed every hour; asking for it reads it again from time to time.
-        settings: dict[str, Any] = self._configuration.auth_settings()
+        settings: Any = self._configuration.auth_settings()
         headers |= {auth["key"]: auth["value"] for auth in settings.values()}
         content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.binaries import programs
+from e2e.cluster.binaries import programs, version
 from e2e.cluster.control_plane import ControlPlane
 from support.fake_kuberay import FakeKubeRay, Play
 from support.job_world import World, pretrain
@@ -22,7 +22,16 @@ def kubeconfig(plane: ControlPlane, api: KubeApi, tmp_path_factory: pytest.TempP
     """That of the chart's service account, with the roles that the chart binds to it."""
     api.create("/api/v1/namespaces", {"metadata": {"name": "pretune-system"}})
     for template in ("serviceaccount", "rbac"):
-        command = [programs("helm") / "helm", "template", "pretune", CHART, "--namespace", "pretune-system"]
+        command = [
+            programs("helm") / "helm",
+            "template",
+            "pretune",
+            CHART,
+            "--namespace",
+            "pretune-system",
+            "--kube-version",
+            version("kubernetes"),
+        ]
         shown = [*command, "--show-only", f"templates/{template}.yaml"]
         made = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
         plane.kubectl("apply", "--filename", "-", document=made)
