@@ -2,9 +2,9 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -12,6 +12,9 @@ from transformers.pytorch_utils import Conv1D
 from pretune_api.methods import Lora
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned, head_names, save_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 ADAPTER_FOLDER = "adapter"
 """Where an artifact keeps the updates when they are merged into the model."""
@@ -23,6 +26,9 @@ def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
     Raises:
         UserError: the model has no such layers.
     """
+    # The image for pre-training has no peft.
+    from peft import LoraConfig, get_peft_model
+
     targets = _target_modules(model, attention_only=spec.targets == "attention")
     if not targets:
         raise UserError("spec.method.lora.targets", f"a {model.config.model_type} model has no such layers")
@@ -52,7 +58,7 @@ def _target_modules(model: PreTrainedModel, *, attention_only: bool) -> list[str
     return sorted(name for name in body if any(name.startswith(f"{owner}.") for owner in attentions))
 
 
-def _save(adapted: PeftModel, spec: Lora, folder: Path, dtype: torch.dtype) -> None:
+def _save(adapted: "PeftModel", spec: Lora, folder: Path, dtype: torch.dtype) -> None:
     """The merged model with the updates beside it, or the updates alone; these stay in float32."""
     updates = folder / ADAPTER_FOLDER if spec.merge else folder
     adapted.save_pretrained(updates)
