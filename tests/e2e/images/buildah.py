@@ -14,6 +14,8 @@ from .recipes import ROOT, Recipe
 from .storage import Storage
 
 _CERTIFICATES: Final = "/etc/ssl/certs"
+_KEPT: Final = 4
+"""Older images kept of each name: those of other checkouts, and those whose layers a node has already."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,17 @@ class Buildah:
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         options += [f"--target={recipe.target}"] if recipe.target else []
         self._bud(image, ROOT / recipe.dockerfile, ROOT / recipe.context, "--layers", *options)
+        others = [other for other in self._storage.images(image.rpartition(":")[0]) if other != image]
+        for old in others[_KEPT:]:
+            subprocess.run(["buildah", *self._options, "rmi", old], stdout=subprocess.DEVNULL, check=True)
 
     def save(self, image: str, archive: Path, known: set[str]) -> None:
         """Write the image to an archive, without the layers of `known` images."""
         write_archive(image, archive, self._storage, known)
+
+    @property
+    def _options(self) -> list[str]:
+        return self._storage.options("root", "runroot")
 
     @property
     def _storage(self) -> Storage:
@@ -62,7 +71,7 @@ class Buildah:
         # Its scratch space holds whole layers, and packages that were fetched once: too much for a /tmp in memory.
         scratch = self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
-        command = ["buildah", *self._storage.options("root", "runroot"), "bud", "--isolation=chroot", "--pull-never"]
+        command = ["buildah", *self._options, "bud", "--isolation=chroot", "--pull-never"]
         command += [f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro", *options]
         command += ["--tag", image, "--file", str(dockerfile), str(context)]
         subprocess.run(command, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL, check=True)

@@ -65,7 +65,7 @@ def _compile(path: Path, versions: dict[str, set[str]]) -> None:
     symbols = sorted(set[str]().union(*versions.values()))
     source.write_text("\n".join(["void abort(void);", *(f"void {symbol}(void) {{ abort(); }}" for symbol in symbols)]))
     script.write_text("".join(_version(name, names) for name, names in sorted(versions.items()) if name))
-    command = ["gcc", "-shared", "-s", f"-Wl,-soname,{path.name}", "-o", path, source]
+    command = ["gcc", "-shared", "-s", f"-Wl,-soname,{path.name}", "-o", str(path), str(source)]
     if script.read_text():
         command.append(f"-Wl,--version-script={script}")
     subprocess.run(command, check=True)

@@ -25,6 +25,12 @@ class Storage:
         """Whether there is such an image."""
         return subprocess.run(self._command("exists", "--image", image), capture_output=True).returncode == 0
 
+    def images(self, name: str) -> list[str]:
+        """The images of this name, newest first."""
+        listing = subprocess.run(self._command("images", "--json"), stdout=subprocess.PIPE, check=True).stdout
+        images = sorted(json.loads(listing), key=lambda image: str(image["created"]), reverse=True)
+        return [full for image in images for full in image.get("names", []) if full.startswith(f"{name}:")]
+
     def document(self, image: str, name: str) -> bytes:
         """The image's `manifest`, or the document of a digest that it names."""
         command = self._command("get-image-data", image, name)
