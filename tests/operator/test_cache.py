@@ -1,0 +1,110 @@
+"""What the operator remembers of the cluster, whatever order it hears of it in."""
+
+from typing import Any
+
+import pytest
+
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.kinds import FINETUNE_JOBS, PODS, PRETRAIN_JOBS, RAY_JOBS
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
+from pretune_operator.cluster.parse import parse
+
+Json = dict[str, Any]
+
+GENERAL, CLASSIFY = JobKey("team", "PretrainJob", "general"), JobKey("team", "FinetuneJob", "classify")
+
+
+def job(version: int = 1, uid: str = "u1", **status: Any) -> StoredJob:
+    raw = resource("general", version, uid) | {"spec": {"suspend": False}, "status": status}
+    stored = parse(PRETRAIN_JOBS, raw)
+    assert isinstance(stored, StoredJob)
+    return stored
+
+
+def child(version: int = 2) -> StoredJob:
+    raw = resource("classify", version, "u2") | {"spec": {"model": {"from": {"pretrainJob": "general"}}}}
+    stored = parse(FINETUNE_JOBS, raw)
+    assert isinstance(stored, StoredJob)
+    return stored
+
+
+def ray_job(version: int = 5, owner: str = "u1", **status: Any) -> StoredRayJob | None:
+    raw = resource("ptj-general-1", version, "r1") | {"status": status}
+    raw["metadata"] |= {"labels": labels(), "ownerReferences": [{"uid": owner}]}
+    stored = parse(RAY_JOBS, raw)
+    assert stored is None or isinstance(stored, StoredRayJob)
+    return stored
+
+
+def pod(version: int = 6, **status: Any) -> StoredPod:
+    raw = resource("ptj-general-1-abcde-head", version, "p1") | {"status": {"phase": "Running"} | status}
+    raw["metadata"]["labels"] = labels() | {"ray.io/cluster": "ptj-general-1-abcde", "ray.io/node-type": "head"}
+    stored = parse(PODS, raw)
+    assert isinstance(stored, StoredPod)
+    return stored
+
+
+def resource(name: str, version: int, uid: str) -> Json:
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"metadata": {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version)} | created}
+
+
+def labels() -> dict[str, str]:
+    return {"pretune.dev/uid": "u1", "pretune.dev/attempt": "1"}
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+def test_the_newest_version_wins(cache: Cache) -> None:
+    assert cache.put(job(2, state="Running")) == {GENERAL}
+    assert cache.put(job(1, state="Pending")) == set()
+    known = cache.job(GENERAL)
+    assert known is not None
+    assert known.shown == "Running"
+
+
+def test_a_change_of_what_nobody_reads_wakes_nobody(cache: Cache) -> None:
+    cache.put(job())
+    assert cache.put(pod(6)) == {GENERAL}
+    assert cache.put(pod(7, startTime="2026-01-01T00:00:01Z")) == set()
+    assert cache.put(pod(8, podIP="10.0.0.1")) == {GENERAL}
+
+
+def test_what_is_gone_does_not_come_back_with_a_late_answer(cache: Cache) -> None:
+    cache.put(job())
+    cache.put(pod(6))
+    assert cache.remove(pod(7)) == {GENERAL}
+    assert cache.put(pod(8)) == set()
+
+
+def test_a_job_that_is_made_anew_under_its_old_name_is_another_one(cache: Cache) -> None:
+    cache.put(job(1, "old", state="Succeeded"))
+    assert cache.put(job(9, "new")) == {GENERAL}
+    assert cache.remove(job(1, "old")) == set()
+    known = cache.job(GENERAL)
+    assert known is not None
+    assert known.uid == "new"
+
+
+def test_a_parents_news_wake_those_that_start_from_it_and_its_chatter_does_not(cache: Cache) -> None:
+    cache.put(child())
+    assert cache.put(job(3)) == {GENERAL, CLASSIFY}
+    assert cache.put(job(4, progress={"step": 1})) == {GENERAL}
+    assert cache.put(job(5, state="Succeeded")) == {GENERAL, CLASSIFY}
+    assert cache.remove(job(6)) == {GENERAL, CLASSIFY}
+
+
+def test_a_ray_job_with_our_labels_that_the_job_does_not_own_is_not_ours() -> None:
+    assert ray_job(owner="somebody-else") is None
+    assert ray_job() is not None
+
+
+def test_a_complete_list_makes_forget_what_it_does_not_hold_but_nothing_that_came_after_it(cache: Cache) -> None:
+    cache.put(job(1))
+    cache.put(child(20))
+    assert cache.retain(StoredJob, "PretrainJob", [], 10) == {GENERAL, CLASSIFY}
+    assert cache.retain(StoredJob, "FinetuneJob", [], 10) == set()
+    assert [known.key for known in cache.jobs()] == [CLASSIFY]

@@ -1,0 +1,173 @@
+"""From what is remembered of the cluster to what a decision is made from."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.kinds import FINETUNE_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import JobKey, StoredJob
+from pretune_operator.cluster.observe import observe
+from pretune_operator.cluster.parse import parse
+from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenPod, SeenProgress
+
+Json = dict[str, Any]
+
+CLUSTER = "ptj-a-1-abcde"
+RAY_JOB = {
+    "spec": {
+        "rayClusterSpec": {
+            "workerGroupSpecs": [
+                {
+                    "replicas": 2,
+                    "template": {
+                        "spec": {"containers": [{"resources": {"limits": {"cpu": "4", "nvidia.com/gpu": "8"}}}]}
+                    },
+                }
+            ]
+        }
+    },
+    "status": {"jobDeploymentStatus": "Running", "rayClusterName": CLUSTER},
+}
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+def put(cache: Cache, resource: Resource, name: str, **content: Any) -> None:
+    stored = parse(resource, described(name) | content)
+    assert stored is not None
+    cache.put(stored)
+
+
+def described(name: str, **more: Any) -> Json:
+    meta = {"namespace": "team", "name": name, "uid": name, "resourceVersion": "1"}
+    labels = {"pretune.dev/uid": "a", "pretune.dev/attempt": "1"}
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [{"uid": "a"}]}
+    return {"metadata": meta | created | {"labels": labels} | more}
+
+
+def put_pod(
+    cache: Cache, name: str, kind: str, cluster: str = CLUSTER, meta: Json | None = None, **status: Any
+) -> None:
+    content = described(name, **(meta or {}))
+    content["metadata"]["labels"] |= {"ray.io/cluster": cluster, "ray.io/node-type": kind}
+    spec = {"spec": {"nodeName": "node-1"}, "status": {"phase": "Running"} | status}
+    stored = parse(PODS, content | spec)
+    assert stored is not None
+    cache.put(stored)
+
+
+def put_job(cache: Cache, name: str, parent: str | None = None, **status: Any) -> StoredJob:
+    source = {"model": {"from": {"finetuneJob": parent}}} if parent else {}
+    put(cache, FINETUNE_JOBS, name, spec=source, status=status)
+    stored = cache.job(JobKey("team", "FinetuneJob", name))
+    assert stored is not None
+    return stored
+
+
+def seen(cache: Cache, job: StoredJob, lost: bool = False, progress: SeenProgress | None = None) -> Observed:
+    return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress)
+
+
+def attempt(cache: Cache, lost: bool = False) -> SeenAttempt:
+    return seen(cache, put_job(cache, "a"), lost).attempts[1]
+
+
+def test_an_attempt_is_its_ray_job_its_cluster_and_its_pods(cache: Cache) -> None:
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    put(cache, RAY_CLUSTERS, CLUSTER)
+    put_pod(cache, "head", "head", podIP="10.0.0.1")
+    put_pod(cache, "worker", "worker")
+    found = attempt(cache)
+    assert (found.ray_job, found.ray_cluster, found.deployment_status) == ("ptj-a-1", CLUSTER, "Running")
+    assert (found.gpus, found.wanted_workers) == (16, 2)
+    assert found.head is not None
+    assert found.head.ip == "10.0.0.1"
+    assert [worker.name for worker in found.workers] == ["worker"]
+
+
+def test_pods_of_an_earlier_cluster_of_the_ray_job_do_not_count(cache: Cache) -> None:
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    put_pod(cache, "old-head", "head", cluster="ptj-a-1-older")
+    assert attempt(cache).head is None
+
+
+def test_an_attempt_is_seen_until_its_last_pod_is_gone(cache: Cache) -> None:
+    put_pod(cache, "worker", "worker")
+    found = attempt(cache)
+    assert (found.deleting, found.ray_job, len(found.workers)) == (True, "ptj-a-1", 1)
+
+
+def test_why_pods_cannot_be_made_is_said_in_the_api_servers_words(cache: Cache) -> None:
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    put(cache, RAY_CLUSTERS, CLUSTER, status={"conditions": [failed]})
+    assert attempt(cache).cluster_problem == "exceeded quota: gpus"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]},
+            {"unschedulable": "0/1"},
+        ),
+        (
+            {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]},
+            {"waiting_reason": "ImagePullBackOff", "waiting_message": "no such image"},
+        ),
+        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, {"waiting_reason": None}),
+        (
+            {"containerStatuses": [{"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]},
+            {"terminated_reason": "OOMKilled", "exit_code": 137},
+        ),
+        (
+            {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]},
+            {"disruption": "EvictionByEvictionAPI"},
+        ),
+        ({"phase": "Failed", "reason": "Evicted"}, {"disruption": "Evicted"}),
+    ],
+)
+def test_what_became_of_a_pod_is_read_from_its_status(cache: Cache, status: Json, expected: Json) -> None:
+    put_pod(cache, "head", "head", **status)
+    head = attempt(cache).head
+    assert head is not None
+    assert replace(head, **expected) == head
+
+
+def test_a_pod_that_is_not_ready_while_its_containers_are_is_on_a_node_that_may_be_lost(cache: Cache) -> None:
+    conditions = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+    put_pod(cache, "head", "head", conditions=conditions)
+    assert lost_head(cache, lost=True)
+    assert not lost_head(cache, lost=False)
+
+
+def test_nobody_asks_for_the_node_of_a_pod_that_is_ready(cache: Cache) -> None:
+    put_pod(cache, "head", "head", conditions=[{"type": "Ready", "status": "True"}])
+    assert not lost_head(cache, lost=True)
+
+
+def lost_head(cache: Cache, lost: bool) -> bool:
+    head: SeenPod | None = attempt(cache, lost).head
+    assert head is not None
+    return head.node_lost
+
+
+def test_a_parent_is_missing_runs_or_has_an_artifact(cache: Cache) -> None:
+    artifact = {"uri": "s3://models/b", "digest": f"sha256:{'0' * 64}"}
+    child = put_job(cache, "a", parent="b")
+    assert seen(cache, child).parents["FinetuneJob/b"].state is ParentState.MISSING
+    put_job(cache, "b", state="Succeeded", artifact=artifact)
+    parent = seen(cache, child).parents["FinetuneJob/b"]
+    assert (parent.state, parent.artifact and parent.artifact.uri) == (ParentState.SUCCEEDED, "s3://models/b")
+
+
+def test_ancestors_are_followed_around_a_ring_once(cache: Cache) -> None:
+    job = put_job(cache, "a", parent="b")
+    put_job(cache, "b", parent="c")
+    put_job(cache, "c", parent="a")
+    assert set(seen(cache, job).parents["FinetuneJob/b"].parents) == {f"FinetuneJob/{name}" for name in "abc"}
