@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers import PreTrainedModel
 
 from pretune_api.training import Training
 from pretune_trainer.parallel import Ranks
@@ -66,12 +66,13 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The transformer blocks, in order: what transformers never splits over devices, or whose activations it recomputes
-    where it names none (BERT)."""
-    names = getattr(model, "_no_split_modules", None)
-    if names:
-        return (module for module in model.modules() if type(module).__name__ in names)
-    return (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
+    """The transformer blocks, in order: what transformers never splits over devices.
+
+    Embeddings are none, though BERT's are never split either: they are tied to the head, and stay with it.
+    """
+    names = getattr(model, "_no_split_modules", None) or ()
+    tied = model.get_input_embeddings() if isinstance(model, PreTrainedModel) else None
+    return (module for module in model.modules() if type(module).__name__ in names and tied not in module.modules())
 
 
 def _mesh(ranks: Ranks) -> DeviceMesh:

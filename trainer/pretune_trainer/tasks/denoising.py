@@ -88,7 +88,7 @@ class Denoising(Task[Answers]):
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Answers]:
         """Losses and right tokens, each from the right ones before it."""
         losses, right = self._judged(model, batch)
-        return [Answers(float(losses.double().sum()), int(right.sum()), batch.counts["lm"])]
+        return [Answers(float(losses.detach().double().sum()), int(right.sum()), batch.counts["lm"])]
 
     def _judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of each token, and whether it was the likeliest: [packs * width]."""

@@ -132,7 +132,7 @@ class MaskedLM(Task[PairAnswers]):
     def evaluate(self, model: nn.Module, batch: Batch) -> list[PairAnswers]:
         """Losses and right answers."""
         answers = {
-            key: Answers(float(losses.double().sum()), int(right.sum()), batch.counts[key])
+            key: Answers(float(losses.detach().double().sum()), int(right.sum()), batch.counts[key])
             for key, (losses, right) in self._judged(model, batch).items()
         }
         return [PairAnswers(answers["mlm"], answers.get("nsp"))]
@@ -177,7 +177,8 @@ def _is_head(model: PreTrainedModel, name: str) -> bool:
     ids = torch.arange(4)[None]
     with torch.no_grad():
         model.eval()
-        expected = model(input_ids=ids)[0]
-        actual = model.get_submodule(name)(model.base_model(input_ids=ids).last_hidden_state)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        expected = model(**inputs)[0]
+        actual = model.get_submodule(name)(model.base_model(**inputs).last_hidden_state)
         model.train()
     return bool(torch.allclose(expected, actual, atol=1e-5))

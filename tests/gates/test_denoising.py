@@ -1,0 +1,88 @@
+"""What was taken out of a text that says everything twice is written again, to the letter."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM
+
+from pretune_trainer.data.stream import validation
+from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
+from support.jobs import write_rows
+from support.objectives import denoised
+from support.words import vocabulary
+
+WORDS = list("abcdefghij")
+SIZES = {"vocabulary": 10, "half": 7}
+T5 = {"d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4, "num_layers": 2, "dropout_rate": 0.0}
+BART = {
+    "d_model": 64,
+    "dropout": 0.0,
+    **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+    **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+    **{f"{side}_ffn_dim": 128 for side in ("encoder", "decoder")},
+}
+
+
+def copies(random: np.random.Generator) -> Iterator[dict[str, str]]:
+    """Texts of at most 15 tokens: three to seven different letters, a bar, and the same again."""
+    for _ in range(20_000):
+        half = " ".join(random.permutation(WORDS)[: random.integers(3, 8)])
+        yield {"text": f"{half} | {half}"}
+
+
+@pytest.mark.parametrize(("kind", "config", "steps"), [("t5", T5, 700), ("bart", BART, 700)])
+def test_a_copy_is_written_to_the_letter(tmp_path: Path, kind: str, config: dict[str, object], steps: int) -> None:
+    rows = copies(np.random.default_rng(5))
+    noise = {"t5": {"spanCorruption": {"meanSpanLength": 2}}, "bart": {"infilling": {"maskingRate": 0.2}}}
+    job = denoised(
+        tmp_path,
+        kind,
+        objective={"denoising": noise[kind]},
+        model__architecture={"type": kind, "config": config},
+        tokenizer={"from": {"uri": vocabulary(tmp_path / "tokenizer", [*WORDS, "|"])}},
+        data={
+            "train": [{"uri": write_rows(tmp_path / "copies.jsonl", rows)}],
+            "validation": {"fraction": 0.02},
+            "sequenceLength": 20,
+        },
+        training={
+            "examplesPerStep": 64,
+            "maxSteps": steps,
+            "learningRate": 4e-3,
+            "warmupSteps": 50,
+            "precision": "fp32",
+            "seed": 1,
+        },
+        checkpoint={"everySteps": 10_000},
+    )
+    torch.set_num_threads(1)
+    result = run_rank(job, Ranks(), Silent())
+    inputs = gather_inputs(job, Ranks(), Silent())
+    model = AutoModelForSeq2SeqLM.from_pretrained(result.artifact_uri.removeprefix("file://")).eval()
+    exact = []
+    packs = list(validation(inputs.cache, inputs.task.layout, 0, 1))
+    for start in range(0, len(packs), 64):
+        batch = inputs.task.batch(packs[start : start + 64])
+        with torch.no_grad():
+            said = model.generate(**batch.inputs, max_new_tokens=24, do_sample=False, num_beams=1)
+        for pack, text, right, answer in zip(
+            packs[start : start + 64], batch.inputs["input_ids"], batch.targets["lm"], said, strict=True
+        ):
+            if known(set(pack.examples[0]["ids"].tolist()), text.tolist()):
+                wanted = right[right != IGNORED].tolist()
+                exact.append(answer[1 : len(wanted) + 1].tolist() == wanted)
+    print(f"{kind}: exact match {np.mean(exact):.4f} of {len(exact)}, {result.metrics}")
+    assert len(exact) > 100
+    assert np.mean(exact) > 0.98
+
+
+def known(letters: set[int], text: list[int]) -> bool:
+    """Whether every letter still stands somewhere in the damaged text."""
+    return letters <= set(text)
