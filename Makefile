@@ -12,7 +12,7 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test lint bench images cluster cluster-down lock clean
+.PHONY: help demo test gates lint bench images cluster cluster-down lock clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ demo: $(READY) $(DEMO_DATA) ## Pretrain, adapt and fine-tune a small model on re
 	$(BIN)/python examples/demo/compare.py
 
 test: $(READY) ## All tests that need no cluster
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e --ignore tests/gates
+
+gates: $(READY) ## What each objective and task must learn: minutes each
+	$(BIN)/pytest tests/gates
 
 lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be committed
 	$(BIN)/ruff check .
