@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
 from pretune_api.objectives import CausalLM
-from pretune_api.units import ColumnName, UniqueList
+from pretune_api.units import PROMPT, ColumnName, UniqueList
 
 
 class Chat(Spec):
@@ -70,6 +70,44 @@ class QuestionAnswering(Spec):
     """Longest answer that the model may give, in tokens."""
 
 
+Prompt = Annotated[str, Field(min_length=6, max_length=4_096, pattern=PROMPT)]
+"""Text around the text that is read, which stands for {text}."""
+TargetTokens = Annotated[int, Field(ge=1, le=65_536)]
+"""Longest text that is wanted or written, its end token included."""
+Beams = Annotated[int, Field(ge=1, le=16)]
+"""Beams of the search in evaluations; 1 takes the likeliest token each time."""
+
+
+class Summarization(Spec):
+    """Say in short what a text says. The source's column holds the text; a long one is cut at its end."""
+
+    target_column: ColumnName = "summary"
+    """Column with the summary."""
+    prompt: Prompt | None = None
+    """What is read, such as "summarize: {text}" (T5); without it the text alone, for decoders with a line's end."""
+    max_target_tokens: TargetTokens = 128
+    """Longest summary in tokens; of a decoder's row, this much is kept free of the text."""
+    beams: Beams = 1
+    """Beams of the search in evaluations."""
+
+
+class Translation(Spec):
+    """Say in another language what a text says. The source's column holds the text."""
+
+    target_column: ColumnName = "translation"
+    """Column with the translation."""
+    language_column: ColumnName | None = None
+    """Column with the tag of the language to translate into, such as de: it stands for {language} in the prompt, or as
+    <de> before it (Johnson et al., 2017)."""
+    prompt: Prompt | None = None
+    """What is read, such as "translate to {language}: {text}"; without it the text alone, for decoders with a line's
+    end."""
+    max_target_tokens: TargetTokens = 128
+    """Longest translation in tokens; of a decoder's row, this much is kept free of the text."""
+    beams: Beams = 1
+    """Beams of the search in evaluations."""
+
+
 class Task(OneOf):
     """What is learnt."""
 
@@ -85,6 +123,10 @@ class Task(OneOf):
     """Give each text a number."""
     question_answering: QuestionAnswering | None = None
     """Answer questions with a part of a text."""
+    summarization: Summarization | None = None
+    """Write summaries."""
+    translation: Translation | None = None
+    """Write translations."""
 
 
 def text_columns(learn: OneOf) -> list[str]:
@@ -92,4 +134,6 @@ def text_columns(learn: OneOf) -> list[str]:
     match learn.value:
         case QuestionAnswering(question_column=question):
             return [question]
+        case Summarization(target_column=target) | Translation(target_column=target):
+            return [target]
     return []

@@ -18,6 +18,8 @@ _METRIC: Final = r"^[a-z][A-Za-z0-9]*$"
 _OBJECT: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 _QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _ENV: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+PROMPT: Final = r"\{text\}"
+"""Looked for anywhere in a prompt."""
 _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
@@ -32,6 +34,7 @@ LOOKS: Final = {
     _OBJECT: "lower-case letters, digits, dashes and dots, such as s3-credentials",
     _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
     _ENV: "letters, digits and underscores, such as HF_HOME",
+    PROMPT: 'words with {text} where the text stands, such as "summarize: {text}"',
     _LABEL_VALUE: "letters, digits, dashes, underscores and dots, at most 63 of them",
 }
 """What a value of each pattern looks like, for messages."""

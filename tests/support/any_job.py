@@ -87,6 +87,8 @@ tasks = one_of(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
     sequenceRegression=some(targetColumn=text),
+    summarization=some(targetColumn=text, prompt=text.map("{} {{text}}".format), maxTargetTokens=st.integers(1, 999)),
+    translation=some(languageColumn=text, prompt=text.map("{} {{text}}".format), beams=st.integers(1, 16)),
     questionAnswering=some(questionColumn=text, unanswerable=st.booleans(), maxAnswerTokens=st.integers(1, 99)),
 )
 methods = one_of(

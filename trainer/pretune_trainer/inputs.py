@@ -18,7 +18,7 @@ from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
-from pretune_trainer.model.build import Build, Source, model_type
+from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.parents import find_parent
 from pretune_trainer.report import Reporter
@@ -70,7 +70,8 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     length = config.data.sequence_length
     spec, seed = config.learn.value, config.training.seed
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
-    task = TASKS[config.stage](Context(spec, tokenizer, length, packs, attention == VARLEN, seed))
+    both = is_encoder_decoder(start.origin)
+    task = TASKS[config.stage](Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both))
     check_metrics(config, task)
     storage = Store.open(config.storage)
     cache = token_cache(config.data, task, tokenizer_name, storage, ranks, reporter.stop_requested)

@@ -138,6 +138,13 @@ def model_type(origin: Architecture | Source) -> str:
         raise UserError("spec.model.from", f"there is no model to start from: {_first_line(error)}") from error
 
 
+def is_encoder_decoder(origin: Architecture | Source) -> bool:
+    """Whether the model has an encoder and a decoder (T5, BART)."""
+    if isinstance(origin, Architecture):
+        return bool(_default_config(origin.type).is_encoder_decoder)
+    return bool(AutoConfig.from_pretrained(origin.name, **origin.arguments).is_encoder_decoder)
+
+
 def make_config(
     architecture: Architecture, vocabulary: int, sequence_length: int, fields: dict[str, Any]
 ) -> PretrainedConfig:

@@ -11,6 +11,7 @@ from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.question_answering import QuestionAnswering
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
+from pretune_trainer.tasks.text_to_text import TextToText
 from pretune_trainer.tasks.token_classification import TokenClassification
 
 TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
@@ -21,7 +22,9 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "questionAnswering": QuestionAnswering,
     "sequenceClassification": SequenceClassification,
     "sequenceRegression": SequenceRegression,
+    "summarization": TextToText,
     "tokenClassification": TokenClassification,
+    "translation": TextToText,
 }
 """Objectives and tasks by their YAML names."""
 

@@ -56,6 +56,8 @@ class Context:
     """Whether the attention is told the documents' boundaries; otherwise it finds them in the position ids."""
     seed: int
     """The job's seed."""
+    encoder_decoder: bool = False
+    """Whether the model has an encoder and a decoder."""
 
 
 class Task(ABC, Generic[Outcome]):

@@ -1,0 +1,165 @@
+"""Summaries and translations, by encoder-decoders and by decoders: what is read, what is learnt, what is written."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from pretune_api.model import Architecture
+from pretune_api.tasks import Summarization, Translation
+from pretune_trainer.data.example import Pack, Place, Row
+from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
+from pretune_trainer.tasks import Context
+from pretune_trainer.tasks.generation import write
+from pretune_trainer.tasks.text_to_text import TextToText
+from support.grammar import translations
+from support.group import in_ranks
+from support.jobs import finetune, write_rows
+from support.language import TINY, small_tokenizer
+
+T5 = {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+BART: dict[str, Any] = {"d_model": 32, "dropout": 0.0, "attention_dropout": 0.0} | {
+    f"{side}_{name}": value
+    for side in ("encoder", "decoder")
+    for name, value in {"layers": 2, "attention_heads": 2, "ffn_dim": 64}.items()
+}
+SHAPES = {"t5": T5, "bart": BART, **TINY}
+
+
+def task(spec: Summarization | Translation, *, both: bool = True, length: int = 64) -> TextToText:
+    return TextToText(Context(spec, copy.deepcopy(small_tokenizer()), length, not both, False, 0, both))
+
+
+def row(**values: object) -> Row:
+    return Row(values, Place("file:///news.jsonl", 3), "text")
+
+
+def read(task: TextToText, example: Any) -> str:
+    ids = example["ids"] if task.both else example["ids"][example["mask"] == 0]
+    return task.tokenizer.decode(ids)
+
+
+SHORT = {"max_target_tokens": 16}
+
+
+@pytest.mark.parametrize(
+    ("spec", "both", "expected"),
+    [
+        (Summarization(**SHORT), True, "Rain all day."),
+        (Summarization(**SHORT), False, "<s>Rain all day.\n"),
+        (Summarization(prompt="summarize: {text}", **SHORT), True, "summarize: Rain all day."),
+        (Translation(target_column="summary", language_column="to", **SHORT), True, "<de> Rain all day."),
+        (
+            Translation(target_column="summary", language_column="to", prompt="{text} ({language}) ", **SHORT),
+            False,
+            "<s>Rain all day. (de) ",
+        ),
+    ],
+)
+def test_what_is_read_has_its_prompt_and_language(spec: Any, both: bool, expected: str) -> None:
+    writing = task(spec, both=both)
+    ((example,),) = writing.examples([row(text="Rain all day.", summary="Wet.", to="de")])
+    assert read(writing, example) == expected
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_long_text_is_cut_at_its_end_to_be_summarised_and_its_prompt_stays(both: bool) -> None:
+    writing = task(Summarization(prompt="Say in short: {text} => ", **SHORT), both=both)
+    ((example,),) = writing.examples([row(text="word " * 200, summary="Words.")])
+    assert len(example["ids"]) == (64 if both else 64 - 16 + int(example["mask"].sum()))
+    assert "Say in short: word" in read(writing, example)
+    assert read(writing, example).endswith(" => ")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"text": "word " * 200, "translation": "x"}, "the text has 401 tokens, a row has room for 64; raise"),
+        ({"text": "a", "translation": "word " * 40}, "'translation' has .* tokens, spec.task.translation.maxTargetTok"),
+        ({"text": "a", "translation": ""}, "column 'translation' holds '', where text is wanted"),
+        ({"text": "a", "translation": None}, "column 'translation' holds None, where text is wanted"),
+        ({"text": "a"}, "there is no column 'translation'"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_file_and_row(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadRowError, match=rf"^file:///news.jsonl row 3: .*{sentence}"):
+        list(task(Translation(**SHORT)).examples([row(**values)]))
+
+
+def test_a_row_without_room_to_read_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^spec.task.summarization.maxTargetTokens: 128 leaves no room"):
+        task(Summarization(), both=False)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart", "gpt2", "llama"])
+def test_the_loss_is_that_of_transformers_and_each_text_is_written_as_if_it_were_alone(family: str) -> None:
+    both = family in ("t5", "bart")
+    writing = task(Translation(**SHORT), both=both)
+    model = writing.model(Build(Architecture(type=family, config=SHAPES[family]), writing.tokenizer, 64)).eval()
+    rows = [row(text=text, translation=said) for text, said in (("One two three.", "Un."), ("Four.", "Quatre cinq."))]
+    packs = [Pack((example,)) for (example,) in writing.examples(rows)]
+    batch = writing.batch([*packs, Pack()])
+    ours = writing.loss(model, batch)["lm"].detach() / batch.counts["lm"]
+    if both:
+        theirs = model(**batch.inputs, labels=batch.targets["lm"]).loss
+    else:
+        labels = torch.nn.functional.pad(batch.targets["lm"], (1, 0), value=IGNORED)[:, :-1]
+        theirs = model(**batch.inputs, labels=labels).loss
+    torch.testing.assert_close(ours, theirs)
+    (draft,) = writing.evaluate(model, batch)
+    assert [each.reference for each in draft.written] == ["Un.", "Quatre cinq."]
+    prompts = [np.array(list(range(4, 12))), np.array([5, 6, 7])]
+    together = write(model, prompts, writing.pad, 6, 1)
+    alone = [write(model, [prompt], writing.pad, 6, 1)[0] for prompt in prompts]
+    assert [ids[: len(other)] for ids, other in zip(together, alone, strict=True)] == alone
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_a_made_up_language_is_translated(tmp_path: Path, family: str) -> None:
+    config = finetune(
+        tmp_path,
+        {"translation": {"maxTargetTokens": 16}},
+        write_rows(tmp_path / "pairs.jsonl", translations(500, seed=1)),
+        model__architecture={"type": family, "config": SHAPES[family]},
+        tokenizer={"train": {"vocabSize": 300}},
+        data__sequence_length=48,
+        training__max_steps=120 if family == "llama" else 300,
+    )
+    result = run_rank(config, Ranks(), Silent())
+    assert result.metrics["exactMatch"] > 0.8
+    assert result.metrics["bleu"] > 80
+    if family == "t5":
+        folder = result.artifact_uri.removeprefix("file://")
+        model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        written = model.generate(**tokenizer("a bird likes water", return_tensors="pt"), max_new_tokens=16)
+        assert tokenizer.decode(written[0], skip_special_tokens=True) == "pita akva amal"
+
+
+def written_by(ranks: Ranks, folder: Path, family: str) -> dict[str, float]:
+    config = finetune(
+        folder / str(ranks.size),
+        {"translation": {"maxTargetTokens": 16}},
+        (folder / "pairs.jsonl").as_uri(),
+        model__architecture={"type": family, "config": SHAPES[family]},
+        tokenizer={"from": {"uri": (folder / "tokenizer").as_uri()}},
+        training__max_steps=3,
+    )
+    return run_rank(config, ranks, Silent()).metrics
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_two_ranks_write_what_one_writes(tmp_path: Path, family: str) -> None:
+    write_rows(tmp_path / "pairs.jsonl", translations(60, seed=1))
+    small_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    alone = written_by(Ranks(), tmp_path, family)
+    for figures in in_ranks(2, written_by, tmp_path, family):
+        assert figures == pytest.approx(alone, abs=1e-5)

@@ -1,0 +1,45 @@
+"""What a model writes: how probable the right text is to it, and how much of that its own text has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.likelihood import Likelihood, Perplexity
+from pretune_trainer.metrics.overlap import OverlapReport, Written
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a model made of a batch."""
+
+    likelihood: Likelihood
+    """Of the right texts."""
+    written: tuple[Written, ...]
+    """Its own."""
+
+
+class WritingReport(Metric[Draft]):
+    """Perplexity of what is wanted, overlap of what is written."""
+
+    known: ClassVar[Mapping[str, bool]] = {**Perplexity.known, **OverlapReport.known}
+    """Names of the figures, and whether larger is better."""
+
+    def __init__(self) -> None:
+        self.perplexity = Perplexity()
+        self.overlap = OverlapReport()
+
+    def update(self, outcomes: Sequence[Draft]) -> None:
+        """Take in the outcomes."""
+        self.perplexity.update([outcome.likelihood for outcome in outcomes])
+        for outcome in outcomes:
+            self.overlap.update(outcome.written)
+
+    def merge(self, other: Self) -> None:
+        """Take in the other's."""
+        self.perplexity.merge(other.perplexity)
+        self.overlap.merge(other.overlap)
+
+    def result(self) -> dict[str, float]:
+        """All figures."""
+        return self.perplexity.result() | self.overlap.result()

@@ -1,0 +1,54 @@
+"""Letting a model write during an evaluation, on any number of ranks."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from transformers import PreTrainedModel
+
+from pretune_trainer.data.example import Array
+from pretune_trainer.model.attention import VARLEN
+
+
+def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int, beams: int) -> list[list[int]]:
+    """What the model writes after each prompt, greedily or by beam search: token ids, special ones included.
+
+    Decoders read prompts that end side by side, encoders such that begin side by side. Sharded ranks must compute
+    equally often: each writes until the last one has finished, and one without prompts writes to an empty one.
+    """
+    width = max(1, *(len(prompt) for prompt in prompts), 1)
+    ids = torch.full((max(1, len(prompts)), width), pad)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        place = slice(0, len(prompt)) if model.config.is_encoder_decoder else slice(width - len(prompt), width)
+        ids[row, place] = torch.from_numpy(prompt.astype("int64"))
+        mask[row, place] = 1
+    mask[len(prompts) :] = 1
+    several = dist.is_initialized() and dist.get_world_size() > 1
+    device = next(model.parameters()).device
+    with _attention_to_masks(model):
+        written = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=most,
+            num_beams=beams,
+            do_sample=False,
+            synced_gpus=several,
+        )
+    start = 0 if model.config.is_encoder_decoder else width
+    return list(written[: len(prompts), start:].tolist())
+
+
+@contextmanager
+def _attention_to_masks(model: PreTrainedModel) -> Iterator[None]:
+    """The kernel for packed rows knows no masks, and no cache."""
+    chosen = model.config._attn_implementation
+    if chosen != VARLEN:
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(chosen)
