@@ -72,7 +72,9 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """
     names = getattr(model, "_no_split_modules", None) or ()
     tied = model.get_input_embeddings() if isinstance(model, PreTrainedModel) else None
-    return (module for module in model.modules() if type(module).__name__ in names and tied not in module.modules())
+    return (
+        module for module in model.modules() if type(module).__name__ in names and tied not in set(module.modules())
+    )
 
 
 def _mesh(ranks: Ranks) -> DeviceMesh:
