@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from e2e.cluster.binaries import programs
 from e2e.cluster.control_plane import ControlPlane, control_plane
 from e2e.cluster.process import wait_until
 from support.fake_kuberay import FakeKubeRay
 from support.job_world import World, condition, pretrain, reason
 from support.kube_api import KubeApi
 from support.operators import SETTINGS, OperatorProcess, free_port
+from support.plane import define_jobs, define_ray
 
 
 def test_asked_to_end_it_ends_in_order(plane: ControlPlane, tmp_path: Path) -> None:
@@ -27,17 +27,14 @@ def test_asked_to_end_it_ends_in_order(plane: ControlPlane, tmp_path: Path) -> N
 
 
 def test_without_kuberay_a_job_says_so_and_starts_once_it_is_there(tmp_path: Path) -> None:
-    crds = Path(__file__).parents[3] / "crds"
     with control_plane(tmp_path / "bare") as plane:
-        for path in crds.glob("*.yaml"):
-            plane.kubectl("create", "--filename", path)
+        define_jobs(plane)
         with OperatorProcess(tmp_path, plane.kubeconfig):
             world, job = World(KubeApi(plane.kubeconfig), "default"), pretrain()
             world.apply(job)
             status = world.until_condition(job, "Running", "False")["status"]
             assert reason(status, "Running") == "KubeRayUnavailable"
-            for path in (programs("kuberay") / "config/crd/bases").glob("*.yaml"):
-                plane.kubectl("create", "--filename", path)
+            define_ray(plane)
             world.until(job, lambda said: said.get("attemptCount") == 1, "an attempt is made")
             # Its watches came with the definitions.
             with FakeKubeRay(KubeApi(plane.kubeconfig)):

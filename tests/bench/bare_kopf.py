@@ -1,0 +1,61 @@
+"""What a kopf operator without any of our machinery does: each new job gets a ConfigMap, a RayJob and a status.
+
+The most that can be had with kopf: handlers that hand blocking calls to a pool of threads, and remember nothing.
+"""
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import kopf
+from kubernetes import client, config
+
+POOL = ThreadPoolExecutor(16)
+RAY_JOB = {
+    "spec": {"entrypoint": "true", "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}}
+}
+
+
+@kopf.on.startup()
+def set_up(settings: kopf.OperatorSettings, **_: Any) -> None:
+    config.load_kube_config()
+    settings.posting.enabled = False
+
+
+@kopf.on.event("pretune.dev", "v1alpha1", "pretrainjobs")
+async def seen(event: dict, name: str, namespace: str, uid: str, **_: Any) -> None:
+    if event["type"] == "ADDED":
+        await asyncio.get_running_loop().run_in_executor(POOL, make, name, namespace, uid)
+
+
+def make(name: str, namespace: str, uid: str) -> None:
+    owner = {"apiVersion": "pretune.dev/v1alpha1", "kind": "PretrainJob", "name": name, "uid": uid, "controller": True}
+    meta = {"name": f"ptj-{name}", "namespace": namespace, "ownerReferences": [owner]}
+    client.CoreV1Api().create_namespaced_config_map(namespace, {"metadata": meta, "data": {"config.json": "{}"}})
+    jobs, body = client.CustomObjectsApi(), {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta} | RAY_JOB
+    jobs.create_namespaced_custom_object("ray.io", "v1", namespace, "rayjobs", body)
+    jobs.patch_namespaced_custom_object_status(
+        "pretune.dev", "v1alpha1", namespace, "pretrainjobs", name, {"status": {"state": "Starting"}}
+    )
+
+
+def serve(port: int) -> None:
+    """Says that it is ready, as ours does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever, daemon=True).start()
+
+
+if __name__ == "__main__":
+    serve(int(os.environ["PORT"]))
+    kopf.run(standalone=True, clusterwide=True)
