@@ -37,7 +37,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installa
     command = [Path(sys.executable).with_name("pretune"), "run", folder / "job.yaml", "--workers", "2"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     [metrics] = folder.glob("storage/local/pretrainjob-survivor-*/artifact/*/metrics.json")
-    found: dict[str, float] = json.loads(metrics.read_text())
+    found: dict[str, float] = json.loads(metrics.read_text())["metrics"]
     return found
 
 
