@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+from prometheus_client.metrics import MetricWrapperBase
 from ruamel.yaml import YAML
 
+from pretune_api.names import Cause
+from pretune_operator import metrics
 from pretune_trainer.drive.prometheus import TrainMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +29,19 @@ def test_every_metric_stands_in_readme_with_its_type() -> None:
     described = dict(re.findall(r"^\| `(pretune_train_\w+)` \| (\w+) \|", README, re.MULTILINE))
     exposed = re.findall(r"^# TYPE (\w+) (\w+)", TrainMetrics().to_text().decode(), re.MULTILINE)
     assert described == {name: kind for name, kind in exposed if not name.endswith("_created")}
+
+
+def test_every_metric_of_the_operator_stands_in_readme_with_its_type_and_labels() -> None:
+    rows = re.findall(r"^\| `(pretune_operator_\w+)` \| (\w+) \| ([^|]*)\|", README, re.MULTILINE)
+    described = {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    ours = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+    exposed = {
+        family.name + ("_total" if family.type == "counter" else ""): (family.type, metric._labelnames)
+        for metric in ours
+        for family in metric.describe()
+    }
+    assert described == exposed
+
+
+def test_every_cause_stands_in_readme() -> None:
+    assert set(re.findall(r"`([A-Z]\w+)`", README)) >= set(Cause)
