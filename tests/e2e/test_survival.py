@@ -15,6 +15,8 @@ from e2e.world import Document, Namespace, as_yaml
 JOB = "pretrainjob/survivor"
 STEPS = 1_200
 EVERY = 50
+KILL_RAY = "for process in /proc/[0-9]*; do grep -qx raylet $process/comm && kill -9 ${process#/proc/}; done; true"
+"""Ends Ray on a worker at once, and so its pod's container: no hook runs, as when a machine dies."""
 START_SECONDS = 400.0
 """Time that a Ray cluster may take here from nothing to the first step."""
 
@@ -52,7 +54,7 @@ def training(team: Namespace, undisturbed: dict[str, float]) -> Namespace:
 def test_after_a_lost_worker_training_goes_on_within_90_seconds(training: Namespace) -> None:
     worker = training.pods(JOB, "worker")[0]["metadata"]["name"]
     run = training.status(JOB)["attempts"][-1]["runs"]
-    training.delete("pod", worker, "--grace-period=0", "--force", "--wait=false")
+    training.kubectl("exec", worker, "--", "sh", "-c", KILL_RAY)
     began = time.monotonic()
     status = training.wait(
         JOB,
