@@ -109,6 +109,15 @@ def test_the_loss_is_that_of_transformers(family: str) -> None:
     assert all(outcome.text in TEXT for outcome in judged)
 
 
+def test_windows_end_where_the_positions_of_a_model_end() -> None:
+    answering = task(length=21)
+    model = answering.model(Build(Architecture(type="bert", config=BERT), answering.tokenizer, 21)).eval()
+    (examples,) = answering.examples([row(answers("Oslo"), question="Where?")])
+    batch = answering.batch([Pack((example,)) for example in examples])
+    assert batch.inputs["input_ids"].shape[1] == model.config.max_position_embeddings == 21
+    assert len(answering.evaluate(model, batch)) == len(examples)
+
+
 def people(number: int) -> Iterator[dict[str, object]]:
     """Who is where, and a question about one of the two."""
     random = np.random.default_rng(4)

@@ -56,6 +56,15 @@ def test_what_is_no_number_is_named_with_its_file_and_row(target: object) -> Non
         list(task().examples([row("a", target)]))
 
 
+def test_rows_end_where_the_positions_of_a_model_end() -> None:
+    regression = SequenceRegression(Context(Spec(), copy.deepcopy(small_tokenizer()), 21, False, False, 0))
+    model = regression.model(Build(Architecture(type="gpt2", config=TINY["gpt2"]), regression.tokenizer, 21)).eval()
+    ((example,),) = regression.examples([row("word " * 40, 1.0)])
+    batch = regression.batch([Pack((example,))])
+    assert batch.inputs["input_ids"].shape[1] == model.config.max_position_embeddings == 21
+    assert len(regression.evaluate(model, batch)) == 1
+
+
 def test_a_number_is_learnt(tmp_path: Path) -> None:
     job = finetune(
         tmp_path,

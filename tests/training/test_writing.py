@@ -123,6 +123,31 @@ def test_the_loss_is_that_of_transformers_and_each_text_is_written_as_if_it_were
     assert [ids[: len(other)] for ids, other in zip(together, alone, strict=True)] == alone
 
 
+def test_texts_and_answers_end_where_the_positions_of_a_model_end() -> None:
+    writing = task(Summarization(max_target_tokens=21), length=21)
+    model = writing.model(Build(Architecture(type="bart", config=BART), writing.tokenizer, 21)).eval()
+    ((example,),) = writing.examples([row(text="word " * 40, summary="to be or not")])
+    example["answer"] = np.resize(example["answer"], 21)
+    batch = writing.batch([Pack((example,))])
+    assert batch.inputs["input_ids"].shape[1] == batch.targets["lm"].shape[1] == model.config.max_position_embeddings
+    assert len(writing.evaluate(model, batch)) == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "writes"), [(None, True), (["loss", "chrf"], True), (["loss", "perplexity"], False)]
+)
+def test_a_model_writes_where_a_metric_looks_at_it(metrics: list[str] | None, writes: bool) -> None:
+    spec, tokenizer = Translation(**SHORT), copy.deepcopy(small_tokenizer())
+    writing = TextToText(Context(spec, tokenizer, 64, False, False, 0, encoder_decoder=True, metrics=metrics))
+    model = writing.model(Build(Architecture(type="t5", config=T5), tokenizer, 64)).eval()
+    ((example,),) = writing.examples([row(text="One.", translation="Un.")])
+    (draft,) = writing.evaluate(model, writing.batch([Pack((example,))]))
+    (report,) = writing.metrics()
+    report.update([draft])
+    assert len(draft.written) == writes
+    assert {"loss", "perplexity"} <= {name for name, value in report.result().items() if np.isfinite(value)}
+
+
 @pytest.mark.parametrize("family", ["t5", "llama"])
 def test_a_made_up_language_is_translated(tmp_path: Path, family: str) -> None:
     config = finetune(

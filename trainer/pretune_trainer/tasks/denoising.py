@@ -4,9 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_api.model import Architecture
@@ -20,6 +18,7 @@ from pretune_trainer.metrics.recovery import Answers, Recovery
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.encoder_decoder import judge_answers
 from pretune_trainer.tasks.language import NOTHING, Frame, attended, encode, padded, pieces
 from pretune_trainer.tasks.masking import Ids, mask_token
 from pretune_trainer.tasks.spans import Spans, longest_text, segments
@@ -83,22 +82,12 @@ class Denoising(Task[Answers]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the answers."""
-        return {"lm": self._judged(model, batch)[0].sum()}
+        return {"lm": judge_answers(model, batch, self.pad)[0].sum()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Answers]:
         """Losses and right tokens, each from the right ones before it."""
-        losses, right = self._judged(model, batch)
+        losses, right = judge_answers(model, batch, self.pad)
         return [Answers(float(losses.detach().double().sum()), int(right.sum()), batch.counts["lm"])]
-
-    def _judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of each token, and whether it was the likeliest: [packs * width]."""
-        assert isinstance(model, PreTrainedModel)
-        targets = batch.targets["lm"]
-        before = torch.full_like(targets, _first_token(model))
-        before[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORED, self.pad)
-        logits = model(**batch.inputs, decoder_input_ids=before, use_cache=False).logits.flatten(0, 1).float()
-        losses = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="none")
-        return losses, logits.argmax(-1) == targets.flatten()
 
     def metrics(self) -> list[Metric[Answers]]:
         """Loss, perplexity and accuracy of the written tokens."""
@@ -170,11 +159,3 @@ def _sentinels(tokenizer: PreTrainedTokenizerBase) -> Ids:
             "spec.tokenizer", "it has no sentinels <extra_id_0> …, which spanCorruption needs; a trained one has them"
         )
     return np.array(found)
-
-
-def _first_token(model: PreTrainedModel) -> int:
-    """What the decoder begins with."""
-    start = getattr(model.config, "decoder_start_token_id", None)
-    start = model.generation_config.decoder_start_token_id if start is None else start
-    assert isinstance(start, int), "an encoder-decoder begins with something"
-    return start

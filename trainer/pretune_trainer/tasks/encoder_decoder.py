@@ -13,14 +13,14 @@ def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Ten
     """The loss of each token of the targets "lm", and whether it was the likeliest: float32, bool [packs * width]."""
     assert isinstance(model, PreTrainedModel)
     targets = batch.targets["lm"]
-    before = torch.full_like(targets, first_token(model))
+    before = torch.full_like(targets, _first_token(model))
     before[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORED, pad)
     logits = model(**batch.inputs, decoder_input_ids=before, use_cache=False).logits.flatten(0, 1).float()
     losses = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="none")
     return losses, logits.argmax(-1) == targets.flatten()
 
 
-def first_token(model: PreTrainedModel) -> int:
+def _first_token(model: PreTrainedModel) -> int:
     """What the decoder begins with."""
     start = getattr(model.config, "decoder_start_token_id", None)
     start = model.generation_config.decoder_start_token_id if start is None else start

@@ -163,13 +163,13 @@ class Packer:
         return inputs | flat | boundaries(positions)
 
 
-def pad_right(packs: Sequence[Pack], pad: int, most: int | None = None) -> dict[str, Tensor]:
+def pad_right(packs: Sequence[Pack], pad: int, most: int) -> dict[str, Tensor]:
     """Single examples as rows of one width: input_ids, attention_mask int64 [packs, width]; `padded` chooses it."""
     rows = [pack.examples[0]["ids"] if pack.examples else NOTHING for pack in packs]
     return {"input_ids": padded(rows, pad, most), "attention_mask": attended(rows, most)}
 
 
-def padded(rows: Sequence[Array], value: int, most: int | None = None) -> Tensor:
+def padded(rows: Sequence[Array], value: int, most: int) -> Tensor:
     """Rows of unequal lengths side by side, filled up on the right: int64 [rows, width].
 
     The width is that of the longest row, rounded up to what suits devices, but not beyond `most`: a model's positions
@@ -177,13 +177,13 @@ def padded(rows: Sequence[Array], value: int, most: int | None = None) -> Tensor
     """
     longest = max(1, *(len(row) for row in rows), 1)
     width = -(-longest // _ROUND) * _ROUND
-    table = np.full((len(rows), width if most is None else max(longest, min(width, most))), value, dtype=np.int64)
+    table = np.full((len(rows), max(longest, min(width, most))), value, dtype=np.int64)
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
     return torch.from_numpy(table)
 
 
-def attended(rows: Sequence[Array], most: int | None = None) -> Tensor:
+def attended(rows: Sequence[Array], most: int) -> Tensor:
     """Where the rows of `padded` have tokens: int64 [rows, width], 0 where they are filled up."""
     mask = padded([np.ones(len(row), np.int64) for row in rows], 0, most)
     mask[:, 0] = 1  # a row without tokens must still attend to something, or its softmax is not a number

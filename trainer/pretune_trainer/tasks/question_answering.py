@@ -91,10 +91,10 @@ class QuestionAnswering(Task[Answer]):
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         spans = [pack.examples[0]["span"].tolist() if pack.examples else [IGNORED, IGNORED] for pack in packs]
         start, end = torch.tensor(spans).unbind(1)
-        types = padded([pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs], 0)
+        in_text = [pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs]
         kept = sum(1 for pack in packs if pack.examples)
-        inputs = pad_right(packs, self.tokenizer.pad_token_id)
-        targets = {"start": start, "end": end, "types": types}
+        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
+        targets = {"start": start, "end": end, "types": padded(in_text, 0, self.layout.length)}
         return Batch({**inputs}, targets, {"span": kept}, sum(len(pack) for pack in packs), packs)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

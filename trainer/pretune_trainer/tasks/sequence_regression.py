@@ -55,7 +55,7 @@ class SequenceRegression(Task[Guessed]):
         kept = [bool(pack.examples) for pack in packs]
         values = [float(pack.examples[0]["target"][0]) if pack.examples else 0.0 for pack in packs]
         targets = {"target": torch.tensor(values), "kept": torch.tensor(kept)}
-        inputs = pad_right(packs, self.tokenizer.pad_token_id)
+        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
         return Batch({**inputs}, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.likelihood import Likelihood
-from pretune_trainer.metrics.overlap import Written
+from pretune_trainer.metrics.overlap import OverlapReport, Written
 from pretune_trainer.metrics.writing import Draft, WritingReport
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
@@ -38,7 +38,7 @@ _TO_DECODERS: Final = "{text}\n"
 
 
 class TextToText(Task[Draft]):
-    """Cross-entropy of the wanted text; evaluations let the model write its own."""
+    """Cross-entropy of the wanted text; evaluations let the model write its own where a metric looks at it."""
 
     metrics_known = WritingReport.known
 
@@ -59,6 +59,8 @@ class TextToText(Task[Draft]):
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         self.pad = self.tokenizer.pad_token_id
         self.packer = Packer(self.length, self.pad, context.by_boundaries)
+        self.writes = context.metrics is None or not OverlapReport.known.keys().isdisjoint(context.metrics)
+        """Whether evaluations let the model write, which takes most of their time."""
         self.end = self._end()
         self.before, self.after = self._around()
         self.room = self.length - len(self.before) - len(self.after) - (0 if self.both else self.spec.max_target_tokens)
@@ -176,27 +178,30 @@ class TextToText(Task[Draft]):
             return Batch(made.inputs, made.targets, made.counts, made.tokens, packs)
         pairs = [pack.examples[0] if pack.examples else {"ids": NOTHING, "answer": NOTHING} for pack in packs]
         texts, answers = [pair["ids"] for pair in pairs], [pair["answer"] for pair in pairs]
-        inputs = {"input_ids": padded(texts, self.pad), "attention_mask": attended(texts)}
-        count = sum(map(len, answers))
-        return Batch({**inputs}, {"lm": padded(answers, IGNORED)}, {"lm": count}, sum(map(len, texts)) + count, packs)
+        inputs = {"input_ids": padded(texts, self.pad, self.length), "attention_mask": attended(texts, self.length)}
+        count, targets = sum(map(len, answers)), padded(answers, IGNORED, self.length)
+        return Batch({**inputs}, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count, packs)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the answers."""
         return {"lm": judge_answers(model, batch, self.pad)[0].sum() if self.both else next_token_loss(model, batch)}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Draft]:
-        """The likelihood of the wanted texts, and what the model writes."""
+        """The likelihood of the wanted texts, and what the model writes where that is looked at."""
         assert isinstance(model, PreTrainedModel)
         losses = judge_answers(model, batch, self.pad)[0] if self.both else next_token_losses(model, batch)
+        likelihood = Likelihood(float(losses.detach().double().sum()), batch.counts["lm"])
+        return [Draft(likelihood, self._written(model, batch) if self.writes else ())]
+
+    def _written(self, model: PreTrainedModel, batch: Batch) -> tuple[Written, ...]:
         examples = [example for pack in batch.packs for example in pack.examples]
         prompts = [example["ids"] if self.both else example["ids"][example["mask"] == 0] for example in examples]
         written = write(model, prompts, self.pad, self.spec.max_target_tokens, self.spec.beams)
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-        pairs = tuple(
+        return tuple(
             Written(text.strip(), example["reference"].tobytes().decode())
             for text, example in zip(texts, examples, strict=True)
         )
-        return [Draft(Likelihood(float(losses.double().sum()), batch.counts["lm"]), pairs)]
 
     def metrics(self) -> list[Metric[Draft]]:
         """Loss and perplexity, ROUGE, BLEU, chrF, exact match and diversity."""
