@@ -52,9 +52,9 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
         return ExitCode.USER_ERROR
     machine, watches = Machine(client, settings), Watches()
     resync = Resync(client, machine, watches, namespaces)
-    watching = Watching(machine, watches, resync.soon, namespaces)
+    watching = Watching(machine, watches, namespaces)
     serving = Port(Health(machine, watching, watches, resync), port)
-    resync.start(watching.listed)
+    resync.start()
     try:
         watching.run()
     finally:

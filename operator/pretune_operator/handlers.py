@@ -1,9 +1,8 @@
 """kopf's part: it watches, and hands on what it sees. Nothing is decided here, and nothing written."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import kopf
@@ -19,16 +18,11 @@ _BEAT_SECONDS = 1.0
 class Watching:
     """kopf's event loop, and whether it turns."""
 
-    def __init__(
-        self, machine: Machine, watches: Watches, relisted: Callable[[], None], namespaces: Collection[str]
-    ) -> None:
-        """`relisted` is told when a watch had to begin anew. All namespaces are watched when `namespaces` is empty."""
+    def __init__(self, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
+        """All namespaces are watched when `namespaces` is empty."""
         self._machine = machine
-        self._relisted = relisted
         self._watches = watches
         self._namespaces = list(namespaces)
-        self.listed = threading.Event()
-        """Set once kopf has listed every kind, if there is anything to list: what goes from then on, a watch tells."""
         self.last_beat = time.monotonic()
         """When the event loop last turned, by the monotonic clock."""
 
@@ -62,20 +56,11 @@ class Watching:
         return registry
 
     def _watch(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
-        kind = (resource.group, resource.version, resource.plural)
-
-        @kopf.on.event(*kind, registry=registry, id=resource.plural)
+        @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
         async def seen(event: Any, **_: Any) -> None:
             self._take(resource, event)
 
-        @kopf.index(*kind, registry=registry, id=f"{resource.plural}-listed")
-        async def listed(**_: Any) -> None:
-            """Holds nothing. Where there is an index, kopf calls no handler before all kinds have been listed."""
-
     def _take(self, resource: Resource, event: dict[str, Any]) -> None:
-        self.listed.set()
-        if event["type"] is None:
-            self._relisted()
         raw = event["object"]
         self._watches.told(resource, int(raw["metadata"]["resourceVersion"]))
         stored = parse(resource, raw)
@@ -106,7 +91,9 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
+    # A worker that idles holds the whole resource that it saw last.
+    settings.queueing.idle_timeout = 0.5
     settings.networking.request_timeout = 60
     settings.process.ultimate_exiting_timeout = 20
     # Without rights beyond its namespaces it can watch neither namespaces nor definitions of resources.

@@ -21,8 +21,8 @@ BEAT_SECONDS: Final = 60.0
 """Time in which the event loop turns, however busy it is."""
 RECONCILE_SECONDS: Final = 300.0
 """Time that one reconcile takes at most: its calls time out long before."""
-RESYNC_SECONDS: Final = 3 * PERIOD_SECONDS
-"""Age of the last complete list at most."""
+RESYNC_SECONDS: Final = 10 * PERIOD_SECONDS
+"""Age of the last census at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Health:
             (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
             (bool(hanging), f"watches hang: {', '.join(resource.plural for resource in hanging)}"),
             (taken > RECONCILE_SECONDS, f"a reconcile has been going on for {taken:.0f} s"),
-            (started and not self.machine.alive, "a worker has ended"),
+            (started and not (self.machine.alive and self.resync.alive), "a worker has ended"),
             (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
         ]
 

@@ -118,7 +118,9 @@ class FakeKubeRay:
     def _play(self, ray_job: Json) -> None:
         labels = ray_job["metadata"]["labels"]
         play = self.plays(labels[f"{_LABEL}/name"], int(labels[f"{_LABEL}/attempt"]))
-        head = self._heads[ray_job["status"]["rayClusterName"]]
+        head = self._heads.get(ray_job["status"]["rayClusterName"])
+        if head is None:  # its pods are gone, or another one played it
+            return
         head.document = document(play, labels)
         if play is Play.SUCCEEDS:
             self._say(ray_job, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")

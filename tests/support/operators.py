@@ -123,9 +123,9 @@ def _count_calls(counter: Path, dies_after: int | None) -> None:
 
     send, lock = Client._send, threading.Lock()
 
-    def counted(self: Client, method: str, url: str, body: dict | None) -> bytes:
+    def counted(self: Client, method: str, url: str, body: dict | None, accept: str = "application/json") -> bytes:
         if method == "GET":
-            return send(self, method, url, body)
+            return send(self, method, url, body, accept)
         with lock:  # one at a time, so that the n-th is the n-th
             number = int(counter.read_text()) + 1 if counter.exists() else 1
             counter.write_text(str(number))

@@ -6,7 +6,7 @@ know our own writes before they come back. Here every key is only written under 
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final, TypeVar
 
 from pretune_operator.cluster.objects import Child, JobKey, Stored, StoredJob
@@ -51,16 +51,13 @@ class Cache:
             self._drop(before)
             return self._concerned(before, None)
 
-    def retain(self, kept: type[Stored], kind: str | None, listed: Iterable[str], version: int) -> set[JobKey]:
+    def versions(self, kept: type[Stored], kind: str) -> dict[str, int]:
+        """Versions of all resources of a kind, by UID."""
+        return {stored.uid: stored.version for stored in self._all(kept, kind)}
+
+    def retain(self, kept: type[Stored], kind: str, alive: Collection[str], version: int) -> set[JobKey]:
         """Forget what a complete list of `version` no longer holds; the jobs to be looked at because of it."""
-        alive = set(listed)
-        with self._lock:
-            known: list[StoredJob | Child] = (
-                [job for job in self._jobs.values() if job.kind == kind]
-                if kept is StoredJob
-                else [c for family in self._children.values() for c in family.values() if type(c) is kept]
-            )
-        gone = [stored for stored in known if stored.uid not in alive and stored.version <= version]
+        gone = [stored for stored in self._all(kept, kind) if stored.uid not in alive and stored.version <= version]
         return {key for stored in gone for key in self.remove(stored)}
 
     def job(self, key: JobKey) -> StoredJob | None:
@@ -78,6 +75,12 @@ class Cache:
         with self._lock:
             family = self._children.get(job.uid, {}).values()
             return [child for child in family if isinstance(child, kept) and child.namespace == job.namespace]
+
+    def _all(self, kept: type[Stored], kind: str) -> list[StoredJob | Child]:
+        with self._lock:
+            if kept is StoredJob:
+                return [job for job in self._jobs.values() if job.kind == kind]
+            return [child for family in self._children.values() for child in family.values() if type(child) is kept]
 
     def _find(self, stored: StoredJob | Child) -> StoredJob | Child | None:
         if isinstance(stored, StoredJob):
