@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from pretune_api.methods import Freeze, Lora
+from pretune_api.methods import Freeze, Full, Ia3, Lora
 from pretune_api.model import Architecture
 from pretune_api.run_config import Folder, RunConfig
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.methods.freeze import freeze
+from pretune_trainer.methods.full import full
+from pretune_trainer.methods.ia3 import ia3
 from pretune_trainer.methods.lora import lora
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
@@ -61,13 +63,22 @@ def logits(model: torch.nn.Module) -> Tensor:
         return model.eval()(input_ids=IDS).logits
 
 
-@pytest.mark.parametrize("targets", ["attention", "linear"])
+UPDATES: dict[str, dict[str, Any]] = {
+    "attention": {"lora": {"rank": 4}},
+    "linear": {"lora": {"rank": 4, "targets": "linear"}},
+    "rank-stabilized": {"lora": {"rank": 4, "rankStabilized": True}},
+    "weight-decomposed": {"lora": {"rank": 4, "weightDecomposed": True, "targets": "linear"}},
+    "ia3": {"ia3": {}},
+}
+
+
+@pytest.mark.parametrize("method", UPDATES.values(), ids=UPDATES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_merged_model_says_what_parent_and_updates_say(
-    tmp_path: Path, parents: dict[str, Folder], family: str, targets: str
+    tmp_path: Path, parents: dict[str, Folder], family: str, method: dict[str, Any]
 ) -> None:
-    method = {"lora": {"rank": 4, "targets": targets}}
-    result = run_rank(adapt(tmp_path, parents[family], method), Ranks(), Silent())
+    rate = 0.3 if "ia3" in method else 0.01  # vectors that begin at 1 move by little else
+    result = run_rank(adapt(tmp_path, parents[family], method, training__learning_rate=rate), Ranks(), Silent())
     parent = AutoModelForCausalLM.from_pretrained(path(parents[family].uri))
     before = logits(parent)
     unmerged = logits(PeftModel.from_pretrained(parent, path(result.artifact_uri) / "adapter"))
@@ -125,6 +136,39 @@ def test_low_rank_updates_leave_all_other_weights_as_they_are(tmp_path: Path, pa
     assert int(torch.linalg.matrix_rank(difference, atol=1e-5)) <= 4
 
 
+def test_a_vector_rescales_each_channel_of_keys_values_and_inner_activations(
+    tmp_path: Path, parents: dict[str, Folder]
+) -> None:
+    recorder = Recorder()
+    result = run_rank(adapt(tmp_path, parents["llama"], {"ia3": {}}), Ranks(), recorder)
+    layers = {"self_attn.k_proj", "self_attn.v_proj", "mlp.down_proj"}
+    assert changed(parents["llama"], result.artifact_uri) == {
+        f"model.layers.{n}.{name}.weight" for n in (0, 1) for name in layers
+    }
+    assert recorder.of(Start)[0].trainable == 2 * (32 + 32 + 64)
+
+
+def test_rank_stabilized_updates_are_scaled_by_the_root_of_their_rank() -> None:
+    plain, stabilized = (
+        lora(model("llama"), Lora(rank=4, alpha=8, rank_stabilized=each)).model for each in (False, True)
+    )
+    scales = [made.model.layers[0].self_attn.q_proj.scaling["default"] for made in (plain, stabilized)]
+    assert scales == [8 / 4, 8 / 2]
+
+
+@pytest.mark.parametrize("name", ["weight-decomposed", "ia3"])
+def test_updates_that_are_stopped_go_on_as_if_they_had_not_been(
+    tmp_path: Path, parents: dict[str, Folder], name: str
+) -> None:
+    whole = run_rank(adapt(tmp_path / "whole", parents["llama"], UPDATES[name]), Ranks(), Silent())
+    config = adapt(tmp_path / "stopped", parents["llama"], UPDATES[name])
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=4))
+    resumed = run_rank(config, Ranks(), Silent())
+    one, other = weights(whole.artifact_uri), weights(resumed.artifact_uri)
+    assert all(torch.equal(weight, other[key]) for key, weight in one.items())
+
+
 def test_a_classifier_s_head_is_trained_beside_the_updates(tmp_path: Path, parents: dict[str, Folder]) -> None:
     parent = parents["llama"]
     result = run_rank(classification(tmp_path, parent, method={"lora": {"rank": 4}}), Ranks(), Silent())
@@ -142,8 +186,10 @@ def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
     return run_rank(config, ranks, recorder), recorder.of(Step)
 
 
-def test_two_ranks_make_the_updates_that_one_makes(tmp_path: Path, parents: dict[str, Folder]) -> None:
-    method = {"lora": {"rank": 4, "targets": "linear"}}
+@pytest.mark.parametrize("method", [UPDATES["weight-decomposed"], UPDATES["ia3"]], ids=["dora", "ia3"])
+def test_two_ranks_make_the_updates_that_one_makes(
+    tmp_path: Path, parents: dict[str, Folder], method: dict[str, Any]
+) -> None:
     alone, steps = _run(Ranks(), adapt(tmp_path / "one", parents["llama tied"], method))
     (together, others), *_ = in_ranks(2, _run, adapt(tmp_path / "two", parents["llama tied"], method))
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
@@ -187,6 +233,36 @@ def test_a_new_head_is_trained_on_a_frozen_body(tmp_path: Path, parents: dict[st
     assert all(torch.equal(before[name], after[name]) for name in after if name in before)
 
 
+@pytest.mark.parametrize("family", ["llama", "llama tied", "gpt2"])
+def test_blocks_learn_the_slower_the_further_they_are_from_the_head(family: str) -> None:
+    rates = full(model(family), Full(layer_decay=0.5)).rates
+    found = {rate: {name for name, each in rates.items() if each == rate} for rate in set(rates.values())}
+    assert set(found) == {1.0, 0.5, 0.25, 0.125}
+    assert all(".1." in name for name in found[0.5])
+    assert all(".0." in name for name in found[0.25])
+    assert found[0.125] <= {"model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight"}
+    assert "lm_head.weight" in found[1.0] or family != "llama"
+
+
+def test_a_block_s_first_update_is_its_share_of_a_whole_one(tmp_path: Path, parents: dict[str, Folder]) -> None:
+    changes = {"training__max_steps": 1, "training__weight_decay": 0.0}
+    results = {
+        decay: run_rank(
+            adapt(tmp_path / str(decay), parents["llama"], {"full": {"layerDecay": decay}}, **changes),
+            Ranks(),
+            Silent(),
+        )
+        for decay in (1.0, 0.5)
+    }
+    before, whole, less = (
+        weights(each.uri if isinstance(each, Folder) else each.artifact_uri)
+        for each in (parents["llama"], results[1.0], results[0.5])
+    )
+    for name, share in {"lm_head": 1.0, "model.layers.1.mlp.up_proj": 0.5, "model.embed_tokens": 0.125}.items():
+        key = f"{name}.weight"
+        torch.testing.assert_close(less[key] - before[key], share * (whole[key] - before[key]), atol=1e-7, rtol=1e-4)
+
+
 def model(family: str) -> Any:
     return Build(Architecture.model_validate(FAMILIES[family]), small_tokenizer(), 32).make(AutoModelForCausalLM)
 
@@ -210,6 +286,10 @@ def test_what_cannot_be_trained_is_refused(family: str, spec: Freeze, sentence: 
 
 def test_a_model_without_attention_has_no_attention_to_update() -> None:
     mamba = Architecture(type="mamba", config={"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4})
-    build = Build(mamba, small_tokenizer(), 32)
+    made = Build(mamba, small_tokenizer(), 32).make(AutoModelForCausalLM)
     with pytest.raises(UserError, match=r"spec.method.lora.targets: a mamba model has no such layers"):
-        lora(build.make(AutoModelForCausalLM), Lora())
+        lora(made, Lora())
+    with pytest.raises(
+        UserError, match=r"spec.method.ia3: it does not know the layers of a mamba model; lora fits any"
+    ):
+        ia3(made, Ia3())

@@ -91,7 +91,7 @@ class Loop:
         bad = parts.resumable.stability.judge(loss, norm)
         rate = parts.rate(self.state.step)
         for group in parts.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         parts.resumable.checkpoints.wait_staged()
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)

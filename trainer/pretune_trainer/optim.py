@@ -1,7 +1,8 @@
 """AdamW, its schedules, and what is done when a step goes wrong."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import torch
@@ -12,15 +13,22 @@ from pretune_api.training import Instability, Schedule, Training
 from pretune_trainer.errors import NumericalError
 
 
-def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained; vectors (biases, norms) are exempt from weight decay."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: nn.Module, training: Training, rates: Mapping[str, float] = MappingProxyType({})
+) -> torch.optim.AdamW:
+    """AdamW over the parameters that are trained; vectors (biases, norms) are exempt from weight decay.
+
+    `rates` are shares of the learning rate by name of parameter, 1 where absent; each group has its own as "share".
+    """
+    groups: dict[tuple[float, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((rates.get(name, 1.0), parameter.ndim < 2), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": groups[share, exempt], "share": share, "weight_decay": 0.0 if exempt else training.weight_decay}
+            for share, exempt in sorted(groups)
+        ],
         lr=training.learning_rate,
         betas=(training.beta1, training.beta2),
         eps=training.epsilon,

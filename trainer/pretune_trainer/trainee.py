@@ -48,7 +48,7 @@ def make_trainee(inputs: Inputs, ranks: Ranks) -> Trainee:
     return Trainee(
         tuned=tuned,
         step=step,
-        optimizer=make_optimizer(step, training),
+        optimizer=make_optimizer(step, training, {f"model.{name}": rate for name, rate in tuned.rates.items()}),
         parameters=sum(size for size, _ in sizes),
         utilization=used,
         trainable=sum(size for size, trained in sizes if trained),

@@ -6,9 +6,10 @@ from typing import Final
 from pretune_trainer.methods.base import Tuned
 from pretune_trainer.methods.freeze import freeze
 from pretune_trainer.methods.full import full
+from pretune_trainer.methods.ia3 import ia3
 from pretune_trainer.methods.lora import lora
 
-METHODS: Final[dict[str, Callable[..., Tuned]]] = {"full": full, "lora": lora, "freeze": freeze}
+METHODS: Final[dict[str, Callable[..., Tuned]]] = {"full": full, "lora": lora, "ia3": ia3, "freeze": freeze}
 """(model, the method's spec) -> the model, prepared; by the method's YAML name."""
 
 __all__ = ["METHODS", "Tuned"]

@@ -1,7 +1,7 @@
 """What a method makes of a model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,8 @@ class Tuned:
     save: Callable[[Path, torch.dtype], None]
     """Writes it into a folder in Hugging Face format, with weights of that type; they are whole by then, in float32.
     The model is used up."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of parameters by name, as shares of the schedule's; 1 where absent."""
 
     @classmethod
     def itself(cls, model: PreTrainedModel) -> Self:

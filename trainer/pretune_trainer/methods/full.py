@@ -1,11 +1,36 @@
 """Every weight is trained."""
 
+from functools import partial
+
 from transformers import PreTrainedModel
 
 from pretune_api.methods import Full
-from pretune_trainer.methods.base import Tuned
+from pretune_trainer.errors import UserError
+from pretune_trainer.methods.base import Tuned, save_model
+from pretune_trainer.step import blocks_of
 
 
 def full(model: PreTrainedModel, spec: Full) -> Tuned:
-    """The model as it is."""
-    return Tuned.itself(model)
+    """The model as it is, with smaller learning rates further from its head where `spec` says so.
+
+    Raises:
+        UserError: the model has no blocks for learning rates to go by.
+    """
+    rates = {} if spec.layer_decay == 1.0 else _layer_rates(model, spec.layer_decay)
+    return Tuned(model, partial(save_model, model), rates)
+
+
+def _layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
+    """1 behind the last block, `decay` in it, and once more for each block below; embeddings stand before the first."""
+    blocks = list(blocks_of(model))
+    if not blocks:
+        raise UserError("spec.method.full.layerDecay", f"a {model.config.model_type} model has no blocks to go by")
+    depths = {id(parameter): number for number, block in enumerate(blocks) for parameter in block.parameters()}
+    rates: dict[str, float] = {}
+    behind = -1
+    for name, parameter in model.named_parameters():
+        depth = depths.get(id(parameter), behind)
+        rates[name] = decay ** (len(blocks) - depth)
+        if id(parameter) in depths:
+            behind = len(blocks)
+    return rates

@@ -1,0 +1,35 @@
+"""Keys, values and inner activations rescaled by trained vectors (Liu et al., 2022), through peft."""
+
+from functools import partial
+
+from transformers import PreTrainedModel
+
+from pretune_api.methods import Ia3
+from pretune_trainer.errors import UserError
+from pretune_trainer.methods.base import Tuned
+from pretune_trainer.methods.updates import new_heads, save_updates
+
+
+def ia3(model: PreTrainedModel, spec: Ia3) -> Tuned:
+    """The model with vectors in its layers; a head of its own is trained whole.
+
+    Raises:
+        UserError: it is not known which layers of such a model are keys, values and inner activations.
+    """
+    # The image for pre-training has no peft.
+    from peft import IA3Config, get_peft_model
+    from peft.utils.constants import (
+        TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as INNER,
+    )
+    from peft.utils.constants import (
+        TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as TARGETS,
+    )
+
+    kind = model.config.model_type
+    if kind not in TARGETS or kind not in INNER:
+        raise UserError("spec.method.ia3", f"it does not know the layers of a {kind} model; lora fits any")
+    config = IA3Config(
+        target_modules=TARGETS[kind], feedforward_modules=INNER[kind], modules_to_save=new_heads(model) or None
+    )
+    adapted = get_peft_model(model, config)
+    return Tuned(adapted.get_base_model(), partial(save_updates, adapted, spec.merge))

@@ -1,0 +1,32 @@
+"""What the methods share that train updates beside frozen weights, through peft."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel
+
+from pretune_trainer.methods.base import head_names, save_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+ADAPTER_FOLDER = "adapter"
+"""Where an artifact keeps the updates when they are merged into the model."""
+
+_OF_LANGUAGE = {"lm_head", "embed_out"}
+"""Heads that come with a parent, and may be tied to its embeddings."""
+
+
+def new_heads(model: PreTrainedModel) -> list[str]:
+    """Names of the modules of a task's own head, which is trained whole beside the updates."""
+    return sorted({name.rsplit(".", 1)[0] for name in head_names(model)} - _OF_LANGUAGE)
+
+
+def save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:
+    """The merged model with the updates beside it, or the updates alone; these stay in float32."""
+    updates = folder / ADAPTER_FOLDER if merge else folder
+    adapted.save_pretrained(updates)
+    (updates / "README.md").unlink()  # peft's card is a form to fill in; the artifact brings its own
+    if merge:
+        save_model(adapted.merge_and_unload(), folder, dtype)
