@@ -55,8 +55,8 @@ lock: .venv/uv ## Resolve the requirement files anew
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) --group cluster -o requirements/cluster.txt
 	$(COMPILE) pyproject.toml --extra operator -o requirements/operator.txt
-	$(COMPILE) pyproject.toml --extra finetune -o requirements/finetune.txt
-	$(COMPILE) pyproject.toml --extra trainer --constraint requirements/finetune.txt -o requirements/trainer.txt
+	$(COMPILE) pyproject.toml --extra finetune --extra pods -o requirements/finetune.txt
+	$(COMPILE) pyproject.toml --extra trainer --extra pods --constraint requirements/finetune.txt -o requirements/trainer.txt
 	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
 
 clean: ## Remove everything that was made here
