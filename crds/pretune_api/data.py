@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
+from pretune_api.cleaning import Cleaning
 from pretune_api.storage import Location
 from pretune_api.units import ColumnName
 
@@ -43,3 +44,5 @@ class Data(Spec):
     """What evaluations run on; without it, there are none."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     """Tokens in a row; longer documents are cut into pieces, or truncated where a task needs them whole."""
+    cleaning: Cleaning | None = None
+    """What is dropped from the sources, and masked in them; without it, nothing."""

@@ -40,6 +40,14 @@ sources = st.lists(
     min_size=1,
     max_size=3,
 )
+cleanings = some(
+    length=some(minWords=st.integers(1, 9), maxCharacters=st.integers(1, 999)),
+    characters=some(minLetters=positive(1)),
+    filters=st.lists(st.sampled_from(["gopherQuality", "gopherRepetition", "c4"]), max_size=3),
+    duplicates=st.sampled_from(["exact", "near"]),
+    mask=st.lists(st.sampled_from(["emailAddress", "ipAddress", "phoneNumber"]), max_size=3),
+    balance=st.lists(text, max_size=2),
+)
 parents = one_of(
     pretrainJob=names,
     finetuneJob=names,
@@ -100,7 +108,10 @@ methods = one_of(
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """Valid jobs of both kinds."""
     spec = draw(scratch | continued) | {
-        "data": {"train": draw(sources), **draw(some(validation=one_of(fraction=positive(0.5), sources=sources)))},
+        "data": {
+            "train": draw(sources),
+            **draw(some(validation=one_of(fraction=positive(0.5), sources=sources), cleaning=cleanings)),
+        },
         "training": draw(training) | draw(batches),
         "storage": {"uri": draw(uris)} | draw(some(**locations)),
     }

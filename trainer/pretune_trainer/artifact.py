@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
+from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.methods import Tuned
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import Commit, commit
@@ -48,10 +49,14 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
     whole.save(folder, dtype)
 
 
-def publish(folder: Path, run: Run, config: RunConfig, facts: Facts) -> tuple[str, str]:
-    """Add model card and metrics to the exported files, write all to storage, and commit them; URI and digest."""
+def publish(
+    folder: Path, run: Run, config: RunConfig, facts: Facts, cleaned: DataReport | None = None
+) -> tuple[str, str]:
+    """Add model card, metrics and what cleaning did to the exported files, and commit all to storage; URI, digest."""
+    if cleaned is not None:
+        (folder / REPORT_NAME).write_text(cleaned.model_dump_json(indent=2))
     (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2))
-    (folder / "README.md").write_text(model_card(config, facts))
+    (folder / "README.md").write_text(model_card(config, facts, cleaned))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     store = run.store.child(Commit(run.ordinal, 0, "artifact").path)
     files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
@@ -60,7 +65,7 @@ def publish(folder: Path, run: Run, config: RunConfig, facts: Facts) -> tuple[st
     return store.uri, manifest.digest
 
 
-def model_card(config: RunConfig, facts: Facts) -> str:
+def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = None) -> str:
     """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
     training = config.training.model_dump_json(indent=2, exclude_none=True)
     sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
@@ -73,6 +78,7 @@ def model_card(config: RunConfig, facts: Facts) -> str:
         lineage=_lineage(config, facts),
         sources=sources,
         data=facts.data,
+        cleaned=cleaned.sentence() if cleaned else "As it was: nothing was cleaned.",
         metrics=metrics or "| none | |",
         training=training,
         step=facts.step,
@@ -107,6 +113,8 @@ Made by the Pretune {kind} `{name}` ({stage}, method {method}): {parameters:,} p
 {sources}
 
 Token cache `{data}`.
+
+{cleaned}
 
 ## Evaluation
 | metric | value |

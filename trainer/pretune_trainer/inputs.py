@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 from pretune_api.base import Spec
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
-from pretune_api.tasks import text_columns
+from pretune_api.tasks import QuestionAnswering, text_columns
+from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
@@ -48,6 +49,8 @@ class Inputs:
     """What is learnt."""
     cache: TokenCache
     """The data, tokenised."""
+    clean: Cleaned | None = None
+    """What was left out of the data; None where nothing was to be cleaned."""
 
     def make_model(self) -> Tuned:
         """The model as its method trains it, on the CPU: the same at each call and on each rank."""
@@ -64,7 +67,10 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         StopRequestedError: asked to stop while the token cache was made.
     """
     start = _origin(config, ranks)
-    tokenizer, tokenizer_name = _tokenizer(config, ranks, reporter.stop_requested)
+    storage, stop = Store.open(config.storage), reporter.stop_requested
+    check_cleaning(config)
+    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
+    tokenizer, tokenizer_name = _tokenizer(config, ranks, stop, clean)
     packs = model_type(start.origin) in PACKING_FAMILIES
     attention = attention_for(ranks.device, config.training.precision, packs=packs)
     length = config.data.sequence_length
@@ -74,11 +80,10 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     metrics = config.evaluation.metrics
     task = TASKS[config.stage](Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics))
     check_metrics(config, task)
-    storage = Store.open(config.storage)
-    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, reporter.stop_requested)
+    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean)
     task.check_documents(cache.documents - cache.dropped)
     build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None)
-    return Inputs(config, build, start.digest, task, cache)
+    return Inputs(config, build, start.digest, task, cache, clean)
 
 
 def _origin(config: RunConfig, ranks: Ranks) -> Origin:
@@ -91,12 +96,15 @@ def _origin(config: RunConfig, ranks: Ranks) -> Origin:
     return Origin(found.source, found.digest)
 
 
-def _tokenizer(config: RunConfig, ranks: Ranks, stop: Callable[[], bool]) -> tuple[PreTrainedTokenizerBase, str]:
+def _tokenizer(
+    config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean: Cleaned | None
+) -> tuple[PreTrainedTokenizerBase, str]:
     """The tokenizer, and a digest of it."""
     training, parent = config.tokenizer.train, config.tokenizer.parent
     if training is not None:
         storage, form = Store.open(config.storage), form_for(config.learn)
-        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, text_columns(config.learn))
+        columns = text_columns(config.learn)
+        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, columns, clean)
         return _load(Source(str(folder))), tokenizer_digest(folder)
     assert parent is not None, "a tokenizer is trained, or has a parent"
     found = find_parent(parent, config.storage, ranks, "spec.tokenizer")
@@ -112,6 +120,15 @@ def _load(source: Source) -> PreTrainedTokenizerBase:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def check_cleaning(config: RunConfig) -> None:
+    """Refuse to change texts where the task knows places in them."""
+    cleaning = config.data.cleaning
+    if cleaning is not None and cleaning.edits and isinstance(config.learn.value, QuestionAnswering):
+        raise UserError(
+            "spec.data.cleaning", f"mask and c4 change texts, and {config.stage} has places in them; leave both out"
+        )
 
 
 def check_metrics(config: RunConfig, task: Task[Any]) -> None:

@@ -195,7 +195,7 @@ class Session:
 
     def _upload(self, inputs: Inputs, folder: Path, facts: Facts) -> tuple[str, str]:
         inputs.build.tokenizer.save_pretrained(folder)
-        return publish(folder, self.run, self.config, facts)
+        return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None)
 
 
 def _longest(cache: TokenCache) -> Example:

@@ -19,6 +19,11 @@ class DataSource:
     holdout: Holdout
     """Held-out documents."""
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether it is only evaluated on."""
+        return self.holdout.fraction == 1.0
+
 
 def data_sources(data: Data) -> list[DataSource]:
     """The training sources, then those of the validation."""

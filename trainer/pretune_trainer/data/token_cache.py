@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pretune_api.data import Data
 from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
+from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.parts import Part
 from pretune_trainer.data.shelf import Shelf
@@ -76,19 +77,26 @@ class TokenCache:
 
 
 def token_cache(
-    data: Data, task: Tokenises, tokenizer: str, storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+    data: Data,
+    task: Tokenises,
+    tokenizer: str,
+    storage: Store,
+    ranks: "Ranks",
+    stop: Callable[[], bool],
+    clean: Cleaned | None = None,
 ) -> TokenCache:
     """The cache of `data` for `task`, made by all ranks if it is not there yet. Collective.
 
-    `tokenizer` is the digest of the tokenizer, `storage` the storage's root, `stop` says whether to leave early.
+    `tokenizer` is the digest of the tokenizer, `storage` the storage's root, `stop` says whether to leave early,
+    `clean` which documents to leave out.
 
     Raises:
         UserError: a source is empty, missing or damaged, or a row cannot be learnt from.
         StorageError: a store refuses or cannot be reached.
         StopRequestedError: asked to stop; what is done is kept for the next time.
     """
-    work = ranks.once(lambda: plan(data, task, tokenizer, storage))
+    work = ranks.once(lambda: plan(data, task, tokenizer, storage, clean))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
-        make(work, data, task, store, ranks, stop)
+        make(work, data, task, store, ranks, stop, clean)
     return TokenCache(store, [source.weight for source in data.train])

@@ -7,10 +7,9 @@ cache/<digest>/parts/000012-train.arrow, 000012-validation.arrow     examples of
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.data import Data
-from pretune_api.manifest import COMMITTED_NAME
 from pretune_trainer.data.cache_index import SIDES, Side
-from pretune_trainer.data.commit_cache import UnitReport, commit_cache, unit_name, unit_number
+from pretune_trainer.data.cleaning.clean import Cleaned
+from pretune_trainer.data.commit_cache import UnitReport, commit_cache, unit_name
 from pretune_trainer.data.example import Example, Layout, Row
 from pretune_trainer.data.holdout import Holdout
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.parts import PartWriter
-from pretune_trainer.data.readers import Unit, rows, units
+from pretune_trainer.data.readers import rows
 from pretune_trainer.data.shelf import cache_folder
-from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.data.work import Work, find_work, share, work_together
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
 
@@ -40,8 +39,6 @@ _ROWS: Final = 1000
 """Rows given to the tokenizer at once: it works on them in parallel."""
 _CHARACTERS: Final = 4 * 2**20
 """Characters after which fewer rows are enough."""
-_SLICE_SECONDS: Final = 1.0
-"""How long ranks work before they ask each other whether to go on."""
 
 
 class Tokenises(Protocol):
@@ -56,21 +53,7 @@ class Tokenises(Protocol):
         """The examples of each row, in order."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is to be tokenised; the same on every rank."""
-
-    digest: str
-    """Names the cache: 64 hex digits."""
-    committed: bool
-    """Whether it is there already."""
-    units: list[Unit]
-    """All units, in order; none where it is committed."""
-    done: frozenset[int]
-    """Numbers of the units that are there already."""
-
-
-def plan(data: Data, task: Tokenises, tokenizer: str, storage: Store) -> Work:
+def plan(data: Data, task: Tokenises, tokenizer: str, storage: Store, clean: Cleaned | None) -> Work:
     """What is to be done, from the sources' listings and the headers of their Parquet files.
 
     Raises:
@@ -80,20 +63,27 @@ def plan(data: Data, task: Tokenises, tokenizer: str, storage: Store) -> Work:
     files = [source.opened.files() for source in sources]
     layout = (task.layout.length, task.layout.packs)
     digest = digest_of(
-        "tokens", VERSION, fingerprint(sources, files), tokenizer, task.fingerprint, layout, list(task.columns)
+        "tokens",
+        VERSION,
+        fingerprint(sources, files),
+        tokenizer,
+        task.fingerprint,
+        layout,
+        list(task.columns),
+        *([clean.digest] if clean else []),
     )
-    store = storage.child(f"cache/{digest}")
-    if store.exists(COMMITTED_NAME):
-        return Work(digest, True, [], frozenset())
-    found = [
-        unit
-        for number, (source, listed) in enumerate(zip(sources, files, strict=True))
-        for unit in units(source.opened, number, listed)
-    ]
-    return Work(digest, False, found, frozenset(unit_number(object_.path) for object_ in store.list("units")))
+    return find_work(digest, sources, files, storage)
 
 
-def make(work: Work, data: Data, task: Tokenises, store: Store, ranks: "Ranks", stop: Callable[[], bool]) -> None:
+def make(
+    work: Work,
+    data: Data,
+    task: Tokenises,
+    store: Store,
+    ranks: "Ranks",
+    stop: Callable[[], bool],
+    clean: Cleaned | None,
+) -> None:
     """Tokenise what is missing, and commit the cache. Collective.
 
     Raises:
@@ -101,40 +91,18 @@ def make(work: Work, data: Data, task: Tokenises, store: Store, ranks: "Ranks", 
         StopRequestedError: asked to stop; finished units are kept.
     """
     sources = data_sources(data)
-    with closing(_make_units(work, _share(work, ranks), sources, task, store)) as steps:
-        _work_together(steps, ranks, stop)
+    with closing(_make_units(work, share(work, ranks), sources, task, store, clean)) as steps:
+        work_together(steps, ranks, stop, "tokenised")
     ranks.once(lambda: commit_cache(work.units, sources, task.nothing_learnt, store))
 
 
-def _share(work: Work, ranks: "Ranks") -> list[int]:
-    """This rank's part of what is missing: the largest unit goes to whoever has least."""
-    loads = [0] * ranks.size
-    mine: list[int] = []
-    for number in sorted(set(range(len(work.units))) - work.done, key=lambda each: -work.units[each].size):
-        rank = loads.index(min(loads))
-        loads[rank] += work.units[number].size
-        if rank == ranks.rank:
-            mine.append(number)
-    return mine
-
-
-def _work_together(work: Iterator[None], ranks: "Ranks", stop: Callable[[], bool]) -> None:
-    """Carry out every rank's work, so that an error or a stop on one of them ends it on all within seconds."""
-    while True:
-        states = ranks.together(lambda: (_worked_to_the_end(work, stop), stop()))
-        if any(stopped for _, stopped in states):
-            raise StopRequestedError("stopped as asked while the data was tokenised; what is done is kept")
-        if all(done for done, _ in states):
-            return
-
-
-def _worked_to_the_end(work: Iterator[None], stop: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _SLICE_SECONDS
-    return not any(time.monotonic() > deadline or stop() for _ in work)
-
-
 def _make_units(
-    work: Work, mine: Sequence[int], sources: Sequence[DataSource], task: Tokenises, store: Store
+    work: Work,
+    mine: Sequence[int],
+    sources: Sequence[DataSource],
+    task: Tokenises,
+    store: Store,
+    clean: Cleaned | None,
 ) -> Generator[None, None, None]:
     """Yields after each batch of rows, so that others get a word in."""
     scratch = cache_folder()
@@ -142,11 +110,14 @@ def _make_units(
     for number in mine:
         unit = work.units[number]
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            yield from _make_unit(number, unit, sources[unit.source], task, store, Path(folder))
+            source = sources[unit.source]
+            found = rows(source.opened, unit, task.columns)
+            kept = clean.rows(source, unit, found) if clean else found
+            yield from _make_unit(number, kept, source.holdout, task, store, Path(folder))
 
 
 def _make_unit(
-    number: int, unit: Unit, source: DataSource, task: Tokenises, store: Store, folder: Path
+    number: int, found: Iterator[Row], holdout: Holdout, task: Tokenises, store: Store, folder: Path
 ) -> Iterator[None]:
     report = UnitReport()
     with (
@@ -154,9 +125,9 @@ def _make_unit(
         PartWriter(folder / "train") as train,
         PartWriter(folder / "validation") as validation,
     ):
-        for batch in _batches(rows(source.opened, unit, task.columns)):
+        for batch in _batches(found):
             kept = [row for row in batch if row.values.get(row.column, "") is not None]
-            report = _add(report, len(batch), _split(kept, source.holdout, task), (train, validation))
+            report = _add(report, len(batch), _split(kept, holdout, task), (train, validation))
             yield
     lengths: dict[Side, NDArray[np.int32]] = {"train": train.lengths, "validation": validation.lengths}
     files = [store.put(unit_name(number, side), folder / side) for side in SIDES if len(lengths[side])]

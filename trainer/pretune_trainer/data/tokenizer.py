@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from pretune_api.data import Data
 from pretune_api.manifest import COMMITTED_NAME, Manifest
 from pretune_api.model import TokenizerTraining
+from pretune_trainer.data.cleaning.clean import Cleaned
+from pretune_trainer.data.cleaning.text import text_in
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
@@ -50,17 +52,19 @@ def trained_tokenizer(
     stop: Callable[[], bool],
     form: Form = Form.BARE,
     columns: Sequence[str] = (),
+    clean: Cleaned | None = None,
 ) -> Path:
     """The folder, on this node, of a tokenizer trained on `data`; it is trained if nobody has yet. Collective.
 
-    Text in `columns` is learnt from beside that in the sources' own column. Rank 0 trains and commits it, the others
+    Text in `columns` is learnt from beside that in the sources' own column, and only from documents that `clean`, if
+    there is one, leaves. Rank 0 trains and commits it, the others
     read it: WordPiece and Unigram give other ids each time they are trained.
 
     Raises:
         UserError: a source is empty or damaged, or the vocabulary does not fit the data.
         StopRequestedError: asked to stop.
     """
-    digest = ranks.once(lambda: _committed(training, data, storage, stop, form, columns))
+    digest = ranks.once(lambda: _committed(training, data, storage, stop, form, columns, clean))
     store = storage.child(f"cache/{digest}")
     shelf = Shelf(store, read_commit(store))
     first, *_ = [shelf.path(name) for name in _FILES]
@@ -77,7 +81,7 @@ def tokenizer_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def sample(data: Data, documents: int, columns: Sequence[str] = ()) -> Iterator[str]:
+def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Cleaned | None = None) -> Iterator[str]:
     """The texts of at most that many training documents, as evenly from the sources, and from their files, as these
     allow.
 
@@ -90,7 +94,7 @@ def sample(data: Data, documents: int, columns: Sequence[str] = ()) -> Iterator[
     for done, number in enumerate(smallest_first):
         share = documents // (len(sources) - done)
         taken = 0
-        for text in _sample_source(sources[number], number, files[number], columns, share):
+        for text in _sample_source(sources[number], number, files[number], columns, share, clean):
             yield text
             taken += 1
         if taken == 0:
@@ -110,15 +114,17 @@ def _committed(
     stop: Callable[[], bool],
     form: Form,
     columns: Sequence[str],
+    clean: Cleaned | None,
 ) -> str:
     """The name of the tokenizer's cache folder, which is committed."""
     sources = _training_sources(data)
     files = [source.opened.files() for source in sources]
     made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length, form]
-    digest = digest_of("tokenizer", made_with, list(columns), fingerprint(sources, files))
+    read = [fingerprint(sources, files), *([clean.digest] if clean else [])]
+    digest = digest_of("tokenizer", made_with, list(columns), *read)
     store = storage.child(f"cache/{digest}")
     if not store.exists(COMMITTED_NAME):
-        texts = _until(stop, sample(data, training.sample_documents, columns))
+        texts = _until(stop, sample(data, training.sample_documents, columns, clean))
         _write(train(training, texts, data.sequence_length, form), store)
     return digest
 
@@ -138,34 +144,28 @@ def _until(stop: Callable[[], bool], texts: Iterator[str]) -> Iterator[str]:
 
 
 def _sample_source(
-    source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str], documents: int
+    source: DataSource,
+    number: int,
+    files: Sequence[SourceFile],
+    columns: Sequence[str],
+    documents: int,
+    clean: Cleaned | None,
 ) -> Iterator[str]:
     smallest_first = sorted(units(source.opened, number, files), key=lambda unit: unit.size)
     for done, unit in enumerate(smallest_first):
         share = -(-documents // (len(smallest_first) - done))
         taken = 0
-        for text in islice(_training_texts(source, unit, columns), share):
+        for text in islice(_training_texts(source, unit, columns, clean), share):
             yield text
             taken += 1
         documents -= taken
 
 
-def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str]) -> Iterator[str]:
+def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str], clean: Cleaned | None) -> Iterator[str]:
     """The text of each document; that of other columns stands below it."""
-    for row in rows(source.opened, unit, columns):
+    found = rows(source.opened, unit, columns)
+    for row in clean.rows(source, unit, found) if clean else found:
         value = row.value(row.column)
         if value is not None and not source.holdout(row):
-            text = _text_in(value) if isinstance(value, list) else row.text()
-            yield "\n".join([text, *(_text_in(row.value(column)) for column in columns)])
-
-
-def _text_in(value: object) -> str:
-    """All text in a list of words or messages."""
-    match value:
-        case str():
-            return value
-        case list():
-            return " ".join(map(_text_in, value))
-        case dict():
-            return _text_in(list(value.values()))
-    return ""
+            text = text_in(value) if isinstance(value, list) else row.text()
+            yield "\n".join([text, *(text_in(row.value(column)) for column in columns)])

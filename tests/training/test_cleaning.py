@@ -1,0 +1,256 @@
+"""Data is cleaned before anything is learnt from it: alike by any ranks, once, and with a report that adds up."""
+
+import json
+import os
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pretune_trainer.data.cleaning import clean
+from pretune_trainer.data.cleaning.clean import cleaned
+from pretune_trainer.data.cleaning.report import DataReport
+from pretune_trainer.data.example import Layout
+from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.data.tokenizer import sample
+from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
+from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
+from support.jobs import finetune, pretrain, write_corpus, write_rows
+from support.letters import Letters, data_of, on_ranks, store_at, text_of, write_jsonl
+
+LONG = Layout(length=10**6, packs=True)
+
+
+def make(folder: Path, data, ranks=None, stop=lambda: False, columns=()):
+    """Verdicts and token cache."""
+    store, ranks = store_at(folder / "store"), ranks or Ranks()
+    found = cleaned(data, columns, store, ranks, stop)
+    return found, token_cache(data, Letters(layout=LONG), "tokenizer", store, ranks, stop, found)
+
+
+def texts(sources) -> list[str]:
+    return [text_of(source.example(index)) for source in sources for index in range(len(source))]
+
+
+def modules() -> list[str]:
+    """Real text: modules of Python's standard library."""
+    files = sorted(Path(os.__file__).parent.glob("*.py"))
+    found = [
+        path.read_text(encoding="utf-8", errors="replace") for path in files if 3_000 < path.stat().st_size < 12_000
+    ]
+    return [text.encode("ascii", "replace").decode() for text in found][:40]
+
+
+def nearly(text: str) -> str:
+    """The text with one word in the middle replaced."""
+    middle = text.index(" ", len(text) // 2)
+    return f"{text[:middle]} planted{text[middle:]}"
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Path:
+    """Modules in four files, with equal copies of 5, near ones of 5, 3 that are in the validation and 2 nearly so."""
+    folder = tmp_path_factory.mktemp("planted")
+    real = modules()
+    copies = [text.replace("\n", "\n  ") for text in real[:5]] + [nearly(text) for text in real[5:10]]
+    rows = [*real[:30], *copies, *real[30:33], *map(nearly, real[33:35])]
+    for file in range(4):
+        write_jsonl(folder / f"train/{file}.jsonl", rows[file * 12 : file * 12 + 12])
+    write_jsonl(folder / "validation.jsonl", real[30:])
+    return folder
+
+
+def planted_data(folder: Path, **cleaning):
+    rules = {"duplicates": "near", **cleaning}
+    return data_of(
+        folder / "train", validation={"sources": [{"uri": f"file://{folder}/validation.jsonl"}]}, cleaning=rules
+    )
+
+
+def test_planted_copies_and_contaminations_are_found_in_real_text_and_nothing_else(tmp_path, planted):
+    found, cache = make(tmp_path, planted_data(planted))
+    assert texts(cache.train) == modules()[:30]
+    assert texts(cache.validation) == modules()[30:]
+    assert found.report.dropped == {"duplicate": 5, "nearDuplicate": 5, "contamination": 3, "nearContamination": 2}
+
+
+def test_any_number_of_ranks_comes_to_the_same_verdicts(tmp_path, planted):
+    alone, cache = make(tmp_path / "alone", planted_data(planted))
+    shared = on_ranks(3, lambda ranks: make(tmp_path / "shared", planted_data(planted), ranks))
+    assert {(each.digest, each.report.model_dump_json()) for each, _ in shared} == {
+        (alone.digest, alone.report.model_dump_json())
+    }
+    assert {each.digest for _, each in shared} == {cache.digest}
+
+
+def test_a_stopped_cleaning_keeps_what_is_done_and_the_next_does_the_rest(tmp_path, planted, monkeypatch):
+    judged = []
+    monkeypatch.setattr(clean, "_TURN", 1)
+    add = clean.Surveyor.add
+    monkeypatch.setattr(clean.Surveyor, "add", lambda self, row: judged.append(str(row.place)) or add(self, row))
+    with pytest.raises(StopRequestedError, match="while the data was cleaned; what is done is kept"):
+        make(tmp_path, planted_data(planted), stop=lambda: len(judged) >= 30)
+    before = set(judged)
+    judged.clear()
+    found, cache = make(tmp_path, planted_data(planted))
+    assert len(before) == 30
+    assert 0 < len(before & set(judged)) < 12  # of the file at which it stopped
+    assert len(before | set(judged)) == 55
+    judged.clear()
+    assert make(tmp_path, planted_data(planted))[1].digest == cache.digest
+    assert judged == []
+    assert make(tmp_path / "undisturbed", planted_data(planted))[0].report == found.report
+
+
+ROWS = [
+    {"text": "write to ann@mail.org at once", "label": "yes", "accent": "north"},
+    {"text": "write  to ann@mail.org at once", "label": "no", "accent": "north"},
+    {"text": "call 555-123-4567 at noon", "label": "yes", "accent": "south"},
+    {"text": "short", "label": "no", "accent": "south"},
+    {"text": "", "label": "no", "accent": "north"},
+    {"text": None, "label": None, "accent": "east"},
+    {"text": "12345 67890 12345 67890", "label": "yes", "accent": "south"},
+]
+RULES = {
+    "length": {"minWords": 2},
+    "characters": {"maxDigits": 0.5},
+    "duplicates": "exact",
+    "mask": ["emailAddress", "phoneNumber"],
+    "balance": ["label", "accent"],
+}
+
+
+def test_the_report_says_what_was_dropped_and_masked_and_how_groups_fare(tmp_path):
+    uri = write_rows(tmp_path / "a.jsonl", ROWS)
+    found, cache = make(tmp_path, data_of({"uri": uri}, cleaning=RULES))
+    assert texts(cache.train) == ["write to |||EMAIL_ADDRESS||| at once", "call |||PHONE_NUMBER||| at noon"]
+    report = found.report
+    assert (report.documents, report.kept, report.held_out) == (7, 2, 0)
+    assert report.dropped == {"empty": 2, "duplicate": 1, "manyDigits": 1, "tooShort": 1}
+    assert report.masked == {"emailAddress": 2, "phoneNumber": 1}
+    assert {name: (balance.read, balance.kept) for name, balance in report.balance.items()} == {
+        "label": ({"no": 3, "yes": 3, "null": 1}, {"no": 0, "yes": 2, "null": 0}),
+        "accent": ({"north": 3, "south": 3, "east": 1}, {"north": 1, "south": 1, "east": 0}),
+    }
+
+
+def adds_up(report: DataReport) -> bool:
+    sources = report.sources
+    by_reason = {reason: sum(source.dropped.get(reason, 0) for source in sources) for reason in report.dropped}
+    counted = all(source.documents == source.kept + sum(source.dropped.values()) for source in sources)
+    balanced = all(sum(each.kept.values()) == report.kept - report.held_out for each in report.balance.values())
+    return counted and balanced and by_reason == report.dropped and report.kept == sum(each.kept for each in sources)
+
+
+def test_the_numbers_of_a_report_add_up(tmp_path):
+    random = Random(3)
+    sources = []
+    for name in ("a", "b"):
+        rows = [{**random.choice(ROWS), "label": str(random.randrange(200))} for _ in range(300)]
+        rows += [{"text": f"one of a kind {at}{name}", "label": "x", "accent": "east"} for at in range(60)]
+        sources.append({"uri": write_rows(tmp_path / f"{name}.jsonl", rows)})
+    found, cache = make(tmp_path, data_of(*sources, validation={"fraction": 0.2}, cleaning=RULES))
+    assert adds_up(found.report)
+    assert found.report.documents == 720
+    assert found.report.kept == len(texts(cache.train)) + len(texts(cache.validation)) == 122
+    assert found.report.held_out == len(texts(cache.validation)) > 5
+    assert len(found.report.balance["label"].read) == 101  # 100 by name, and the others
+
+
+def test_sources_of_the_validation_are_left_as_they_are(tmp_path):
+    same = ["ann@mail.org", "ann@mail.org", "x"]
+    train, apart = write_jsonl(tmp_path / "a.jsonl", ["a text", *same]), write_jsonl(tmp_path / "b.jsonl", same)
+    rules = {"length": {"minWords": 2}, "duplicates": "near", "mask": ["emailAddress"], "filters": ["gopherRepetition"]}
+    _, cache = make(tmp_path, data_of(train, validation={"sources": [{"uri": f"file://{apart}"}]}, cleaning=rules))
+    assert (texts(cache.train), texts(cache.validation)) == (["a text"], same)
+
+
+def test_rows_that_differ_in_another_column_with_text_are_not_the_same(tmp_path):
+    rows = [{"text": "a context", "question": question} for question in ("who?", "when?", "who?")]
+    data = data_of({"uri": write_rows(tmp_path / "a.jsonl", rows)}, cleaning={"duplicates": "near"})
+    assert make(tmp_path / "whole", data, columns=["question"])[0].report.kept == 2
+    assert make(tmp_path / "text", data)[0].report.kept == 1
+
+
+def test_a_tokenizer_learns_from_what_is_clean(tmp_path):
+    uri = write_rows(tmp_path / "a.jsonl", ROWS)
+    data = data_of({"uri": uri}, cleaning=RULES)
+    found = cleaned(data, (), store_at(tmp_path / "store"), Ranks(), lambda: False)
+    learnt = list(sample(data, 100, (), found))
+    assert learnt == ["write to |||EMAIL_ADDRESS||| at once", "call |||PHONE_NUMBER||| at noon"]
+
+
+def test_other_rules_make_other_verdicts_and_another_cache(tmp_path, planted):
+    near, exact = (make(tmp_path, planted_data(planted, duplicates=wanted)) for wanted in ("near", "exact"))
+    assert near[0].digest != exact[0].digest
+    assert near[1].digest != exact[1].digest
+    assert exact[0].report.dropped == {"duplicate": 5, "contamination": 3}
+
+
+@pytest.mark.parametrize(
+    ("rows", "rules", "error", "sentence"),
+    [
+        (
+            [{"text": "one"}, {"text": None}],
+            {"length": {"minWords": 2}},
+            UserError,
+            (
+                "spec.data.cleaning: none of the 2 rows of {uri} (spec.data.train[0]) is left (empty 1, tooShort 1); "
+                "loosen what drops them, or leave out the source"
+            ),
+        ),
+        (
+            [{"text": "one", "id": number} for number in range(1001)],
+            {"balance": ["id"]},
+            BadRowError,
+            (
+                "{uri} row 1001: column 'id' has more than 1000 different values; "
+                "spec.data.cleaning.balance takes columns with labels or groups"
+            ),
+        ),
+        (
+            [{"text": "one"}],
+            {"balance": ["label"]},
+            BadRowError,
+            "{uri} row 1: there is no column 'label'; there are: text",
+        ),
+        (
+            [{"text": 3}],
+            {"duplicates": "near"},
+            BadRowError,
+            "{uri} row 1: column 'text' holds int, and spec.data.cleaning reads text",
+        ),
+    ],
+)
+def test_data_that_cannot_be_cleaned_is_refused_in_a_sentence(tmp_path, rows, rules, error, sentence):
+    uri = write_rows(tmp_path / "a.jsonl", rows)
+    with pytest.raises(error) as caught:
+        make(tmp_path, data_of({"uri": uri}, cleaning=rules))
+    assert str(caught.value) == sentence.format(uri=uri)
+
+
+def test_texts_are_not_changed_where_answers_are_places_in_them(tmp_path):
+    config = finetune(
+        tmp_path, {"questionAnswering": {}}, write_corpus(tmp_path), data__cleaning={"mask": ["ipAddress"]}
+    )
+    with pytest.raises(UserError) as caught:
+        gather_inputs(config, Ranks(), Silent())
+    assert str(caught.value) == (
+        "spec.data.cleaning: mask and c4 change texts, and questionAnswering has places in them; leave both out"
+    )
+
+
+def test_an_artifact_says_what_was_dropped(tmp_path):
+    config = pretrain(
+        tmp_path, training__max_steps=1, data__cleaning={"length": {"minWords": 12}, "duplicates": "near"}
+    )
+    artifact = Path(run_rank(config, Ranks(), Silent()).artifact_uri.removeprefix("file://"))
+    report = DataReport.model_validate_json((artifact / "data.json").read_bytes())
+    assert report.documents == 300
+    assert 0 < report.dropped["tooShort"] < 300
+    assert adds_up(report)
+    assert f"Of 300 documents {report.kept} were kept; dropped: tooShort" in (artifact / "README.md").read_text()
+    assert "data.json" in {file["path"] for file in json.loads((artifact / "manifest.json").read_text())["files"]}

@@ -1,0 +1,1 @@
+"""Cleaning: which documents are dropped and why, what is masked, and the report of it."""

@@ -1,0 +1,194 @@
+"""Cleans a job's data: all ranks survey it, unit by unit, rank 0 compares all documents and commits the verdicts.
+
+cache/<digest>/units/000012.npz        what is known of each row of a unit: the unit is done
+               verdicts/000012.npy     what comes of each row
+               cleaning.json data.json manifest.json COMMITTED
+
+It comes before the tokenizer, and depends on nothing but sources and rules: all jobs that have both in common share it.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_api.cleaning import Cleaning
+from pretune_api.data import Data
+from pretune_api.manifest import Manifest
+from pretune_trainer.data.cleaning.duplicates import Documents, decide
+from pretune_trainer.data.cleaning.reasons import KEPT
+from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport, SourceReport, report
+from pretune_trainer.data.cleaning.survey import Survey, Surveyor
+from pretune_trainer.data.cleaning.text import edited
+from pretune_trainer.data.commit_cache import unit_name
+from pretune_trainer.data.example import Row
+from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
+from pretune_trainer.data.readers import Unit, rows
+from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.data.work import Work, find_work, share, work_together
+from pretune_trainer.errors import UserError
+from pretune_trainer.storage.commit import commit, read_commit
+from pretune_trainer.storage.store import Store
+
+if TYPE_CHECKING:
+    from pretune_trainer.parallel import Ranks
+
+VERSION: Final = 1
+"""Of the rules, and of how their verdicts are kept."""
+_INDEX: Final = "cleaning.json"
+_READERS: Final = 16
+"""Surveys read at once."""
+_TURN: Final = 64
+"""Rows after which others get a word in."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The verdicts on a job's data."""
+
+    digest: str
+    """Names sources and rules: 64 hex digits."""
+    report: DataReport
+    """What was dropped, and why."""
+    _cleaning: Cleaning
+    _columns: Sequence[str]
+    _shelf: Shelf = field(repr=False)
+    _units: dict[tuple[object, ...], int] = field(repr=False)
+
+    def rows(self, source: DataSource, unit: Unit, found: Iterator[Row]) -> Iterator[Row]:
+        """Of all rows of a unit those that stay, as they are to be learnt from."""
+        path = self._shelf.path(_verdicts_name(self._units[_key(unit)]))
+        for row, said in zip(found, np.load(path).tolist(), strict=True):
+            if source.is_validation:
+                yield row
+            elif said == KEPT:
+                yield edited(row, self._cleaning, self._columns, Counter())
+
+
+def cleaned(
+    data: Data, columns: Sequence[str], storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+) -> Cleaned | None:
+    """The verdicts on `data`, made by all ranks if nobody has; None where nothing is to be cleaned. Collective.
+
+    `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early.
+
+    Raises:
+        UserError: a source is missing, damaged, or wholly dropped.
+        StopRequestedError: asked to stop; what is done is kept for the next time.
+    """
+    if data.cleaning is None:
+        return None
+    cleaning = data.cleaning
+    work = ranks.once(lambda: _plan(data, cleaning, columns, storage))
+    store = storage.child(f"cache/{work.digest}")
+    if not work.committed:
+        sources = data_sources(data)
+        with closing(_survey(work, share(work, ranks), sources, cleaning, columns, store)) as steps:
+            work_together(steps, ranks, stop, "cleaned")
+        ranks.once(lambda: _commit(work.units, sources, cleaning, store))
+    return _open(store, work.digest, cleaning, columns)
+
+
+def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], storage: Store) -> Work:
+    sources = data_sources(data)
+    files = [source.opened.files() for source in sources]
+    rules = cleaning.model_dump(mode="json")
+    digest = digest_of("cleaning", VERSION, fingerprint(sources, files), rules, list(columns))
+    return find_work(digest, sources, files, storage)
+
+
+def _survey(
+    work: Work,
+    mine: Sequence[int],
+    sources: Sequence[DataSource],
+    cleaning: Cleaning,
+    columns: Sequence[str],
+    store: Store,
+) -> Generator[None, None, None]:
+    """Yields every few rows."""
+    for number in mine:
+        unit = work.units[number]
+        source = sources[unit.source]
+        surveyor = Surveyor(cleaning, columns, source)
+        for count, row in enumerate(rows(source.opened, unit, [*columns, *cleaning.balance])):
+            surveyor.add(row)
+            if count % _TURN == 0:
+                yield
+        store.put(unit_name(number), surveyor.survey().to_bytes())
+
+
+def _commit(units: Sequence[Unit], sources: Sequence[DataSource], cleaning: Cleaning, store: Store) -> None:
+    with ThreadPoolExecutor(_READERS) as pool:
+        contents = pool.map(store.get, (unit_name(number) for number in range(len(units))))
+        surveys = [Survey.from_bytes(content) for content in contents]
+    verdicts = _verdicts(units, surveys, sources, cleaning)
+    uris = [source.opened.source.uri for source in sources]
+    found = report(surveys, verdicts, [unit.source for unit in units], uris, cleaning.balance)
+    for source, each in zip(sources, found.sources, strict=True):
+        _check(source, each)
+    index = json.dumps([_key(unit) for unit in units]).encode()
+    files = [store.put(_verdicts_name(number), _npy(said)) for number, said in enumerate(verdicts)]
+    files += [store.put(_INDEX, index), store.put(REPORT_NAME, found.model_dump_json(indent=2).encode())]
+    commit(store, Manifest(content="cache", files=sorted(files, key=lambda file: file.path)), still_allowed=_always)
+
+
+def _always() -> None:
+    """Verdicts belong to no run: whoever makes them makes the same."""
+
+
+def _verdicts(
+    units: Sequence[Unit], surveys: Sequence[Survey], sources: Sequence[DataSource], cleaning: Cleaning
+) -> list[NDArray[np.uint8]]:
+    """The verdicts of each unit."""
+    if cleaning.duplicates is None or not surveys:
+        return [survey.verdicts for survey in surveys]
+    counts = [len(survey.verdicts) for survey in surveys]
+    signatures = [survey.signatures for survey in surveys if len(survey.verdicts)]
+    documents = Documents(
+        np.concatenate([survey.verdicts for survey in surveys]),
+        np.concatenate([survey.digests for survey in surveys]),
+        np.concatenate(signatures or [np.zeros((0, 0), np.uint16)]),
+        np.concatenate([survey.held_out for survey in surveys]),
+        np.repeat([sources[unit.source].is_validation for unit in units], counts),
+    )
+    ends = np.cumsum(counts)
+    return np.split(decide(documents), ends[:-1])
+
+
+def _check(source: DataSource, found: SourceReport) -> None:
+    if found.documents and not found.kept:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in found.dropped.items())
+        raise UserError(
+            "spec.data.cleaning",
+            f"none of the {found.documents} rows of {found.uri} ({source.opened.where}) is left ({reasons}); "
+            "loosen what drops them, or leave out the source",
+        )
+
+
+def _open(store: Store, digest: str, cleaning: Cleaning, columns: Sequence[str]) -> Cleaned:
+    shelf = Shelf(store, read_commit(store))
+    index = json.loads(shelf.path(_INDEX).read_bytes())
+    found = DataReport.model_validate_json(shelf.path(REPORT_NAME).read_bytes())
+    return Cleaned(digest, found, cleaning, columns, shelf, {tuple(key): number for number, key in enumerate(index)})
+
+
+def _key(unit: Unit) -> tuple[object, ...]:
+    """Names a unit, wherever its source lies."""
+    return unit.source, unit.file.name, *unit.groups
+
+
+def _verdicts_name(number: int) -> str:
+    return f"verdicts/{number:06d}.npy"
+
+
+def _npy(array: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

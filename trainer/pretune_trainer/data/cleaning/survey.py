@@ -1,0 +1,154 @@
+"""What cleaning learns of a unit: of each row a verdict by itself, and what it takes to compare it with all others."""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_api.cleaning import Cleaning
+from pretune_trainer.data.cleaning.c4 import c4_page
+from pretune_trainer.data.cleaning.minhash import PLACES, signature
+from pretune_trainer.data.cleaning.quality import characters, gopher_quality, length
+from pretune_trainer.data.cleaning.reasons import Reason, verdict
+from pretune_trainer.data.cleaning.repetition import gopher_repetition
+from pretune_trainer.data.cleaning.text import edited, text_in
+from pretune_trainer.data.example import Row
+from pretune_trainer.data.inputs import DataSource
+from pretune_trainer.errors import BadRowError
+
+_FILTERS: Final = (("gopherQuality", gopher_quality), ("gopherRepetition", gopher_repetition), ("c4", c4_page))
+_MOST_VALUES: Final = 1000
+"""Different values of a column that is a label or a group."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the rows of a unit, in order."""
+
+    verdicts: NDArray[np.uint8]
+    """Verdict on each row by itself [n]."""
+    held_out: NDArray[np.bool_]
+    """Whether it falls to the validation [n]."""
+    sizes: NDArray[np.int64]
+    """Its characters [n], after edits."""
+    digests: NDArray[np.uint64]
+    """Digest of its text but for white space [n, 2]; zeros where it is dropped, or nothing is compared."""
+    signatures: NDArray[np.uint16]
+    """MinHash signature [n, PLACES], zeros where it is dropped; [n, 0] where none are wanted."""
+    groups: NDArray[np.int32]
+    """Index into `values` of each balanced column [n, columns]."""
+    values: list[list[str]]
+    """Values of each balanced column."""
+    masked: dict[str, int] = field(default_factory=dict)
+    """What was masked, by kind."""
+
+    def to_bytes(self) -> bytes:
+        """As `from_bytes` reads it: arrays, without pickle."""
+        head = json.dumps({"values": self.values, "masked": self.masked}).encode()
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, head=np.frombuffer(head, np.uint8), **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Survey":
+        """A survey that was written."""
+        with np.load(io.BytesIO(content)) as arrays:
+            return cls(**{name: arrays[name] for name in _ARRAYS}, **json.loads(arrays["head"].tobytes()))
+
+
+_ARRAYS: Final = ("verdicts", "held_out", "sizes", "digests", "signatures", "groups")
+
+
+class Surveyor:
+    """Takes in the rows of a unit."""
+
+    def __init__(self, cleaning: Cleaning, columns: Sequence[str], source: DataSource) -> None:
+        """`columns` hold text beside the source's own."""
+        self._cleaning, self._columns, self._source = cleaning, columns, source
+        self._masked: Counter[str] = Counter()
+        self._rows: list[tuple[int, bool, int]] = []
+        self._digests: list[bytes] = []
+        self._signatures: list[NDArray[np.uint16]] = []
+        self._groups: list[list[int]] = []
+        self._values: list[dict[str, int]] = [{} for _ in cleaning.balance]
+
+    def add(self, row: Row) -> None:
+        """Take in a row.
+
+        Raises:
+            BadRowError: a column is missing, holds no text, or, to be balanced, too many values.
+        """
+        self._groups.append([self._group(row, number) for number in range(len(self._values))])
+        _check(row)
+        reason = None
+        if not self._source.is_validation:
+            row = edited(row, self._cleaning, self._columns, self._masked)
+            reason = judge(text_in(row.value(row.column)), self._cleaning)
+        text = text_in(row.value(row.column))
+        self._rows.append((verdict(reason), self._source.holdout(row), len(text)))
+        if self._cleaning.duplicates is not None:
+            self._compare("\n".join([text, *(text_in(row.value(column)) for column in self._columns)]), reason)
+
+    def survey(self) -> Survey:
+        """What was learnt."""
+        count = len(self._rows)
+        verdicts, held_out, sizes = zip(*self._rows, strict=True) if self._rows else ((), (), ())
+        return Survey(
+            np.array(verdicts, np.uint8),
+            np.array(held_out, np.bool_),
+            np.array(sizes, np.int64),
+            np.frombuffer(b"".join(self._digests), np.uint64).reshape(-1, 2),
+            np.stack(self._signatures) if self._signatures else np.zeros((count, 0), np.uint16),
+            np.array(self._groups, np.int32).reshape(count, len(self._values)),
+            [list(values) for values in self._values],
+            dict(self._masked),
+        )
+
+    def _compare(self, text: str, reason: Reason | None) -> None:
+        same = " ".join(text.split()).encode("utf-8", "surrogatepass")
+        self._digests.append(bytes(16) if reason else hashlib.blake2b(same, digest_size=16).digest())
+        if self._cleaning.duplicates == "near":
+            self._signatures.append(np.zeros(PLACES, np.uint16) if reason else signature(text))
+
+    def _group(self, row: Row, number: int) -> int:
+        column, known = self._cleaning.balance[number], self._values[number]
+        value = row.value(column)
+        name = value if isinstance(value, str) else json.dumps(value, default=str)
+        if name not in known and len(known) == _MOST_VALUES:
+            raise BadRowError(
+                str(row.place),
+                f"column '{column}' has more than {_MOST_VALUES} different values; "
+                "spec.data.cleaning.balance takes columns with labels or groups",
+            )
+        return known.setdefault(name, len(known))
+
+
+def _check(row: Row) -> None:
+    value = row.value(row.column)
+    if not isinstance(value, str | list | None):
+        held = type(value).__name__
+        raise BadRowError(str(row.place), f"column '{row.column}' holds {held}, and spec.data.cleaning reads text")
+
+
+def judge(text: str, cleaning: Cleaning) -> Reason | None:
+    """Why a text is dropped by itself; None if it stays."""
+    return next(_reasons(text, cleaning), None)
+
+
+def _reasons(text: str, cleaning: Cleaning) -> Iterator[Reason]:
+    if not text.strip():
+        yield Reason.EMPTY
+    if cleaning.length and (reason := length(text, cleaning.length)):
+        yield reason
+    if cleaning.characters and (reason := characters(text, cleaning.characters)):
+        yield reason
+    for name, judged in _FILTERS:
+        if name in cleaning.filters and (reason := judged(text)):
+            yield reason
