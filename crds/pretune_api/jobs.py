@@ -14,7 +14,7 @@ from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
-from pretune_api.tasks import Task
+from pretune_api.tasks import Task, reads_text
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import JobName, Seconds
 
@@ -65,11 +65,6 @@ class JobSpec(Spec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            message="a model from scratch needs a tokenizer; set tokenizer.train or tokenizer.from",
-            cel="!has(self.model.architecture) || has(self.tokenizer)",
-            holds=lambda self: self.model.architecture is None or self.tokenizer is not None,
-        ),
-        Rule(
             field="earlyStopping",
             message="needs data.validation to judge the model on",
             cel="!has(self.earlyStopping) || has(self.data.validation)",
@@ -94,10 +89,38 @@ class JobSpec(Spec):
         ),
     )
 
+    @property
+    def learn(self) -> Objective | Task:
+        """What is learnt: a PretrainJob's objective, a FinetuneJob's task."""
+        raise NotImplementedError
+
     def parents(self) -> list[From]:
         """Every existing model that the job refers to: weights first, then tokenizer."""
         found = [self.model.from_, self.tokenizer.from_ if self.tokenizer else None]
         return [parent for parent in found if parent is not None]
+
+
+def _rules_on_input(images: str) -> tuple[Rule, ...]:
+    """What text and images need; `images` is CEL that tells if images are read."""
+    return (
+        Rule(
+            message="a model from scratch needs a tokenizer; set tokenizer.train or tokenizer.from",
+            cel=f"!has(self.model.architecture) || has(self.tokenizer) || {images}",
+            holds=lambda self: self.model.architecture is None or self.tokenizer or not reads_text(self.learn),
+        ),
+        Rule(
+            field="tokenizer",
+            message="images have no tokens; leave it out",
+            cel=f"!has(self.tokenizer) || !{images}",
+            holds=lambda self: self.tokenizer is None or reads_text(self.learn),
+        ),
+        Rule(
+            field="training",
+            message="images have no tokens; set examplesPerStep",
+            cel=f"has(self.training.examplesPerStep) || !{images}",
+            holds=lambda self: self.training.examples_per_step is not None or reads_text(self.learn),
+        ),
+    )
 
 
 class PretrainJobSpec(JobSpec):
@@ -105,6 +128,13 @@ class PretrainJobSpec(JobSpec):
 
     objective: Objective
     """What is learnt."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("has(self.objective.imageClassification)"), *JobSpec.rules)
+
+    @property
+    def learn(self) -> Objective:
+        """The objective."""
+        return self.objective
 
     @property
     def stage(self) -> str:
@@ -119,6 +149,13 @@ class FinetuneJobSpec(JobSpec):
     """What is learnt."""
     method: Method = Method(full=Full())
     """How the weights change."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("has(self.task.imageClassification)"), *JobSpec.rules)
+
+    @property
+    def learn(self) -> Task:
+        """The task."""
+        return self.task
 
     @property
     def stage(self) -> str:

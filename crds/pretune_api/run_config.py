@@ -86,8 +86,8 @@ class RunConfig(Spec):
     """How the weights change; full for a PretrainJob."""
     model: RunModel
     """What is trained."""
-    tokenizer: RunTokenizer
-    """How text becomes tokens."""
+    tokenizer: RunTokenizer | None = None
+    """How text becomes tokens; None where no text is read."""
     data: Data
     """Training and validation data."""
     training: Training

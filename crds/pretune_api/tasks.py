@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
-from pretune_api.objectives import CausalLM
+from pretune_api.objectives import CausalLM, ImageClassification, Objective
 from pretune_api.units import PROMPT, ColumnName, UniqueList
 
 
@@ -127,6 +127,13 @@ class Task(OneOf):
     """Write summaries."""
     translation: Translation | None = None
     """Write translations."""
+    image_classification: ImageClassification | None = None
+    """Label images."""
+
+
+def reads_text(learn: Objective | Task) -> bool:
+    """Whether an objective or task reads text, and so needs a tokenizer."""
+    return learn.image_classification is None
 
 
 def text_columns(learn: OneOf) -> list[str]:

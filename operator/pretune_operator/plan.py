@@ -8,6 +8,7 @@ from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.methods import Full, Method
 from pretune_api.model import From, Model, Tokenizer
 from pretune_api.run_config import Folder, JobRef, Parent, RunConfig, RunModel, RunTokenizer
+from pretune_api.tasks import reads_text
 
 
 class UnresolvedInputError(Exception):
@@ -43,7 +44,7 @@ def plan(job: PretrainJob | FinetuneJob, inputs: Inputs) -> RunConfig:
         task=job.spec.task if isinstance(job, FinetuneJob) else None,
         method=job.spec.method if isinstance(job, FinetuneJob) else Method(full=Full()),
         model=_model(spec.model, inputs),
-        tokenizer=_tokenizer(spec.tokenizer, spec.model, inputs),
+        tokenizer=_tokenizer(spec.tokenizer, spec.model, inputs) if reads_text(spec.learn) else None,
         data=spec.data,
         training=spec.training,
         evaluation=spec.evaluation,

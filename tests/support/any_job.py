@@ -87,6 +87,18 @@ objectives = one_of(
     maskedLM=some(maskingRate=rates, wholeWord=st.booleans(), nextSentence=st.booleans()),
     denoising=one_of(spanCorruption=some(**spans), infilling=some(**spans)),
 )
+images = st.fixed_dictionaries(
+    {"labels": st.lists(text, min_size=2, max_size=4, unique=True)},
+    optional={
+        "labelColumn": text,
+        "imageSize": st.integers(4, 512),
+        "labelSmoothing": st.floats(0, 0.9),
+        "crop": positive(1),
+        "randAugment": some(operations=st.integers(1, 3), magnitude=st.integers(1, 10)),
+        "mixup": positive(9),
+        "freezeBatchNorm": st.booleans(),
+    },
+)
 tasks = one_of(
     chat=some(template=text),
     causalLM=st.just({}),
@@ -119,6 +131,11 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     spec |= draw(some(suspend=st.booleans(), retry=st.integers(0, 9), activeDeadlineSeconds=st.integers(1, 9999)))
     pretrain = draw(st.booleans())
     spec |= {"objective": draw(objectives)} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
+    if draw(st.booleans()):
+        spec["objective" if pretrain else "task"] = {"imageClassification": draw(images)}
+        spec.pop("tokenizer", None)
+        spec["training"].pop("tokensPerStep", None)
+        spec["training"]["examplesPerStep"] = 8
     kind = "PretrainJob" if pretrain else "FinetuneJob"
     metadata = {"name": draw(names)} | draw(some(labels=st.dictionaries(text, text, max_size=2)))
     return {"apiVersion": "pretune.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}

@@ -10,9 +10,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
 from pretune_api.model import Architecture
+from pretune_api.objectives import ImageClassification
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import QuestionAnswering, text_columns
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
+from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
@@ -20,6 +22,7 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
+from pretune_trainer.model.image_size import images_for
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.parents import find_parent
 from pretune_trainer.report import Reporter
@@ -71,6 +74,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     check_cleaning(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
     tokenizer, tokenizer_name = _tokenizer(config, ranks, stop, clean)
+    images = _images(config, start.origin)
     packs = model_type(start.origin) in PACKING_FAMILIES
     attention = attention_for(ranks.device, config.training.precision, packs=packs)
     length = config.data.sequence_length
@@ -78,11 +82,13 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
     both = is_encoder_decoder(start.origin)
     metrics = config.evaluation.metrics
-    task = TASKS[config.stage](Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics))
+    task = TASKS[config.stage](
+        Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, _part(config))
+    )
     check_metrics(config, task)
     cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean)
     task.check_documents(cache.documents - cache.dropped)
-    build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None)
+    build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None, images)
     return Inputs(config, build, start.digest, task, cache, clean)
 
 
@@ -96,10 +102,24 @@ def _origin(config: RunConfig, ranks: Ranks) -> Origin:
     return Origin(found.source, found.digest)
 
 
+def _part(config: RunConfig) -> str:
+    return "task" if config.task is not None else "objective"
+
+
+def _images(config: RunConfig, origin: Architecture | Source) -> Images | None:
+    """How images become pixels, where they are read."""
+    spec = config.learn.value
+    if not isinstance(spec, ImageClassification):
+        return None
+    return images_for(origin, spec.image_size, f"spec.{_part(config)}.{config.stage}.imageSize")
+
+
 def _tokenizer(
     config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean: Cleaned | None
-) -> tuple[PreTrainedTokenizerBase, str]:
-    """The tokenizer, and a digest of it."""
+) -> tuple[PreTrainedTokenizerBase | None, str]:
+    """The tokenizer, and a digest of it; none where no text is read."""
+    if config.tokenizer is None:
+        return None, ""
     training, parent = config.tokenizer.train, config.tokenizer.parent
     if training is not None:
         storage, form = Store.open(config.storage), form_for(config.learn)

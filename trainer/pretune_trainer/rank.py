@@ -194,7 +194,7 @@ class Session:
         return RankResult(uri, digest, state.metrics, state.step)
 
     def _upload(self, inputs: Inputs, folder: Path, facts: Facts) -> tuple[str, str]:
-        inputs.build.tokenizer.save_pretrained(folder)
+        inputs.build.save_inputs(folder)
         return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None)
 
 

@@ -11,6 +11,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
+from pretune_trainer.model.batch_norm import share_batch_norms
+from pretune_trainer.model.build import token_embedding
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.tasks.base import Batch, Task
 
@@ -56,6 +58,7 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if training.precision == "bf16" else None, reduce_dtype=torch.float32
     )
+    share_batch_norms(step.model)
     mesh = _mesh(ranks)
     for module in [*blocks, step]:
         shard = fully_shard(module, mesh=mesh, mp_policy=policy)
@@ -68,10 +71,10 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """The transformer blocks, in order: what transformers never splits over devices.
 
-    Embeddings are none, though BERT's are never split either: they are tied to the head, and stay with it.
+    Token embeddings are none, though BERT's are never split either: they are tied to the head, and stay with it.
     """
     names = getattr(model, "_no_split_modules", None) or ()
-    tied = model.get_input_embeddings() if isinstance(model, PreTrainedModel) else None
+    tied = token_embedding(model) if isinstance(model, PreTrainedModel) else None
     return (
         module for module in model.modules() if type(module).__name__ in names and tied not in set(module.modules())
     )

@@ -11,10 +11,18 @@ from pretune_trainer.errors import BadRowError
 Array = NDArray[np.generic]
 
 Example = Mapping[str, Array]
-"""What a task makes of a row: one-dimensional arrays by name, such as {"ids": int32 [n], "label": int32 [1]}.
+"""What a task makes of a row: one-dimensional arrays by name, such as {"ids": int32 [n], "label": int32 [1]}."""
 
-Its length is that of "ids".
-"""
+
+def length_of(example: Example) -> int:
+    """Length of an example in tokens; 1 where it is no text."""
+    return len(example["ids"]) if "ids" in example else 1
+
+
+def content_of(value: object) -> bytes | None:
+    """The file in a column, binary or an object {bytes} as Hugging Face datasets have it; None if neither."""
+    found = value.get("bytes") if isinstance(value, Mapping) else value
+    return found if isinstance(found, bytes) else None
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,21 @@ class Row:
             )
         return value
 
+    def content(self) -> bytes:
+        """The image, or other file, of the row.
+
+        Raises:
+            BadRowError: the column is missing or holds no bytes.
+        """
+        value = self.value(self.column)
+        found = content_of(value)
+        if found is None:
+            held = type(value).__name__
+            raise BadRowError(
+                str(self.place), f"column '{self.column}' holds {held}, where bytes, or an object {{bytes}}, are wanted"
+            )
+        return found
+
     def value(self, column: str) -> object:
         """The value of a column.
 
@@ -74,13 +97,15 @@ class Pack:
     examples: tuple[Example, ...] = ()
     key: tuple[int, int, int] = (0, 0, 0)
     """(epoch, window, row): names the pack, whatever the ranks and micro-batches."""
+    held_out: bool = False
+    """Whether the model is judged on it: it is shown as it is, never augmented."""
 
     def random(self, seed: int) -> np.random.Generator:
         """Randomness that belongs to this pack: the same on whichever rank it is computed."""
         return np.random.default_rng((seed, *self.key))
 
     def __len__(self) -> int:
-        return sum(len(example["ids"]) for example in self.examples)
+        return sum(map(length_of, self.examples))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from pretune_trainer.data.example import Row
+from pretune_trainer.data.example import Row, content_of
 
 _ALL: Final = 2**64
 
@@ -27,5 +27,8 @@ class Holdout:
 
 def _content(row: Row) -> bytes:
     value = row.value(row.column)
+    content = content_of(value)
+    if content is not None:
+        return content
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     return text.encode("utf-8", "surrogatepass")

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pretune_trainer.data.example import Array, Example
+from pretune_trainer.data.example import Array, Example, length_of
 
-_TOKENS: Final = 2**20
-"""Tokens after which a record batch is written: what a writer holds in memory."""
+_NUMBERS: Final = 2**22
+"""Numbers after which a record batch is written: what a writer holds in memory."""
 
 
 class PartWriter:
@@ -26,7 +26,7 @@ class PartWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pending: list[Example] = []
-        self._tokens = 0
+        self._numbers = 0
         self._lengths: list[NDArray[np.int32]] = []
         self._writer: pa.RecordBatchFileWriter | None = None
 
@@ -44,8 +44,8 @@ class PartWriter:
     def add(self, examples: Sequence[Example]) -> None:
         """Append examples."""
         self._pending.extend(examples)
-        self._tokens += sum(len(example["ids"]) for example in examples)
-        if self._tokens >= _TOKENS:
+        self._numbers += sum(array.size for example in examples for array in example.values())
+        if self._numbers >= _NUMBERS:
             self._flush()
 
     @property
@@ -61,8 +61,8 @@ class PartWriter:
         if self._writer is None:
             self._writer = pa.ipc.new_file(str(self._path), batch.schema)
         self._writer.write_batch(batch)
-        self._lengths.append(np.array([len(example["ids"]) for example in self._pending], np.int32))
-        self._pending, self._tokens = [], 0
+        self._lengths.append(np.array([length_of(example) for example in self._pending], np.int32))
+        self._pending, self._numbers = [], 0
 
 
 def _column(arrays: Sequence[Array]) -> pa.ListArray:

@@ -22,13 +22,15 @@ _BUFFER: Final = 4 * 2**20
 """Bytes read at once from a column of Parquet; without a bound, whole column chunks are."""
 _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
+_IMAGES: Final = 1024
+"""Images that make one unit."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of input that is read in one go: a file, or some row groups of a Parquet file."""
+    """A piece of input that is read in one go: a file, some row groups of a Parquet file, or a run of images."""
 
     source: int
     """Index of its source."""
@@ -40,6 +42,8 @@ class Unit:
     """Number of its first row in the file."""
     size: int = 0
     """Bytes, to share the work evenly."""
+    others: tuple[SourceFile, ...] = ()
+    """Images after the first one."""
 
 
 def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
@@ -49,8 +53,9 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
         UserError: a file cannot be read, or lacks the source's column.
     """
     with ThreadPoolExecutor(_FOOTERS) as pool:
-        found = pool.map(partial(_units_of, opened, number), files)
-        return [unit for some in found for unit in some]
+        found = pool.map(partial(_units_of, opened, number), (file for file in files if file.format != "image"))
+        units = [unit for some in found for unit in some]
+    return units + list(_image_units(number, [file for file in files if file.format == "image"]))
 
 
 def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
@@ -69,6 +74,17 @@ def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
     if file.format == "parquet":
         return list(_parquet_units(opened, number, file))
     return [Unit(number, file, size=file.size)]
+
+
+def _image_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
+    """Images are many and small: a run of them is one unit."""
+    run: list[SourceFile] = []
+    for file in files:
+        run.append(file)
+        size = sum(each.size for each in run)
+        if len(run) == _IMAGES or size >= _UNIT or file is files[-1]:
+            yield Unit(number, run[0], size=size, others=tuple(run[1:]))
+            run = []
 
 
 def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterator[Unit]:
@@ -144,6 +160,14 @@ def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
         yield Row({column: _text(document, place)}, place, column)
 
 
+def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    for file in (unit.file, *unit.others):
+        with explained(file.uri, f"{opened.where}.uri"):
+            content = b"".join(_chunks(opened, file))
+        folder = file.uri.split("/")[-2]
+        yield Row({"image": content, "label": folder}, Place(file.uri, 1), "image")
+
+
 def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
     if opened.source.document == "line":
         return _lines(opened, file)
@@ -183,4 +207,5 @@ _READERS: Final[dict[Format, Callable[[OpenSource, Unit, Sequence[str]], Iterato
     "parquet": _parquet,
     "jsonl": _jsonl,
     "text": _plain,
+    "image": _images,
 }

@@ -15,7 +15,7 @@ from pyarrow import fs
 from pretune_api.data import Source
 from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 
-Format = Literal["parquet", "jsonl", "text"]
+Format = Literal["parquet", "jsonl", "text", "image"]
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -26,6 +26,9 @@ _FORMATS: Final[dict[str, Format]] = {
     ".text": "text",
     ".md": "text",
     ".rst": "text",
+    ".png": "image",
+    ".jpg": "image",
+    ".jpeg": "image",
 }
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[13]|Errno 13")

@@ -1,7 +1,7 @@
 """What each rank computes in each step: the order of examples, packed into rows and shared out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -93,7 +93,7 @@ def validation(cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1) 
         plan = _in_order(cache.validation, layout, start)
         for row in range(len(plan.rows)):
             if number % size == rank:
-                yield _pack(cache.validation, plan, row, (0, window, row))
+                yield replace(_pack(cache.validation, plan, row, (0, window, row)), held_out=True)
             number += 1
     if 0 < number % size <= rank:
         yield Pack()

@@ -20,7 +20,7 @@ from pretune_api.data import Data
 from pretune_trainer.data.cache_index import SIDES, Side
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.commit_cache import UnitReport, commit_cache, unit_name
-from pretune_trainer.data.example import Example, Layout, Row
+from pretune_trainer.data.example import Example, Layout, Row, content_of
 from pretune_trainer.data.holdout import Holdout
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.parts import PartWriter
@@ -38,7 +38,7 @@ VERSION: Final = 1
 _ROWS: Final = 1000
 """Rows given to the tokenizer at once: it works on them in parallel."""
 _CHARACTERS: Final = 4 * 2**20
-"""Characters after which fewer rows are enough."""
+"""Characters, or bytes of images, after which fewer rows are enough."""
 
 
 class Tokenises(Protocol):
@@ -158,7 +158,7 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
     for row in rows:
         batch.append(row)
         value = row.values.get(row.column)
-        characters += len(value) if isinstance(value, str) else 0
+        characters += len(value if isinstance(value, str) else content_of(value) or "")
         if len(batch) == _ROWS or characters > _CHARACTERS:
             yield batch
             batch, characters = [], 0

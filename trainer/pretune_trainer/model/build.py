@@ -2,18 +2,21 @@
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from pretune_api.model import Architecture
+from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 
 _ARCHITECTURE = "spec.model.architecture"
-_USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart")
+_USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet")
 """Types of models that come to mind first."""
 _AFTER_PADDING: Final = frozenset(
     {
@@ -54,12 +57,27 @@ class Build:
 
     origin: Architecture | Source
     """New weights, or existing ones."""
-    tokenizer: PreTrainedTokenizerBase
-    """Decides the vocabulary and the special tokens."""
+    text: PreTrainedTokenizerBase | None
+    """The tokenizer, which decides the vocabulary and the special tokens; None where no text is read."""
     sequence_length: int
     """Longest row that the model must take."""
     attention: str | None = None
     """Name of the attention implementation; None leaves it to transformers."""
+    images: Images | None = None
+    """How images become pixels; None where no image is read."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of a model that reads text."""
+        assert self.text is not None, "a model that reads text has a tokenizer"
+        return self.text
+
+    def save_inputs(self, folder: Path) -> None:
+        """Write what turns text and images into the model's inputs."""
+        if self.text is not None:
+            self.text.save_pretrained(folder)
+        if self.images is not None:
+            self.images.save(folder)
 
     def make(self, auto: type[_BaseAutoModelClass], **head: object) -> PreTrainedModel:
         """A model of the class that `auto` chooses, in float32 on the CPU; `head` are configuration fields.
@@ -70,7 +88,7 @@ class Build:
         _check_head(auto, model_type(self.origin), self.origin)
         tokens = self._special_tokens()
         if isinstance(self.origin, Architecture):
-            config = make_config(self.origin, len(self.tokenizer), self.sequence_length, tokens | head)
+            config = make_config(self.origin, self._vocabulary, self.sequence_length, tokens | head)
             model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
             model = self._existing(auto, self.origin, tokens | head)
@@ -79,7 +97,13 @@ class Build:
         assert isinstance(model, PreTrainedModel)
         return model
 
+    @property
+    def _vocabulary(self) -> int | None:
+        return None if self.text is None else len(self.text)
+
     def _special_tokens(self) -> dict[str, int]:
+        if self.text is None:
+            return {}
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         return {name: value for name in names if (value := getattr(self.tokenizer, name)) is not None}
 
@@ -100,8 +124,9 @@ class Build:
         if source.revision is None:
             model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
         _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
-        check_vocabulary(model, len(self.tokenizer))
-        check_length(model.config, self.sequence_length, "spec.data.sequenceLength")
+        if self.text is not None:
+            check_vocabulary(model, len(self.text))
+            check_length(model.config, self.sequence_length, "spec.data.sequenceLength")
         return model
 
 
@@ -146,7 +171,7 @@ def is_encoder_decoder(origin: Architecture | Source) -> bool:
 
 
 def make_config(
-    architecture: Architecture, vocabulary: int, sequence_length: int, fields: dict[str, Any]
+    architecture: Architecture, vocabulary: int | None, sequence_length: int, fields: dict[str, Any]
 ) -> PretrainedConfig:
     """The transformers configuration of a new model.
 
@@ -156,7 +181,7 @@ def make_config(
     default = _default_config(architecture.type)
     _check_fields(architecture, default)
     given = _with_floats(architecture, default)
-    if given.setdefault("vocab_size", vocabulary) != vocabulary:
+    if vocabulary is not None and given.setdefault("vocab_size", vocabulary) != vocabulary:
         raise UserError(
             f"{_ARCHITECTURE}.config.vocab_size",
             f"{given['vocab_size']} differs from the tokenizer's {vocabulary} entries; leave it out to follow them",
@@ -224,6 +249,15 @@ def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:
         raise UserError(
             "spec.model.from", f"its weights do not fit its config.json: {body[0]} has another shape; check the folder"
         )
+
+
+def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
+    """The table of a model that reads tokens; None for images, whose patches go through a convolution."""
+    try:
+        found = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return found if isinstance(found, nn.Embedding) else None
 
 
 def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:

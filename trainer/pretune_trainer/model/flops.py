@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
+from pretune_trainer.model.build import token_embedding
 from pretune_trainer.parallel import Ranks
 
 _TERA: Final = 1e12
@@ -61,7 +62,8 @@ class Utilization:
 
 def utilization(model: PreTrainedModel, training: Training, ranks: Ranks) -> Utilization:
     """Of this model on these devices; call before it is sharded. Known for bf16 on some GPUs."""
-    unused = model.get_input_embeddings().weight if not model.config.tie_word_embeddings else None
+    embedding = token_embedding(model)
+    unused = embedding.weight if embedding is not None and not model.config.tie_word_embeddings else None
     used = [parameter for parameter in model.parameters() if parameter is not unused]
     trained = sum(parameter.numel() for parameter in used if parameter.requires_grad)
     known = ranks.device.type == "cuda" and training.precision == "bf16"

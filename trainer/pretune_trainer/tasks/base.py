@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_api.base import Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.images import Images
 from pretune_trainer.metrics.base import Metric, Outcome
 from pretune_trainer.model.build import Build
 
@@ -46,8 +47,8 @@ class Context:
 
     spec: Spec
     """The task's own fields."""
-    tokenizer: PreTrainedTokenizerBase
-    """Text to tokens."""
+    text: PreTrainedTokenizerBase | None
+    """Text to tokens; None where no text is read."""
     sequence_length: int
     """Tokens in a row."""
     packs: bool
@@ -62,11 +63,30 @@ class Context:
     """Metrics that are reported, by name; None for all that the task knows."""
 
 
+    pictures: Images | None = None
+    """Images to pixels; None where no image is read."""
+    part: str = "task"
+    """The part of the spec that says what is learnt: task or objective."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Text to tokens, for a task on text."""
+        assert self.text is not None, "a task on text has a tokenizer"
+        return self.text
+
+    @property
+    def images(self) -> Images:
+        """Images to pixels, for a task on images."""
+        assert self.pictures is not None, "a task on images knows their size"
+        return self.pictures
+
+
 class Task(ABC, Generic[Outcome]):
     """What is learnt: how rows become examples, what is minimised, how a model is judged."""
 
-    couples_rows: ClassVar[bool] = False
-    """Whether the loss of a row depends on the other rows of the batch (contrastive): no accumulation then."""
+    couples_rows: bool = False
+    """Whether the loss of a row depends on the others of its batch (contrastive, batch normalisation): no accumulation
+    then. Known once the model is made."""
     weights: ClassVar[Mapping[str, float]] = {}
     """Weights of the losses, by key; 1 where absent."""
     layout: Layout

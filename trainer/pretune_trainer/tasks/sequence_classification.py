@@ -1,6 +1,5 @@
 """One label, or several, per text: sentiment, legal clauses, fraud."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
+from pretune_trainer.tasks.labels import label_number
 from pretune_trainer.tasks.language import pad_right
 
 
@@ -62,17 +62,8 @@ class SequenceClassification(Task[Judged]):
                 str(row.place), f"column '{self.spec.label_column}' holds {type(value).__name__}; {wanted}"
             )
         chosen = value if isinstance(value, list) else [value]
-        return np.asarray([self._number(row, _name(label)) for label in chosen], np.int32)
-
-    def _number(self, row: Row, label: str) -> int:
-        number = self.numbers.get(label)
-        if number is None:
-            near = difflib.get_close_matches(label, self.numbers, n=1)
-            known = f"did you mean '{near[0]}'?" if near else f"known labels: {', '.join(self.spec.labels[:20])}"
-            raise BadRowError(
-                str(row.place), f"label '{label}' is not listed in spec.task.sequenceClassification.labels; {known}"
-            )
-        return number
+        where = "spec.task.sequenceClassification.labels"
+        return np.asarray([label_number(row, label, self.numbers, where) for label in chosen], np.int32)
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""
@@ -128,11 +119,6 @@ class SequenceClassification(Task[Judged]):
     def metrics(self) -> list[Metric[Judged]]:
         """Accuracy, precision, recall and F1."""
         return [ClassificationReport(self.spec.labels)]
-
-
-def _name(label: object) -> str:
-    """A label as YAML and JSON write it: true, not True."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:

@@ -1,0 +1,200 @@
+"""Labels of images: read from tables and files, augmented by the row, learnt the same wherever and whenever."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.data.example import Cursor, Pack
+from pretune_trainer.data.images import Images
+from pretune_trainer.data.stream import Stream, validation
+from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent, Step
+from support.group import in_ranks
+from support.images import LABELS, classified, digits, learning, png, write_images
+from support.jobs import Recorder, classification
+
+AUGMENTED: dict[str, Any] = {"randAugment": {}, "crop": 0.5, "flip": True, "mixup": 0.4, "cutmix": 1.0}
+
+
+def gathered(config: RunConfig) -> Inputs:
+    return gather_inputs(config, Ranks(), Silent())
+
+
+def path_of(result: RankResult) -> Path:
+    return Path(result.artifact_uri.removeprefix("file://"))
+
+
+def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
+    return load_file(path_of(result) / "model.safetensors")
+
+
+def named(config: RunConfig, name: str) -> RunConfig:
+    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
+
+
+def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    torch.set_num_threads(1)
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def packs_of(inputs: Inputs, rows: int = 8) -> list[Pack]:
+    return next(Stream(inputs.cache, inputs.task.layout, 1, rows).steps(Cursor())).packs
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 3), (8, 8), (300, 200, 3)])
+def test_pixels_are_those_of_the_image_processor_in_the_artifact(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = Images(24, 32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    images.save(tmp_path)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)).convert("RGB")
+    theirs = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors="np")["pixel_values"][0]
+    np.testing.assert_allclose(images.pixels(image), theirs, atol=1e-6)
+
+
+def test_an_artifact_is_a_pipeline_that_says_what_the_evaluation_saw(tmp_path: Path) -> None:
+    config = classified(tmp_path, training__max_steps=3)
+    result, _ = run(Ranks(), config)
+    said = pipeline("image-classification", model=str(path_of(result)))
+    inputs = gathered(config)
+    files = [pack.examples[0] for pack in validation(inputs.cache, inputs.task.layout)]
+    guesses = [said(Image.open(io.BytesIO(file["file"].tobytes())))[0]["label"] for file in files]
+    right = [guess == LABELS[int(file["label"][0])] for guess, file in zip(guesses, files, strict=True)]
+    assert len(right) > 20
+    assert np.mean(right) == pytest.approx(result.metrics["accuracy"])
+
+
+def test_files_in_folders_are_images_with_labels(tmp_path: Path) -> None:
+    chosen = digits()[:40]
+    for number, (content, label) in enumerate(chosen):
+        file = tmp_path / "photos" / label / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    (source,) = gathered(learning(tmp_path, (tmp_path / "photos").as_uri(), data__validation=None)).cache.train
+    found = [source.example(index) for index in range(len(source))]
+    pairs = {(each["file"].tobytes(), LABELS[int(each["label"][0])]) for each in found}
+    assert pairs == set(chosen)
+
+
+BAD: dict[str, tuple[object, str]] = {
+    "text": (b"no image", "the image cannot be decoded; PNG and JPEG can be read"),
+    "cut": (digits()[0][0][:60], "the image cannot be decoded"),
+    "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide asks for 8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_image_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+    content, says = BAD[name]
+    uri = write_images(tmp_path / "bad.parquet", [digits()[0], (content, "1")])  # type: ignore[list-item]
+    with pytest.raises(UserError) as caught:
+        gathered(learning(tmp_path, uri))
+    assert f"bad.parquet row 2: {says}" in str(caught.value)
+
+
+def test_a_label_that_is_not_listed_and_a_column_without_images_are_refused_with_their_place(tmp_path: Path) -> None:
+    uri = write_images(tmp_path / "bad.parquet", [digits()[0], (digits()[1][0], "ten")])
+    for changes, says in {
+        "image": "bad.parquet row 2: label 'ten' is not listed in spec.task.imageClassification.labels; known labels: 0",
+        "label": "bad.parquet row 1: column 'label' holds str, where bytes, or an object {bytes}, are wanted",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            gathered(learning(tmp_path, uri, data__train=[{"uri": uri, "column": changes}]))
+        assert says in str(caught.value)
+
+
+def test_augmentation_belongs_to_the_row_and_spares_what_is_held_out(tmp_path: Path) -> None:
+    inputs = gathered(classified(tmp_path, spec=AUGMENTED))
+    packs = packs_of(inputs)
+    task, plain = inputs.task, gathered(classified(tmp_path)).task
+    whole = task.batch(packs).inputs["pixel_values"]
+    assert torch.equal(whole, torch.cat([task.batch([pack]).inputs["pixel_values"] for pack in packs]))
+    later = [replace(pack, key=(1, *pack.key[1:])) for pack in packs]
+    assert not torch.equal(whole, task.batch(later).inputs["pixel_values"])
+    held_out = task.batch([replace(pack, held_out=True) for pack in packs]).inputs["pixel_values"]
+    assert torch.equal(held_out, plain.batch([Pack(pack.examples[:1]) for pack in packs]).inputs["pixel_values"])
+
+
+def test_mixed_labels_have_the_shares_of_their_pixels(tmp_path: Path) -> None:
+    images = [(png(np.full((8, 8), 255 * number, np.uint8)), str(number)) for number in (0, 1)] * 20
+    uri = write_images(tmp_path / "flat.parquet", images)
+    for way in ({"mixup": 1.0}, {"cutmix": 1.0}):
+        inputs = gathered(learning(tmp_path, uri, spec=way, data__validation=None))
+        batch = inputs.task.batch(packs_of(inputs, 40))
+        label, other, share = (batch.targets[name] for name in ("label", "other", "share"))
+        white = (batch.inputs["pixel_values"].mean((1, 2, 3)) + 1) / 2
+        torch.testing.assert_close(white, share * label + (1 - share) * other, atol=1e-5, rtol=0)
+        assert 0.2 < share.mean() < 0.8
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
+    config = classified(tmp_path, "resnet", AUGMENTED, training__max_steps=4, training__examples_per_step=31)
+    whole, steps = run(Ranks(), config)
+    (half, others), *_ = in_ranks(2, run, named(config, "other"))
+    for one, other in zip(steps, others, strict=True):
+        assert one.tokens_total == other.tokens_total
+        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+    assert half.metrics["accuracy"] == whole.metrics["accuracy"]
+    for name, weight in weights_of(whole).items():
+        torch.testing.assert_close(weights_of(half)[name], weight, atol=1e-4, rtol=0)
+
+
+def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    config = classified(tmp_path, "resnet", AUGMENTED, checkpoint__every_steps=2)
+    whole, _ = run(Ranks(), named(config, "whole"))
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=3))
+    again, steps = run(Ranks(), config)
+    assert 1 < steps[0].step <= 6
+    assert again.metrics == whole.metrics
+    for name, weight in weights_of(whole).items():
+        assert torch.equal(weight, weights_of(again)[name]), name
+
+
+def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) -> None:
+    parent, _ = run(Ranks(), classified(tmp_path, "resnet", training__max_steps=2))
+    folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
+    uri = write_images(tmp_path / "two.parquet", [(content, label) for content, label in digits() if label in "01"])
+    spec = {"labels": ["0", "1"], "freezeBatchNorm": True}
+    config = learning(tmp_path / "child", uri, "resnet", spec, folder, training__max_steps=2, evaluation__every_steps=1)
+    child, _ = run(Ranks(), config)
+    before, after = weights_of(parent), weights_of(child)
+    kept = [name for name in before if ".normalization." in name]
+    assert len(kept) > 10
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert not torch.equal(
+        before["resnet.embedder.embedder.convolution.weight"], after["resnet.embedder.embedder.convolution.weight"]
+    )
+    model = AutoModelForImageClassification.from_pretrained(path_of(child))
+    assert model.config.id2label == {0: "0", 1: "1"}
+    assert AutoImageProcessor.from_pretrained(path_of(child)).size["height"] == 8
+
+
+def test_a_parent_that_reads_no_images_is_refused(tmp_path: Path) -> None:
+    text = run_rank(classification(tmp_path / "text", training__max_steps=1), Ranks(), Silent())
+    folder = Folder(uri=text.artifact_uri, digest=text.artifact_digest)
+    with pytest.raises(UserError, match=r"spec\.model\.from: a llama model reads no images; take a vit or a resnet"):
+        gathered(learning(tmp_path, write_images(tmp_path / "some.parquet", digits()[:9]), parent=folder))
+
+
+def test_a_text_task_refuses_a_parent_that_reads_images(tmp_path: Path) -> None:
+    seeing, _ = run(Ranks(), classified(tmp_path, training__max_steps=1))
+    folder = Folder(uri=seeing.artifact_uri, digest=seeing.artifact_digest)
+    with pytest.raises(UserError, match=r"spec\.tokenizer: "):
+        gathered(classification(tmp_path / "text", folder))
+
+
+def test_a_size_that_the_model_does_not_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"imageSize: the model reads images of 8 x 8 pixels; leave it out"):
+        gathered(classified(tmp_path, "vit", {"imageSize": 16}))

@@ -1,0 +1,22 @@
+"""Labels of rows, by their names."""
+
+import difflib
+from collections.abc import Mapping
+
+from pretune_trainer.data.example import Row
+from pretune_trainer.errors import BadRowError
+
+
+def label_number(row: Row, label: object, numbers: Mapping[str, int], where: str) -> int:
+    """The number of a label; `where` is the field that lists them.
+
+    Raises:
+        BadRowError: it is not listed.
+    """
+    name = str(label).lower() if isinstance(label, bool) else str(label)  # as YAML and JSON write it: true, not True
+    number = numbers.get(name)
+    if number is None:
+        near = difflib.get_close_matches(name, numbers, n=1)
+        known = f"did you mean '{near[0]}'?" if near else f"known labels: {', '.join(list(numbers)[:20])}"
+        raise BadRowError(str(row.place), f"label '{name}' is not listed in {where}; {known}")
+    return number
