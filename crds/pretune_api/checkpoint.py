@@ -39,6 +39,8 @@ class CheckpointState(Spec):
     """Rows a rank computes at once, as the memory probe found."""
     evaluated_step: Count = 0
     """Step of the last evaluation."""
+    baseline: dict[str, float] = {}
+    """Figures of the evaluation before the first step that are finite."""
     metrics: dict[str, float] = {}
     """What the last evaluation found, by name."""
     best_step: Count | None = None

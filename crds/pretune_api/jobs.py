@@ -65,6 +65,12 @@ class JobSpec(Spec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            field="evaluation",
+            message="baseline needs data.validation to judge the model on",
+            cel="!self.evaluation.baseline || has(self.data.validation)",
+            holds=lambda self: not self.evaluation.baseline or self.data.validation is not None,
+        ),
+        Rule(
             field="earlyStopping",
             message="needs data.validation to judge the model on",
             cel="!has(self.earlyStopping) || has(self.data.validation)",

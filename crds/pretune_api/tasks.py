@@ -30,6 +30,9 @@ class SequenceClassification(Spec):
     """Column with the label, or with a list of labels when multiLabel is set."""
     multi_label: bool = False
     """Whether a text can carry several labels, or none."""
+    class_weights: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=1e6)]], Field(max_length=10_000)] = {}
+    """Weights of the losses of texts with these labels, 1 where absent: rare labels weigh more. The mean is taken over
+    texts, not over weights. With multiLabel they weigh the label's presence, not its absence."""
 
 
 class TokenClassification(Spec):

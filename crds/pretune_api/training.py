@@ -82,6 +82,10 @@ class Evaluation(Spec):
 
     every_steps: Steps | None = None
     """Steps between evaluations; the model is always evaluated at the end."""
+    baseline: bool = False
+    """Evaluate before the first step, too: the model card shows what training has added."""
+    max_batches: Steps | None = None
+    """Most batches looked at, each as large as a training step's, spread over the validation data; all when absent."""
     metrics: Annotated[UniqueList[MetricName], Field(min_length=1, max_length=32)] | None = None
     """Metrics to report, by name; without it, those of the objective or task."""
 

@@ -102,7 +102,10 @@ images = st.fixed_dictionaries(
 tasks = one_of(
     chat=some(template=text),
     causalLM=st.just({}),
-    sequenceClassification=st.fixed_dictionaries({"labels": st.lists(text, min_size=2, max_size=4, unique=True)}),
+    sequenceClassification=st.fixed_dictionaries(
+        {"labels": st.lists(text, min_size=2, max_size=4, unique=True)},
+        optional={"classWeights": st.dictionaries(text, positive(9), max_size=2)},
+    ),
     tokenClassification=st.fixed_dictionaries(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
@@ -112,7 +115,12 @@ tasks = one_of(
     questionAnswering=some(questionColumn=text, unanswerable=st.booleans(), maxAnswerTokens=st.integers(1, 99)),
 )
 methods = one_of(
-    full=st.just({}), lora=some(rank=st.integers(1, 64), alpha=positive(64)), freeze=some(lastBlocks=st.integers(1, 9))
+    full=some(layerDecay=rates),
+    lora=some(
+        rank=st.integers(1, 64), alpha=positive(64), rankStabilized=st.booleans(), weightDecomposed=st.booleans()
+    ),
+    ia3=some(merge=st.booleans()),
+    freeze=some(lastBlocks=st.integers(1, 9)),
 )
 
 
@@ -128,6 +136,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "storage": {"uri": draw(uris)} | draw(some(**locations)),
     }
     spec |= draw(some(checkpoint=some(keep=st.integers(1, 9)), compute=some(workers=st.integers(1, 9), pool=names)))
+    spec |= draw(some(evaluation=some(everySteps=st.integers(1, 99), maxBatches=st.integers(1, 99))))
     spec |= draw(some(suspend=st.booleans(), retry=st.integers(0, 9), activeDeadlineSeconds=st.integers(1, 9999)))
     pretrain = draw(st.booleans())
     spec |= {"objective": draw(objectives)} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))

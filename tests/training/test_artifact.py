@@ -141,7 +141,7 @@ def test_what_was_trained_is_what_is_exported(artifacts: dict[str, Made], stage:
     config = artifact.config.model_copy(update={"model": model})
     inputs = gather_inputs(config, Ranks(), Silent())
     model = inputs.make_model().model.eval()
-    (metric,) = inputs.task.metrics()
+    metric, *_ = inputs.task.metrics()
     for pack in _validation(inputs):
         with torch.no_grad():
             metric.update(inputs.task.evaluate(model, inputs.task.batch([pack])))

@@ -14,7 +14,7 @@ from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.tasks import SequenceClassification as Spec
 from pretune_trainer.data.example import Pack, Place, Row
 from pretune_trainer.data.vocabulary import train
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -31,8 +31,10 @@ BERT = {
 }
 
 
-def task_for(*, multi_label: bool, tokenizer: PreTrainedTokenizerBase | None = None) -> SequenceClassification:
-    spec = Spec(labels=LABELS, multi_label=multi_label)
+def task_for(
+    *, multi_label: bool, tokenizer: PreTrainedTokenizerBase | None = None, **fields: Any
+) -> SequenceClassification:
+    spec = Spec(labels=LABELS, multi_label=multi_label, **fields)
     tokenizer = tokenizer or copy.deepcopy(small_tokenizer())
     return SequenceClassification(Context(spec, tokenizer, 32, False, False, 0))
 
@@ -67,6 +69,29 @@ def test_the_loss_is_that_of_transformers(
     torch.testing.assert_close(ours, model(**kept, labels=numbers).loss)
     judged = task.evaluate(model, batch)
     assert sum(outcome.loss for outcome in judged) / len(judged) == pytest.approx(float(ours), rel=1e-5)
+
+
+def test_class_weights_are_those_of_pytorch() -> None:
+    weights = {"invoice": 5.0, "letter": 0.5}
+    task = task_for(multi_label=False, class_weights=weights)
+    model = task.model(Build(Architecture(type="bert", config=BERT["config"]), task.tokenizer, 32)).eval()
+    numbers, tensor = torch.tensor([2, 0, 1]), torch.tensor([1.0, 5.0, 0.5])
+    batch = task.batch([*packs_of(task, ["letter", "contract", "invoice"]), Pack()])
+    logits = model(**{name: value[:3] for name, value in batch.inputs.items()}).logits
+    ours = task.loss(model, batch)["label"]
+    torch.testing.assert_close(ours, torch.nn.CrossEntropyLoss(tensor, reduction="sum")(logits, numbers))
+    assert task.fingerprint == task_for(multi_label=False).fingerprint
+    several = task_for(multi_label=True, class_weights=weights)
+    batch = several.batch(packs_of(several, [["letter", "contract"], [], ["invoice"]]))
+    ours = several.loss(model, batch)["label"]
+    wanted = torch.nn.BCEWithLogitsLoss(pos_weight=tensor, reduction="sum")(logits, batch.targets["label"])
+    torch.testing.assert_close(ours, wanted)
+
+
+def test_weights_of_unknown_labels_are_refused() -> None:
+    sentence = r"sequenceClassification.classWeights: 'invoce' is no label; did you mean invoice\?"
+    with pytest.raises(UserError, match=sentence):
+        task_for(multi_label=False, class_weights={"invoce": 2.0})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+)
 
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
@@ -20,18 +25,22 @@ losses = st.floats(0, 20)
 one_label = st.builds(lambda right, said, loss: Judged((right,), (said,), loss), numbers, numbers, losses)
 label_sets = st.lists(numbers, unique=True).map(tuple)
 many_labels = st.builds(Judged, label_sets, label_sets, losses)
-likelihoods = st.builds(Likelihood, st.floats(0, 1e4), st.integers(1, 100))
+likelihoods = st.builds(Likelihood, st.floats(0, 1e4), st.integers(1, 100), st.integers(1, 400))
 
 
-def report(outcomes: Sequence[Judged]) -> dict[str, float]:
-    metric = ClassificationReport(LABELS)
+def report(outcomes: Sequence[Judged], *, several: bool = False) -> dict[str, float]:
+    metric = ClassificationReport(LABELS, several=several)
     metric.update(outcomes)
     return metric.result()
 
 
 def by_scikit_learn(expected: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     every = list(range(len(LABELS)))
-    figures = {"accuracy": accuracy_score(expected, predicted)}
+    figures = {
+        "accuracy": accuracy_score(expected, predicted),
+        "balancedAccuracy": balanced_accuracy_score(expected.ravel(), predicted.ravel()),
+        "mcc": matthews_corrcoef(expected.ravel(), predicted.ravel()),
+    }
     for average, suffixes in (
         (None, [f"[{label}]" for label in LABELS]),
         ("macro", ["Macro"]),
@@ -65,7 +74,7 @@ def test_figures_of_one_label_per_text_are_scikit_learn_s(outcomes: list[Judged]
 def test_figures_of_several_labels_per_text_are_scikit_learn_s(outcomes: list[Judged]) -> None:
     expected = indicators([outcome.expected for outcome in outcomes])
     predicted = indicators([outcome.predicted for outcome in outcomes])
-    assert without_loss(report(outcomes)) == pytest.approx(by_scikit_learn(expected, predicted))
+    assert without_loss(report(outcomes, several=True)) == pytest.approx(by_scikit_learn(expected, predicted))
 
 
 def in_parts(whole: Metric, part: Metric, outcomes: Sequence[object], cuts: Sequence[int]) -> dict[str, float]:
@@ -81,10 +90,19 @@ def in_parts(whole: Metric, part: Metric, outcomes: Sequence[object], cuts: Sequ
 cut_pairs = st.tuples(st.integers(0, 99), st.integers(0, 99))
 
 
-@given(st.lists(one_label | many_labels, min_size=1, max_size=30), cut_pairs)
-def test_a_classification_is_judged_alike_however_it_is_split(outcomes: list[Judged], cuts: tuple[int, int]) -> None:
-    split = in_parts(ClassificationReport(LABELS), ClassificationReport(LABELS), outcomes, cuts)
-    assert split == pytest.approx(report(outcomes))
+def outcomes_of(several: bool) -> st.SearchStrategy[tuple[list[Judged], bool]]:
+    outcomes = st.lists(many_labels if several else one_label, min_size=1, max_size=30)
+    return st.tuples(outcomes, st.just(several))
+
+
+@given(outcomes_of(False) | outcomes_of(True), cut_pairs)
+def test_a_classification_is_judged_alike_however_it_is_split(
+    drawn: tuple[list[Judged], bool], cuts: tuple[int, int]
+) -> None:
+    outcomes, several = drawn
+    one, other = (ClassificationReport(LABELS, several=several) for _ in range(2))
+    split = in_parts(one, other, outcomes, cuts)
+    assert split == pytest.approx(report(outcomes, several=several))
     assert split["loss"] == pytest.approx(np.mean([outcome.loss for outcome in outcomes]))
 
 
@@ -96,6 +114,8 @@ def test_perplexity_is_that_of_all_tokens_however_they_are_split(
     mean = sum(outcome.loss for outcome in outcomes) / sum(outcome.targets for outcome in outcomes)
     assert split["loss"] == pytest.approx(mean)
     assert split["perplexity"] == (pytest.approx(math.exp(mean)) if mean < 700 else math.inf)
+    per_byte = split["loss"] * sum(each.targets for each in outcomes) / sum(each.size for each in outcomes)
+    assert split["perplexityPerByte"] == (pytest.approx(math.exp(per_byte)) if per_byte < 700 else math.inf)
 
 
 def test_every_figure_that_can_be_asked_for_is_measured() -> None:

@@ -69,7 +69,6 @@ def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = Non
     """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
     training = config.training.model_dump_json(indent=2, exclude_none=True)
     sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(facts.metrics.items()))
     return _CARD.format(
         name=config.job.name,
         kind=config.job.kind,
@@ -79,12 +78,24 @@ def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = Non
         sources=sources,
         data=facts.data,
         cleaned=cleaned.sentence() if cleaned else "As it was: nothing was cleaned.",
-        metrics=metrics or "| none | |",
+        metrics=_metrics(facts),
         training=training,
         step=facts.step,
         tokens=facts.tokens,
         parameters=facts.parameters,
     )
+
+
+def _metrics(facts: Facts) -> str:
+    """A table; with what was measured before training beside it, where that is known."""
+    heads = ["metric", "before training", "value"] if facts.baseline else ["metric", "value"]
+    rows = [heads, ["---"] * len(heads)]
+    for name, value in sorted(facts.metrics.items()):
+        before = facts.baseline.get(name)
+        rows.append([name, *(["" if before is None else f"{before:.4f}"] if facts.baseline else []), f"{value:.4f}"])
+    if not facts.metrics:
+        rows.append(["none", *[""] * (len(heads) - 1)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _lineage(config: RunConfig, facts: Facts) -> str:
@@ -117,8 +128,6 @@ Token cache `{data}`.
 {cleaned}
 
 ## Evaluation
-| metric | value |
-|---|---|
 {metrics}
 
 ## Hyperparameters

@@ -70,6 +70,8 @@ class Loop:
                 if self.state.step > 0:
                     # A run that was stopped may have committed this step before its evaluation.
                     self._pause_if_due()
+                elif self.parts.config.evaluation.baseline and self.parts.validation is not None:
+                    self.state.baseline = _finite(self._judge(self.parts.validation()))
                 while not self._ended():
                     self._step(next(works), works)
                     self._leave_if_asked()
@@ -165,19 +167,24 @@ class Loop:
     def _evaluate(self) -> None:
         if self.parts.validation is None or self.state.evaluated_step == self.state.step:
             return
-        started = time.perf_counter()
-        self._tell_pending()
-        with autocast(self.parts.config.training, self.parts.ranks):
-            every = evaluate(self.parts.step, self.parts.validation(), self.parts.ranks, self.parts.vote)
-        wanted = self.parts.config.evaluation.metrics
-        figures = {name: value for name, value in every.items() if wanted is None or name in wanted}
+        figures = self._judge(self.parts.validation())
         self.state.evaluated_step = self.state.step
-        self.state.metrics = {name: value for name, value in figures.items() if math.isfinite(value)}
-        self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
+        self.state.metrics = _finite(figures)
         improvement = self.parts.resumable.improvement
         if improvement is not None and improvement.improved(self.state.step, figures):
             self._saved_step = None
             self._save()
+
+    def _judge(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """The figures that are asked for, told to whoever listens."""
+        started = time.perf_counter()
+        self._tell_pending()
+        with autocast(self.parts.config.training, self.parts.ranks):
+            every = evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
+        wanted = self.parts.config.evaluation.metrics
+        figures = {name: value for name, value in every.items() if wanted is None or name in wanted}
+        self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
+        return figures
 
     def _save(self) -> None:
         if self._saved_step == self.state.step:
@@ -186,6 +193,10 @@ class Loop:
         gc.collect()
         self.parts.resumable.save(self.state)
         self._saved_step = self.state.step
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)

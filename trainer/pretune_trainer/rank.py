@@ -147,7 +147,7 @@ class Session:
             rate=schedule(self.config.training, course.total_steps),
             resumable=resumable,
             vote=self.vote,
-            validation=self._validation(inputs, state.micro_batch_rows),
+            validation=self._validation(inputs, state.micro_batch_rows, course.rows_per_step),
             total_steps=course.total_steps,
             utilization=trainee.utilization,
         )
@@ -164,15 +164,16 @@ class Session:
             raise OutOfMemoryError(too_many(state.micro_batch_rows, error)) from error
         resumable.checkpoints.wait()
 
-    def _validation(self, inputs: Inputs, rows: int) -> Callable[[], Iterator[Batch]] | None:
+    def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:
         if self.config.data.validation is None:
             return None
         if not any(map(len, inputs.cache.validation)):
             raise UserError("spec.data.validation", "no document is held out; raise the fraction, or name sources")
-        task = inputs.task
+        task, limit = inputs.task, self.config.evaluation.max_batches
+        most = None if limit is None else limit * rows_per_step
 
         def batches() -> Iterator[Batch]:
-            packs = list(validation(inputs.cache, task.layout, self.ranks.rank, self.ranks.size))
+            packs = list(validation(inputs.cache, task.layout, self.ranks.rank, self.ranks.size, most))
             return (pinned(task.batch(part), self.ranks) for part in split(packs, rows))
 
         return batches
@@ -180,6 +181,7 @@ class Session:
     def _publish(self, inputs: Inputs, trainee: Trainee, state: State) -> RankResult:
         facts = Facts(
             metrics=state.metrics,
+            baseline=state.baseline,
             step=state.step,
             tokens=state.tokens,
             parameters=trainee.parameters,

@@ -29,6 +29,8 @@ class State:
     evaluated_step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     """Figures of the last evaluation that are finite."""
+    baseline: dict[str, float] = field(default_factory=dict)
+    """Those of the evaluation before the first step."""
     micro_batch_rows: int = 0
     """Rows a rank computes at once; 0 as long as nobody has chosen."""
 
@@ -109,6 +111,7 @@ class Resumable:
             micro_batch_rows=state.micro_batch_rows,
             evaluated_step=state.evaluated_step,
             metrics=state.metrics,
+            baseline=state.baseline,
             best_step=improvement.best_step if improvement else None,
             best_value=improvement.best if improvement else None,
             evaluations_without_improvement=improvement.waited if improvement else 0,
@@ -130,6 +133,7 @@ def _state(saved: CheckpointState) -> State:
         seconds=saved.training_seconds,
         evaluated_step=saved.evaluated_step,
         metrics=dict(saved.metrics),
+        baseline=dict(saved.baseline),
         micro_batch_rows=saved.micro_batch_rows,
     )
 

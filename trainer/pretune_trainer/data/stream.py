@@ -83,20 +83,31 @@ class Stream:
         return _Plan(window, accompany(rows, random) if self._layout.accompanied else rows)
 
 
-def validation(cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1) -> Iterator[Pack]:
+def validation(
+    cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1, most: int | None = None
+) -> Iterator[Pack]:
     """This rank's packs of the validation data, in a fixed order; every rank has the same number.
 
-    All ranks together have every example once.
+    All ranks together have every example once; or `most` rows at most, spread over all of them.
     """
     number = 0
-    for window, start in enumerate(range(0, sum(map(len, cache.validation)), WINDOW)):
+    starts = range(0, sum(map(len, cache.validation)), WINDOW)
+    for window, start in enumerate(starts):
         plan = _in_order(cache.validation, layout, start)
-        for row in range(len(plan.rows)):
+        share = None if most is None else most * (window + 1) // len(starts) - most * window // len(starts)
+        for row in _spread(len(plan.rows), share):
             if number % size == rank:
                 yield replace(_pack(cache.validation, plan, row, (0, window, row)), held_out=True)
             number += 1
     if 0 < number % size <= rank:
         yield Pack()
+
+
+def _spread(count: int, most: int | None) -> Sequence[int]:
+    """Numbers below `count`: all, or `most` of them at equal distances."""
+    if most is None or most >= count:
+        return range(count)
+    return [each * count // most for each in range(most)]
 
 
 def _in_order(sources: Sequence[SourceExamples], layout: Layout, start: int) -> _Plan:

@@ -23,14 +23,22 @@ class Judged:
     """The model's."""
     loss: float
     """Mean loss of the example."""
+    log_odds: Sequence[float] = ()
+    """Log-odds that the model gives each label, for figures of its confidence."""
 
 
 class ClassificationReport(Metric[Judged]):
-    """Counts of hits and misses per label; accuracy asks for exactly the right set of labels."""
+    """Counts of hits and misses per label; accuracy asks for exactly the right set of labels.
+
+    With several labels a text, the balanced accuracy and Matthews' correlation coefficient (mcc) are those of each
+    yes or no.
+    """
 
     known: ClassVar[Mapping[str, bool]] = {
         "loss": False,
         "accuracy": True,
+        "balancedAccuracy": True,
+        "mcc": True,
         "precisionMacro": True,
         "recallMacro": True,
         "f1Macro": True,
@@ -40,8 +48,9 @@ class ClassificationReport(Metric[Judged]):
     }
     """Names of the figures, and whether larger is better; precision, recall and f1 of a label are in [brackets]."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, several: bool = False) -> None:
         self.labels = list(labels)
+        self.several = several
         self.loss = 0.0
         self.examples = 0
         self.right = 0
@@ -72,14 +81,40 @@ class ClassificationReport(Metric[Judged]):
         scores = precision_recall_f1(self.hits, self.predicted, self.expected)
         weights = ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
         figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
+        figures |= agreement(*self._classes())
         for name, values in scores.items():
             figures[f"{name}Macro"] = float(values.mean())
             figures[f"{name}Weighted"] = float(values @ weights)
             figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
         return figures
 
+    def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Hits, predicted and expected of classes that exclude each other: the labels, or no and yes."""
+        if not self.several:
+            return self.hits, self.predicted, self.expected
+        hits, predicted, expected = (int(each.sum()) for each in (self.hits, self.predicted, self.expected))
+        answers = self.examples * len(self.labels)
+        neither = answers - predicted - expected + hits
+        return (
+            np.array([neither, hits]),
+            np.array([answers - predicted, predicted]),
+            np.array([answers - expected, expected]),
+        )
+
     def _mean(self, total: float) -> float:
         return total / self.examples if self.examples else math.nan
+
+
+def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:
+    """Mean recall of the classes that occur, and Matthews' correlation coefficient as in Gorodkin (2004), by name."""
+    total = int(expected.sum())
+    occur = expected > 0
+    chance = int(predicted @ expected)
+    spread = (total**2 - int(predicted @ predicted)) * (total**2 - int(expected @ expected))
+    return {
+        "balancedAccuracy": float((hits[occur] / expected[occur]).mean()) if total else math.nan,
+        "mcc": (total * int(hits.sum()) - chance) / math.sqrt(spread) if spread else 0.0,
+    }
 
 
 def precision_recall_f1(

@@ -16,29 +16,41 @@ class Likelihood:
     """Summed negative log-likelihood, in nats."""
     targets: int
     """Tokens predicted."""
+    size: int
+    """Bytes of text, in UTF-8, that these tokens stand for."""
 
 
 class Perplexity(Metric[Likelihood]):
-    """Mean loss per token, and its exponential."""
+    """Mean loss per token, and its exponential; the same per byte, which compares models of different vocabularies."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False}
+    known: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False, "perplexityPerByte": False}
     """Names of the figures, and whether larger is better."""
 
     def __init__(self) -> None:
         self.loss = 0.0
         self.targets = 0
+        self.size = 0
 
     def update(self, outcomes: Sequence[Likelihood]) -> None:
         """Add the outcomes' sums."""
         self.loss += math.fsum(outcome.loss for outcome in outcomes)
         self.targets += sum(outcome.targets for outcome in outcomes)
+        self.size += sum(outcome.size for outcome in outcomes)
 
     def merge(self, other: Self) -> None:
         """Add the other's sums."""
         self.loss += other.loss
         self.targets += other.targets
+        self.size += other.size
 
     def result(self) -> dict[str, float]:
-        """loss in nats per token, perplexity."""
-        mean = self.loss / self.targets if self.targets else math.nan
-        return {"loss": mean, "perplexity": math.exp(mean) if mean < 700 else math.inf}
+        """loss in nats per token, perplexity, perplexity per byte."""
+        mean, per_byte = self._mean(self.targets), self._mean(self.size)
+        return {"loss": mean, "perplexity": _exp(mean), "perplexityPerByte": _exp(per_byte)}
+
+    def _mean(self, count: int) -> float:
+        return self.loss / count if count else math.nan
+
+
+def _exp(value: float) -> float:
+    return math.inf if value > 700 else math.exp(value)

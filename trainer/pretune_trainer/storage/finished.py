@@ -17,6 +17,8 @@ class Facts(Spec):
     """Version of this format."""
     metrics: dict[str, float]
     """Figures of the last evaluation, or of the best one where training ended early."""
+    baseline: dict[str, float] = {}
+    """Figures of the evaluation before training, where there was one."""
     step: int
     """Step of the weights."""
     tokens: int

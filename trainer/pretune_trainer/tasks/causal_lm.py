@@ -10,6 +10,7 @@ from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.likelihood import Likelihood, Perplexity
 from pretune_trainer.model.build import Build
 from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.judging import likelihood
 from pretune_trainer.tasks.language import (
     Packer,
     check_head,
@@ -48,7 +49,7 @@ class NextToken(Task[Likelihood]):
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Likelihood]:
         """The batch's likelihood."""
         losses = next_token_losses(model, batch)
-        return [Likelihood(float(losses.double().sum()), batch.counts["lm"])]
+        return [likelihood(losses, batch.targets["lm"], self.tokenizer)]
 
     def metrics(self) -> list[Metric[Likelihood]]:
         """Loss and perplexity."""

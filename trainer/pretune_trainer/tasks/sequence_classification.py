@@ -10,15 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from pretune_api.fields import choose
 from pretune_api.tasks import SequenceClassification as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
+from pretune_trainer.metrics.confidence import Confidence
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
+from pretune_trainer.tasks.judging import log_odds
 from pretune_trainer.tasks.labels import label_number
 from pretune_trainer.tasks.language import pad_right
 
@@ -26,7 +29,7 @@ from pretune_trainer.tasks.language import pad_right
 class SequenceClassification(Task[Judged]):
     """A linear head on the model's summary of the text; cross-entropy, or binary cross-entropy per label."""
 
-    metrics_known: Mapping[str, bool] = ClassificationReport.known
+    metrics_known: Mapping[str, bool] = {**ClassificationReport.known, **Confidence.known}
 
     def __init__(self, context: Context) -> None:
         assert isinstance(context.spec, Spec)
@@ -35,7 +38,17 @@ class SequenceClassification(Task[Judged]):
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
-        self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{self.spec.model_dump_json()}"
+        examples = self.spec.model_dump_json(exclude={"class_weights"})
+        self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{examples}"
+        self.class_weights = self._class_weights()
+
+    def _class_weights(self) -> Tensor:
+        """float32 [labels]."""
+        weights, where = self.spec.class_weights, "spec.task.sequenceClassification.classWeights"
+        unknown = sorted(weights.keys() - self.numbers.keys())
+        if unknown:
+            raise UserError(where, f"'{unknown[0]}' is no label; {choose(self.numbers, unknown[0])}")
+        return torch.tensor([weights.get(label, 1.0) for label in self.spec.labels])
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a classification head."""
@@ -91,9 +104,10 @@ class SequenceClassification(Task[Judged]):
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch.targets["label"]
+        weight = self.class_weights.to(logits.device)
         if not self.spec.multi_label:
-            return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
-        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            return F.cross_entropy(logits, target, weight, ignore_index=IGNORED, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
         return losses.sum(-1) * batch.targets["kept"]
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Judged]:
@@ -101,10 +115,11 @@ class SequenceClassification(Task[Judged]):
         logits = _logits(model, batch)
         losses = self._losses(logits, batch).tolist()
         kept, expected, predicted = self._answers(logits, batch)
+        odds = (logits if self.spec.multi_label else log_odds(logits)).tolist()
         share = len(self.spec.labels) if self.spec.multi_label else 1
         return [
-            Judged(tuple(right), tuple(said), loss / share)
-            for keep, right, said, loss in zip(kept, expected, predicted, losses, strict=True)
+            Judged(tuple(right), tuple(said), loss / share, each)
+            for keep, right, said, loss, each in zip(kept, expected, predicted, losses, odds, strict=True)
             if keep
         ]
 
@@ -117,8 +132,9 @@ class SequenceClassification(Task[Judged]):
         return batch.targets["kept"].tolist(), expected, predicted
 
     def metrics(self) -> list[Metric[Judged]]:
-        """Accuracy, precision, recall and F1."""
-        return [ClassificationReport(self.spec.labels)]
+        """Accuracy, precision, recall, F1, and what the model's confidence is worth."""
+        labels, several = self.spec.labels, self.spec.multi_label
+        return [ClassificationReport(labels, several=several), Confidence(len(labels), several=several)]
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:

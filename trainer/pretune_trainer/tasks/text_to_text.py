@@ -12,7 +12,6 @@ from pretune_api.tasks import Summarization, Translation
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.likelihood import Likelihood
 from pretune_trainer.metrics.overlap import OverlapReport, Written
 from pretune_trainer.metrics.writing import Draft, WritingReport
 from pretune_trainer.model.build import Build
@@ -21,6 +20,7 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoder_decoder import judge_answers
 from pretune_trainer.tasks.encoding import added_around, encode_with_offsets
 from pretune_trainer.tasks.generation import write
+from pretune_trainer.tasks.judging import likelihood
 from pretune_trainer.tasks.language import (
     NOTHING,
     Frame,
@@ -190,8 +190,8 @@ class TextToText(Task[Draft]):
         """The likelihood of the wanted texts, and what the model writes where that is looked at."""
         assert isinstance(model, PreTrainedModel)
         losses = judge_answers(model, batch, self.pad)[0] if self.both else next_token_losses(model, batch)
-        likelihood = Likelihood(float(losses.detach().double().sum()), batch.counts["lm"])
-        return [Draft(likelihood, self._written(model, batch) if self.writes else ())]
+        judged = likelihood(losses, batch.targets["lm"], self.tokenizer)
+        return [Draft(judged, self._written(model, batch) if self.writes else ())]
 
     def _written(self, model: PreTrainedModel, batch: Batch) -> tuple[Written, ...]:
         examples = [example for pack in batch.packs for example in pack.examples]

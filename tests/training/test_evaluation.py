@@ -1,0 +1,76 @@
+"""Evaluations: before training, on a part of the data, on several ranks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Evaluated, Silent
+from pretune_trainer.tasks.judging import likelihood
+from support.group import in_ranks
+from support.jobs import Recorder, classification, pretrain
+from support.language import small_tokenizer
+
+BASELINE = {"evaluation__baseline": True, "training__max_steps": 4}
+
+
+def card(result: RankResult) -> str:
+    return Path(result.artifact_uri.removeprefix("file://"), "README.md").read_text()
+
+
+def test_the_model_is_judged_before_training_where_that_is_asked_for(tmp_path: Path) -> None:
+    recorder = Recorder()
+    result = run_rank(pretrain(tmp_path, **BASELINE), Ranks(), recorder)
+    before, after = recorder.of(Evaluated)
+    assert (before.step, after.step) == (0, 4)
+    assert before.metrics["loss"] > after.metrics["loss"]
+    row = f"| loss | {before.metrics['loss']:.4f} | {after.metrics['loss']:.4f} |"
+    assert "| metric | before training | value |" in card(result)
+    assert row in card(result)
+
+
+def test_a_run_that_is_resumed_remembers_the_baseline_and_ends_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole = run_rank(pretrain(tmp_path / "whole", **BASELINE), Ranks(), Silent())
+    plain = run_rank(pretrain(tmp_path / "plain", training__max_steps=4), Ranks(), Silent())
+    config = pretrain(tmp_path / "stopped", **BASELINE)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=2))
+    recorder = Recorder()
+    resumed = run_rank(config, Ranks(), recorder)
+    assert [each.step for each in recorder.of(Evaluated)] == [4]
+    table = [line for line in card(whole).splitlines() if line.startswith("| loss")]
+    assert [line for line in card(resumed).splitlines() if line.startswith("| loss")] == table
+    assert plain.metrics == whole.metrics == resumed.metrics
+
+
+def _judged(ranks: Ranks, config: RunConfig) -> dict[str, float]:
+    return run_rank(config, ranks, Silent()).metrics
+
+
+def test_a_part_of_the_validation_data_is_the_same_at_any_number_of_ranks(tmp_path: Path) -> None:
+    changes = {"evaluation__max_batches": 1, "training__examples_per_step": 9, "training__max_steps": 1}
+    every = classification(tmp_path / "every", training__examples_per_step=9, training__max_steps=1)
+    whole = _judged(Ranks(), every)
+    alone = _judged(Ranks(), classification(tmp_path / "one", **changes))
+    together, _ = in_ranks(2, _judged, classification(tmp_path / "two", **changes))
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert together["accuracy"] == alone["accuracy"]
+    assert round(alone["accuracy"] * 9) / 9 == alone["accuracy"]
+    assert alone["loss"] != whole["loss"]
+
+
+def test_bytes_are_those_of_the_text_that_is_predicted() -> None:
+    tokenizer, texts = small_tokenizer(), ["Grüße, 世界: the statement", " is executed"]
+    rows = [[IGNORED, *ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+    targets = torch.full((2, max(map(len, rows))), IGNORED)
+    for target, row in zip(targets, rows, strict=True):
+        target[: len(row)] = torch.tensor(row)
+    losses = torch.ones(targets.numel())
+    found = likelihood(losses, targets, tokenizer)
+    assert found.size == sum(len(text.encode()) for text in texts)
+    assert found.targets == sum(map(len, rows)) - 2
