@@ -28,7 +28,8 @@ def test_an_example_is_accepted(job: dict[str, Any]) -> None:
     if spec.model.architecture is not None:
         from pretune_trainer.model.build import make_config
 
-        make_config(spec.model.architecture, spec.tokenizer.train.vocab_size, spec.data.sequence_length, {})
+        vocabulary = spec.tokenizer.train.vocab_size if spec.tokenizer else None
+        make_config(spec.model.architecture, vocabulary, spec.data.sequence_length, {})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
