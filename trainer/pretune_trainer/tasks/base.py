@@ -62,7 +62,6 @@ class Context:
     metrics: Sequence[str] | None = None
     """Metrics that are reported, by name; None for all that the task knows."""
 
-
     pictures: Images | None = None
     """Images to pixels; None where no image is read."""
     part: str = "task"

@@ -71,7 +71,7 @@ class ImageClassification(Task[Judged]):
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Images [n, 3, height, width]; targets "label" and "other" int64 [n], the label's "share" float32 [n].
 
-        Rows without an image are left out, since a batch normalisation would see them; one stays where there is no other.
+        Rows without an image are left out, since a batch normalisation would see them; one stays if there is no other.
         """
         kept = [pack for pack in packs if pack.examples]
         if not kept:
