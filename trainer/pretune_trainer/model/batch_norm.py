@@ -26,7 +26,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         x = input.float()
         count = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
-        sums, rows = _over_ranks(torch.cat([x.sum((0, 2, 3)), count])).split([x.shape[1], 1])
+        totals = _over_ranks(torch.cat([x.sum((0, 2, 3)), count]))
+        sums, rows = totals[:-1], totals[-1:]
         mean = sums / rows
         centred = x - mean[:, None, None]
         variance = _over_ranks(centred.square().sum((0, 2, 3))) / rows
