@@ -22,6 +22,8 @@ LONGEST_WAIT: Final = 10.0
 """Seconds that the board keeps a request waiting before it answers `not yet`."""
 
 _TIMEOUT: Final = 30.0
+_SPARE: Final = 5.0
+"""Seconds beyond the time asked for in which a board that is there answers whether it is at rest."""
 _PATIENCE: Final = 60.0
 """Seconds that a rank which needs the board keeps asking for it."""
 
@@ -85,7 +87,7 @@ class Desk:
 
     def at_rest(self, wait: float) -> bool:
         """Whether no order waits or is at work; asks for at most `wait` seconds, and `LONGEST_WAIT`."""
-        at_rest: bool = self._call("POST", "/rest", {"wait": wait})[1]["atRest"]
+        at_rest: bool = self._call("POST", "/rest", {"wait": wait}, wait + _SPARE)[1]["atRest"]
         return at_rest
 
     def leave_address(self) -> None:
@@ -103,7 +105,7 @@ class Desk:
                     raise
                 time.sleep(1.0)
 
-    def _call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    def _call(self, method: str, path: str, body: object = None, timeout: float = _TIMEOUT) -> tuple[int, Any]:
         request = urllib.request.Request(  # noqa: S310  # the address is ours
             self.url + path,
             method=method,
@@ -111,7 +113,7 @@ class Desk:
             headers={"Authorization": f"Bearer {self.token}"},
         )
         try:
-            with _opener.open(request, timeout=_TIMEOUT) as answer:
+            with _opener.open(request, timeout=timeout) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except (OSError, http.client.HTTPException) as error:
             raise BoardLostError(f"the board at {self.url} does not answer {path}: {error}") from error
