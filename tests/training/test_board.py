@@ -76,6 +76,7 @@ def test_progress_says_how_far_a_job_is(server: BoardServer, board: Board) -> No
         "stage": "causalLM",
         "job": JOB,
         "run": 1,
+        "fromStep": 0,
         "step": 2,
         "total": 100,
         "percent": 2,
