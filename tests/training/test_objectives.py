@@ -57,14 +57,14 @@ def path_of(result: RankResult) -> Path:
     return Path(result.artifact_uri.removeprefix("file://"))
 
 
-@pytest.mark.parametrize("name", ["pairs", "t5", "bart"])
+@pytest.mark.parametrize("name", ["pairs", "t5"])
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, name: str) -> None:
     config = JOBS[name](tmp_path, training__max_steps=4)
     _, steps = _run(Ranks(), config)
     (_, others), *_ = in_ranks(2, _run, named(config, "other"))
     for one, other in zip(steps, others, strict=True):
         assert one.tokens_total == other.tokens_total
-        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
 
 
 def named(config: RunConfig, name: str) -> RunConfig:

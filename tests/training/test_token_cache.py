@@ -77,7 +77,7 @@ def test_all_arrays_of_an_example_keep_their_kind_and_their_own_length(tmp_path,
 
 
 def test_many_record_batches_are_read_as_one(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr("pretune_trainer.data.parts._TOKENS", 50)
+    monkeypatch.setattr("pretune_trainer.data.parts._NUMBERS", 50)
     monkeypatch.setattr(tokenise, "_ROWS", 3)
     assert texts(make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)).train) == every(corpus)
 
