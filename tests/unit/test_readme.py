@@ -6,7 +6,10 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from ruamel.yaml import YAML
 
+from pretune_api.methods import Method
 from pretune_api.names import Cause
+from pretune_api.objectives import Objective
+from pretune_api.tasks import Task
 from pretune_operator import metrics
 from pretune_trainer.drive.prometheus import TrainMetrics
 
@@ -45,3 +48,9 @@ def test_every_metric_of_the_operator_stands_in_readme_with_its_type_and_labels(
 
 def test_every_cause_stands_in_readme() -> None:
     assert set(re.findall(r"`([A-Z]\w+)`", README)) >= set(Cause)
+
+
+def test_all_that_can_be_trained_stands_in_readme() -> None:
+    table = README[README.index("## What can be trained") :]
+    for model in (Objective, Task, Method):
+        assert all(f"`{model.alias(name)}`" in table for name in model.alternatives())
