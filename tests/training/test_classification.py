@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pyarrow as pa
@@ -130,10 +131,11 @@ def test_a_long_text_is_cut_and_keeps_its_special_tokens() -> None:
 def test_an_encoder_learns_to_classify_from_scratch(tmp_path: Path) -> None:
     tokenizer = {"train": {"algorithm": "wordpiece", "vocabSize": 512}}
     recorder = Recorder()
-    job = classification(tmp_path, model__architecture=BERT, tokenizer=tokenizer, training__max_steps=40)
+    job = classification(tmp_path, model__architecture=BERT, tokenizer=tokenizer, training__max_steps=120)
     result = run_rank(job, Ranks(), recorder)
-    assert result.metrics["accuracy"] > 0.9
-    assert recorder.of(Step)[-1].loss < recorder.of(Step)[0].loss / 2
+    assert result.metrics["accuracy"] > 0.8
+    losses = [step.loss for step in recorder.of(Step)]
+    assert mean(losses[-20:]) < losses[0] / 2
     model = AutoModelForSequenceClassification.from_pretrained(result.artifact_uri.removeprefix("file://"))
     assert model.config.id2label == {0: "short", 1: "long"}
 
