@@ -1,18 +1,20 @@
 """Real text for the jobs of examples/chain.yaml: part of what `make demo` prepares. And these jobs on one machine."""
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
+
+from e2e.world import Document, as_yaml
 
 ROOT = Path(__file__).parents[2]
 CHAIN = ROOT / "examples" / "chain.yaml"
 _PREPARED = ROOT / "examples" / "demo" / "data"
 _ROWS = {"general/modules": 120, "domain/modules": 60, "labels/train": 3_000, "labels/validation": 400}
-
-Document = dict[str, Any]
 
 
 def write(folder: Path) -> None:
@@ -28,7 +30,24 @@ def chain() -> list[Document]:
     return list(YAML(typ="safe", pure=True).load_all(CHAIN))
 
 
-def on_this_machine(document: Document, corpora: Path, storage: Path) -> Document:
+def run_on_this_machine(documents: list[Document], corpora: Path, folder: Path) -> Path:
+    """Runs the jobs by `pretune run` with two ranks, in `folder`; returns their storage."""
+    storage = folder / "storage"
+    jobs = tuple(_on_this_machine(document, corpora, storage) for document in documents)
+    (folder / "jobs.yaml").write_text(as_yaml(jobs))
+    command = [Path(sys.executable).with_name("pretune"), "run", folder / "jobs.yaml", "--workers", "2"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return storage
+
+
+def metrics_of(storage: Path, job: str) -> dict[str, float]:
+    """The metrics of the artifact that the job KIND-NAME has in the storage of this machine."""
+    [metrics] = storage.glob(f"local/{job}-*/artifact/*/metrics.json")
+    found: dict[str, float] = json.loads(metrics.read_text())["metrics"]
+    return found
+
+
+def _on_this_machine(document: Document, corpora: Path, storage: Path) -> Document:
     """The same job, reading and writing folders."""
     local = copy.deepcopy(document)
     data, validation = local["spec"]["data"], local["spec"]["data"].get("validation", {})

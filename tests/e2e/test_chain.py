@@ -1,8 +1,5 @@
 """Three jobs applied at once run one after the other, as real Ray clusters, and end in a model that people can load."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +7,7 @@ import pytest
 
 from e2e import corpora
 from e2e.conftest import Installation
-from e2e.world import Document, Namespace, as_yaml, is_true
+from e2e.world import Document, Namespace, is_true
 from pretune_trainer.drive.prometheus import TrainMetrics
 
 JOBS = ("pretrainjob/general", "pretrainjob/domain", "finetunejob/classify")
@@ -29,13 +26,7 @@ def finished(team: Namespace) -> dict[str, Document]:
 def alone(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> Path:
     """The storage of the same chain, run by `pretune run` with as many ranks."""
     folder = tmp_path_factory.mktemp("alone")
-    jobs = [
-        corpora.on_this_machine(job, installation.buckets / "corpora", folder / "storage") for job in corpora.chain()
-    ]
-    (folder / "chain.yaml").write_text(as_yaml(tuple(jobs)))
-    command = [Path(sys.executable).with_name("pretune"), "run", folder / "chain.yaml", "--workers", "2"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return folder / "storage"
+    return corpora.run_on_this_machine(corpora.chain(), installation.buckets / "corpora", folder)
 
 
 def test_a_chain_applied_in_any_order_succeeds_with_one_attempt_each(finished: dict[str, Document]) -> None:
@@ -62,8 +53,7 @@ def test_the_artifact_loads_with_transformers_and_is_as_good_as_from_one_machine
     folder = installation.buckets / status["artifact"]["uri"].removeprefix("s3://")
     answer = pipeline("text-classification", model=str(folder))("names = []\nnames.")
     assert answer[0]["label"] in corpora.chain()[2]["spec"]["task"]["sequenceClassification"]["labels"]
-    [expected] = alone.glob("local/finetunejob-classify-*/artifact/*/metrics.json")
-    figures = json.loads(expected.read_text())["metrics"]
+    figures = corpora.metrics_of(alone, "finetunejob-classify")
     assert {name: pytest.approx(value, abs=0.01) for name, value in figures.items()} == status["metrics"]
 
 

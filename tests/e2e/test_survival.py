@@ -1,16 +1,12 @@
 """One job through what clusters do, in this order: a worker lost, the head lost, a suspension. It learns the same."""
 
-import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from e2e import corpora
 from e2e.conftest import Installation
-from e2e.world import Document, Namespace, as_yaml
+from e2e.world import Document, Namespace
 
 JOB = "pretrainjob/survivor"
 STEPS = 1_200
@@ -34,13 +30,8 @@ def survivor() -> Document:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> dict[str, float]:
     """Metrics of the same job, run on this machine with as many ranks."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    job = corpora.on_this_machine(survivor(), installation.buckets / "corpora", folder / "storage")
-    (folder / "job.yaml").write_text(as_yaml((job,)))
-    command = [Path(sys.executable).with_name("pretune"), "run", folder / "job.yaml", "--workers", "2"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    [metrics] = folder.glob("storage/local/pretrainjob-survivor-*/artifact/*/metrics.json")
-    found: dict[str, float] = json.loads(metrics.read_text())["metrics"]
-    return found
+    storage = corpora.run_on_this_machine([survivor()], installation.buckets / "corpora", folder)
+    return corpora.metrics_of(storage, "pretrainjob-survivor")
 
 
 @pytest.fixture(scope="module")
