@@ -96,6 +96,15 @@ def test_keys_name_each_pack_once():
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_rows_of_a_step_come_by_length_though_chance_brings_them_together(rank):
+    lengths = [
+        list(map(len, step.packs)) for step in islice(Stream(cache_of([900]), SINGLE, 0, 16, rank, 2).steps(BEGIN), 40)
+    ]
+    assert all(step == sorted(step, reverse=True) for step in lengths)
+    assert np.mean([step[0] - step[-1] for step in lengths]) > 40
+
+
 def test_only_the_tokens_of_this_ranks_rows_are_touched():
     cache = cache_of([50])
     packs = next(Stream(cache, PACKED, 0, 8, rank=1, size=2).steps(Cursor())).packs

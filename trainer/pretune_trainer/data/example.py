@@ -115,7 +115,7 @@ class Layout:
     length: int
     """Tokens in a row; no example is longer."""
     packs: bool
-    """Whether several examples share a row; otherwise rows are single examples, batched by similar length."""
+    """Whether several examples share a row; otherwise rows are single examples, by length within a step."""
     accompanied: bool = False
     """Whether each single example comes with another one of its window, drawn at random: what it could be taken for."""
 

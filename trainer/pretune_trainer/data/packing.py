@@ -1,4 +1,4 @@
-"""From examples to rows: several to a row where the task packs, one to a row in batches of similar length otherwise."""
+"""From examples to rows: several to a row where the task packs, one to a row otherwise."""
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
@@ -13,18 +13,12 @@ Rows = list[list[int]]
 """Indices of the examples in each row."""
 
 
-def lay(lengths: Lengths, layout: Layout, batch: int, random: np.random.Generator | None) -> Rows:
-    """Rows for examples of these lengths, in shuffled order; without `random`, in the order of packing.
-
-    Where the task does not pack, runs of `batch` rows are of similar length: little padding, and the order of
-    the runs stays random.
-    """
+def lay(lengths: Lengths, layout: Layout, random: np.random.Generator | None) -> Rows:
+    """Rows for examples of these lengths, in shuffled order; without `random`, in the order of packing or of length."""
     rows = pack(lengths, layout.length) if layout.packs else [[int(each)] for each in _ascending(lengths)]
     if random is None:
         return rows
-    run = 1 if layout.packs else batch
-    runs = -(-len(rows) // run)
-    return [row for each in random.permutation(runs).tolist() for row in rows[each * run : (each + 1) * run]]
+    return [rows[each] for each in random.permutation(len(rows)).tolist()]
 
 
 def accompany(rows: Rows, random: np.random.Generator) -> Rows:

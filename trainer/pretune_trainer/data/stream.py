@@ -23,7 +23,12 @@ class _Plan:
     """A window, laid into rows."""
 
     window: Window
+    lengths: Lengths
     rows: Rows
+
+    def tokens(self, row: int) -> int:
+        """Tokens in a row."""
+        return int(self.lengths[self.rows[row]].sum())
 
 
 class Stream:
@@ -61,13 +66,19 @@ class Stream:
         return round(rows * self._order.windows / counted)
 
     def _places(self, start: Cursor) -> tuple[list[tuple[_Plan, Cursor]], Cursor]:
-        """The places of a step's rows, with the plans that they are in, and the place after them."""
+        """The places of a step's rows, with the plans that they are in, and the place after them.
+
+        The longest row comes first: micro-batches then hold rows of similar length, with little padding. Which rows
+        share a step is left to chance, because steps of one length each teach the length: T5 then learns to copy in
+        0.53 of the cases, instead of 0.99.
+        """
         places: list[tuple[_Plan, Cursor]] = []
         while len(places) < self._rows:
             plan = self._plan(start.epoch, start.window)
             until = min(len(plan.rows), start.row + self._rows - len(places))
             places += [(plan, Cursor(start.epoch, start.window, row)) for row in range(start.row, until)]
             start = self._at(start.epoch, start.window, until)
+        places.sort(key=lambda place: place[0].tokens(place[1].row), reverse=True)
         return places, start
 
     def _at(self, epoch: int, window: int, row: int) -> Cursor:
@@ -79,8 +90,9 @@ class Stream:
     def _planned(self, epoch: int, number: int) -> _Plan:
         window = self._order.window(epoch, number)
         random = np.random.default_rng((self._seed, _ROWS, epoch, number))
-        rows = lay(_lengths(self._sources, window), self._layout, self._rows, random)
-        return _Plan(window, accompany(rows, random) if self._layout.accompanied else rows)
+        lengths = _lengths(self._sources, window)
+        rows = lay(lengths, self._layout, random)
+        return _Plan(window, lengths, accompany(rows, random) if self._layout.accompanied else rows)
 
 
 def validation(
@@ -116,8 +128,9 @@ def _in_order(sources: Sequence[SourceExamples], layout: Layout, start: int) -> 
     places = np.arange(start, min(start + WINDOW, starts[-1]))
     numbers = np.searchsorted(starts, places, side="right") - 1
     window = Window(numbers, places - starts[numbers])
-    rows = lay(_lengths(sources, window), layout, 1, None)
-    return _Plan(window, accompany(rows, np.random.default_rng(start)) if layout.accompanied else rows)
+    lengths = _lengths(sources, window)
+    rows = lay(lengths, layout, None)
+    return _Plan(window, lengths, accompany(rows, np.random.default_rng(start)) if layout.accompanied else rows)
 
 
 def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:
