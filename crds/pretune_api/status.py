@@ -15,6 +15,8 @@ _Short = Annotated[str, Field(max_length=256)]
 _BY_TYPE: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 """Makes the API server merge a list by its items' `type`, as it does with every resource's conditions."""
 _Count = Annotated[int, Field(ge=0)]
+MOST_METRICS: Final = 64
+"""Metrics in a status at most."""
 
 
 class Condition(Spec):
@@ -129,8 +131,8 @@ class Status(Spec):
     """GPU time held by all attempts."""
     active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
     """Time that all attempts together held machines."""
-    metrics: Annotated[dict[str, float], Field(max_length=64)] = {}
-    """Metrics of the last evaluation."""
+    metrics: Annotated[dict[str, float], Field(max_length=MOST_METRICS)] = {}
+    """Metrics of the last evaluation; without those of single classes where they are too many."""
     inputs: Annotated[list[ResolvedInput], Field(max_length=4)] = []
     """Parents, resolved."""
     failures: Annotated[dict[str, _Count], Field(max_length=32)] = {}

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import urllib3
 from pydantic import ValidationError
 
 from pretune_api.names import PROGRESS_PORT
-from pretune_api.status import Artifact
+from pretune_api.status import MOST_METRICS, Artifact
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import Ending, SeenPod, SeenProgress
 from pretune_operator.work import Workers, WorkQueue
@@ -153,5 +154,9 @@ def _artifact(document: dict[str, Any] | None) -> Artifact | None:
 
 
 def _figures(metrics: dict[str, Any] | None) -> dict[str, float]:
-    """Metrics that are numbers: those that are not are null."""
-    return {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+    """Metrics that are numbers (those that are not are null), as many as a status holds: those of single classes,
+    such as recall[spam], make way for all others."""
+    figures = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+    if len(figures) <= MOST_METRICS:
+        return figures
+    return dict(islice(((name, value) for name, value in figures.items() if "[" not in name), MOST_METRICS))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 from pretune_api.names import Cause
@@ -12,7 +11,6 @@ from pretune_operator.draft import Draft
 from pretune_operator.observed import SeenAttempt, SeenProgress
 
 _KEPT: Final = 10
-_METRICS_KEPT: Final = 64
 _COUNTED_EVERY: Final = 60.0
 """Seconds after which the time that an attempt holds machines is added up while it lasts."""
 
@@ -100,7 +98,7 @@ def _runs(record: Attempt, progress: SeenProgress) -> dict[str, int | None]:
 
 def _progressed(draft: Draft, seen: SeenProgress) -> Draft:
     if seen.metrics:
-        draft = draft.sets(metrics=dict(islice(seen.metrics.items(), _METRICS_KEPT)))
+        draft = draft.sets(metrics=seen.metrics)
     if not seen.total:
         return draft
     before = draft.status.progress

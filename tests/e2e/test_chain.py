@@ -54,7 +54,8 @@ def test_the_artifact_loads_with_transformers_and_is_as_good_as_from_one_machine
     answer = pipeline("text-classification", model=str(folder))("names = []\nnames.")
     assert answer[0]["label"] in corpora.chain()[2]["spec"]["task"]["sequenceClassification"]["labels"]
     figures = corpora.metrics_of(alone, "finetunejob-classify")
-    assert {name: pytest.approx(value, abs=0.01) for name, value in figures.items()} == status["metrics"]
+    assert {"loss", "accuracy"} <= status["metrics"].keys() <= figures.keys()
+    assert status["metrics"] == {name: pytest.approx(figures[name], abs=0.01) for name in status["metrics"]}
 
 
 def test_nothing_holds_machines_once_the_chain_is_done(finished: dict[str, Document], team: Namespace) -> None:

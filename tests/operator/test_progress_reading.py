@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pretune_api.names import PROGRESS_PORT
+from pretune_api.status import MOST_METRICS
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import SeenPod
 from pretune_operator.progress import Readings, seen
@@ -51,6 +52,16 @@ def test_the_last_word_of_a_run_comes_with_its_artifact(progress: Progress) -> N
 def test_a_metric_that_is_no_number_is_left_out(progress: Progress) -> None:
     progress.take(Evaluated(100, {"loss": float("nan"), "accuracy": 0.5}, 1.0))
     assert seen(progress.to_json()).metrics == {"accuracy": 0.5}
+
+
+def test_metrics_of_many_classes_make_way_for_those_of_all(progress: Progress) -> None:
+    of_classes = {f"recall[{number}]": 0.5 for number in range(MOST_METRICS)}
+    progress.take(Evaluated(100, of_classes | {"accuracy": 0.5}, 1.0))
+    progress.ending = Ending(0, "", artifact=Artifact("s3://models/a", DIGEST), metrics=of_classes, step=400)
+    read = seen(progress.to_json())
+    assert read.metrics == {"accuracy": 0.5}
+    assert read.ending is not None
+    assert read.ending.metrics == of_classes
 
 
 @pytest.mark.parametrize(
