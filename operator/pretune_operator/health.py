@@ -3,17 +3,21 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pretune_api.status import Status
+from pretune_operator import metrics
+from pretune_operator.cluster.objects import StoredJob
+from pretune_operator.conditions import About, condition
 from pretune_operator.handlers import Watching
 from pretune_operator.machine import Machine
-from pretune_operator.metrics import JOBS, QUEUE_DEPTH
 from pretune_operator.resync import PERIOD_SECONDS, Resync
 from pretune_operator.watches import Watches
 
@@ -55,10 +59,31 @@ class Health:
 
     def count(self) -> None:
         """Set the gauges that are only worth counting when somebody looks."""
-        QUEUE_DEPTH.set(len(self.machine.queue))
-        JOBS.clear()
-        for (state, kind), number in Counter((job.shown, job.kind) for job in self.machine.cache.jobs()).items():
-            JOBS.labels(state, kind).set(number)
+        jobs = self.machine.cache.jobs()
+        metrics.QUEUE_DEPTH.set(len(self.machine.queue))
+        metrics.CENSUS_AGE.set(time.monotonic() - self.resync.last)
+        metrics.JOBS.clear()
+        for (namespace, kind, state), number in Counter((job.namespace, job.kind, job.shown) for job in jobs).items():
+            metrics.expect(namespace, kind)
+            metrics.JOBS.labels(namespace, kind, state).set(number)
+        _count_queued(jobs)
+
+
+def _count_queued(jobs: Collection[StoredJob]) -> None:
+    now, waits = datetime.now(UTC), {(job.namespace, job.kind): 0.0 for job in jobs}
+    for job in jobs:
+        if job.shown == "Queued":
+            place = job.namespace, job.kind
+            waits[place] = max(waits[place], (now - _queued_since(job)).total_seconds())
+    metrics.QUEUED_SECONDS.clear()
+    for place, seconds in waits.items():
+        metrics.QUEUED_SECONDS.labels(*place).set(seconds)
+
+
+def _queued_since(job: StoredJob) -> datetime:
+    quota = condition(Status.model_validate_json(job.status), About.QUOTA_RESERVED)
+    assert quota is not None, "it is what makes a job's state Queued"
+    return quota.last_transition_time
 
 
 class Port:

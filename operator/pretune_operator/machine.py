@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.problems import KINDS, InvalidJobError, parse
 from pretune_api.status import Status
+from pretune_operator import metrics
 from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
@@ -21,7 +22,6 @@ from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.served import Served
 from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
 from pretune_operator.job import JobView
-from pretune_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from pretune_operator.observed import Cluster, ParentState
 from pretune_operator.progress import Readings
 from pretune_operator.reconcile import reconcile, refused
@@ -90,7 +90,7 @@ class Machine:
     def work(self, key: JobKey) -> None:
         """Reconcile one job; what fails is tried again, later each time."""
         try:
-            with RECONCILE_SECONDS.time():
+            with metrics.RECONCILE_SECONDS.time():
                 self._reconcile(key)
         except ApiError as error:
             self._failed(key, error, error.reason or str(error.code))
@@ -122,6 +122,7 @@ class Machine:
         """Write status and say what happened; the last thing that a reconcile does."""
         if decision.status != before:
             self._actor.write(job, decision.status)
+            metrics.observe(job.namespace, job.kind, before, decision.status)
         for event in decision.events:
             self._actor.say(job, event)
         if decision.again is None:
@@ -131,7 +132,7 @@ class Machine:
 
     def _failed(self, key: JobKey, error: Exception, reason: str) -> None:
         failures = self.queue.retry(key)
-        RECONCILE_ERRORS.labels(reason).inc()
+        metrics.RECONCILE_ERRORS.labels(reason).inc()
         if reason == "Conflict":  # the job has changed while it was looked at: its event is on the way
             return
         unforeseen = not isinstance(error, ApiError | TakenError)
