@@ -10,7 +10,7 @@ from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Evaluated, Silent
+from pretune_trainer.report import Evaluated, Exhibited, Silent
 from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain
@@ -62,6 +62,15 @@ def test_a_part_of_the_validation_data_is_the_same_at_any_number_of_ranks(tmp_pa
     assert together["accuracy"] == alone["accuracy"]
     assert round(alone["accuracy"] * 9) / 9 == alone["accuracy"]
     assert alone["loss"] != whole["loss"]
+
+
+def test_an_evaluation_leaves_what_a_report_shows(tmp_path: Path) -> None:
+    recorder = Recorder()
+    result = run_rank(classification(tmp_path, training__max_steps=2), Ranks(), recorder)
+    [exhibited] = recorder.of(Exhibited)
+    counts = exhibited.exhibits["confusion"]["counts"]
+    right, every = sum(counts[label][label] for label in range(2)), sum(map(sum, counts))
+    assert right / every == result.metrics["accuracy"]
 
 
 def test_bytes_are_those_of_the_text_that_is_predicted() -> None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from pretune_cli.identity import Job
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
-from pretune_trainer.report import Evaluated, Event, Said, Start, Step
+from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
 
 Progress = Callable[[], dict[str, Any]]
 """Reads the document at /progress."""
@@ -78,7 +78,7 @@ class Terminal(Display):
 
 
 class Lines(Display):
-    """JSON lines for programs: every event, but steps at most every few seconds."""
+    """JSON lines for programs: every event but what a report shows, and steps at most every few seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Lines(Display):
 
     def hear(self, event: Event) -> None:
         """Print the event, with the job that it is about."""
-        if isinstance(event, Step) and not self._is_due():
+        if isinstance(event, Exhibited) or (isinstance(event, Step) and not self._is_due()):
             return
         progress = self.progress()
         line = {"job": _job(progress), **event_to_json(event)}

@@ -1,6 +1,7 @@
 """Judging a model on the validation data, on all ranks, without keeping logits."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +17,18 @@ from pretune_trainer.tasks.base import Batch
 _AHEAD = 2
 
 
-def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote) -> dict[str, float]:
-    """The task's figures over all ranks' batches. Collective; every rank has the same number of batches.
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation has found."""
+
+    figures: dict[str, float]
+    """By name."""
+    exhibits: dict[str, Any]
+    """What there is to look at: the fields of `Exhibits` that are set, as JSON."""
+
+
+def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote) -> Judgement:
+    """What the task's metrics say of all ranks' batches. Collective; every rank has the same number of batches.
 
     Raises:
         StopRequestedError: the run was asked to stop meanwhile; nothing was measured.
@@ -38,13 +49,14 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
     return _merged(metrics, ranks)
 
 
-def _merged(metrics: list[Metric[Any]], ranks: Ranks) -> dict[str, float]:
+def _merged(metrics: list[Metric[Any]], ranks: Ranks) -> Judgement:
     """Merged in order of ranks, so that every rank computes the same figures."""
     first, *others = ranks.gather(metrics)
     for other in others:
         for metric, part in zip(first, other, strict=True):
             metric.merge(part)
-    figures: dict[str, float] = {}
+    judgement = Judgement({}, {})
     for metric in first:
-        figures |= metric.result()
-    return figures
+        judgement.figures.update(metric.result())
+        judgement.exhibits.update(metric.exhibits().model_dump(mode="json", exclude_defaults=True))
+    return judgement

@@ -19,7 +19,7 @@ from pretune_trainer.evaluate import evaluate
 from pretune_trainer.model.flops import Utilization
 from pretune_trainer.optim import clip_gradients
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.report import Evaluated, Reporter
+from pretune_trainer.report import Evaluated, Exhibited, Reporter
 from pretune_trainer.report import Step as StepDone
 from pretune_trainer.resume import Resumable, State
 from pretune_trainer.step import Step, autocast, defer_reduction
@@ -180,10 +180,12 @@ class Loop:
         started = time.perf_counter()
         self._tell_pending()
         with autocast(self.parts.config.training, self.parts.ranks):
-            every = evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
+            found = evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
         wanted = self.parts.config.evaluation.metrics
-        figures = {name: value for name, value in every.items() if wanted is None or name in wanted}
+        figures = {name: value for name, value in found.figures.items() if wanted is None or name in wanted}
         self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
+        if found.exhibits:
+            self.parts.reporter.tell(Exhibited(self.state.step, found.exhibits))
         return figures
 
     def _save(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Exhibited:
+    """What an evaluation leaves to look at; told after its figures, where there is something."""
+
+    step: int
+    """Step of the weights evaluated."""
+    exhibits: dict[str, Any]
+    """The fields of `metrics.exhibits.Exhibits` that are set, as JSON."""
+
+
+@dataclass(frozen=True)
 class Committed:
     """A checkpoint is in storage."""
 
@@ -87,7 +97,7 @@ class Said:
     """The sentence."""
 
 
-Event = Start | Step | Evaluated | Committed | Said
+Event = Start | Step | Evaluated | Exhibited | Committed | Said
 
 
 class Reporter(Protocol):

@@ -128,16 +128,17 @@ class BoardSink:
 
 
 class History:
-    """The whole history of a run as JSON lines in the storage: history/<run>/<chunk>.jsonl.
+    """The whole history of a run as JSON lines in the storage: history/<run>/<chunk>.jsonl, beside its run config.
 
     Object stores cannot append, and to write one growing file again and again would cost the square of its size: the
     last chunk is rewritten until it is 1 MiB long. Written at every commit, so that what a later run starts from has
     its history, else every 30 s, and at the end.
     """
 
-    def __init__(self, put: Put) -> None:
-        """`put` writes below the job's folder."""
+    def __init__(self, put: Put, run_config: bytes) -> None:
+        """`put` writes below the job's folder; `run_config` is JSON, kept for whoever reads the history."""
         self._put = put
+        self._run_config = run_config
         self._run = 0
         self._chunk = 1
         self._lines = bytearray()
@@ -149,6 +150,7 @@ class History:
         for event in events:
             if isinstance(event, Start):
                 self._run = event.run
+                self._put(f"history/{self._run:04d}/{RunConfig.FILE_NAME}", self._run_config)
             self._lines += json.dumps({"time": round(time.time(), 3), **event_to_json(event)}).encode() + b"\n"
         is_due = time.monotonic() - self._last_flush > _FLUSH_SECONDS
         if is_due or any(isinstance(event, Start | Committed) for event in events):
@@ -210,5 +212,6 @@ def open_sinks(config: RunConfig) -> list[Sink]:
     from pretune_trainer.storage.store import Store
 
     store = Store.open(config.storage).child(config.job.folder)
+    history = History(store.put, config.model_dump_json(exclude_none=True).encode())
     folder = os.environ.get(TENSORBOARD_VARIABLE)
-    return [History(store.put), *([TensorBoard(Path(folder, config.job.folder))] if folder else [])]
+    return [history, *([TensorBoard(Path(folder, config.job.folder))] if folder else [])]

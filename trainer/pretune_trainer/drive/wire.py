@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from pretune_api.names import Cause, ExitCode
 from pretune_trainer.errors import PretuneError
-from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
+from pretune_trainer.report import Committed, Evaluated, Event, Exhibited, Said, Start, Step
 
-_EVENTS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Start, Step, Evaluated, Committed, Said)}
+_EVENTS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Start, Step, Evaluated, Exhibited, Committed, Said)}
 
 
 @dataclass(frozen=True)

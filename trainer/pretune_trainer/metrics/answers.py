@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.exhibits import Exhibits, Samples
 
 _ARTICLES: Final = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION: Final = str.maketrans("", "", string.punctuation)
+
+_OR: Final = " | "
+"""Between the right answers of a question, where they are shown."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,13 @@ class AnswerReport(Metric[Answer]):
             "exactMatch": exact / count if count else math.nan,
             "f1": f1 / count if count else math.nan,
         }
+
+    def exhibits(self) -> Exhibits:
+        """Some of the answers."""
+        samples = Samples()
+        for answer in self.answers.values():
+            samples.add(_OR.join(answer.expected), self._said(answer))
+        return Exhibits(samples=samples.chosen())
 
     def _said(self, answer: Answer) -> str:
         return "" if self.unanswerable and answer.none_score > answer.score else answer.text

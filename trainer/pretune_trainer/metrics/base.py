@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Self, TypeVar
 
+from pretune_trainer.metrics.exhibits import Exhibits
+
 Outcome = TypeVar("Outcome")
 
 
@@ -21,3 +23,7 @@ class Metric(ABC, Generic[Outcome]):
     @abstractmethod
     def result(self) -> dict[str, float]:
         """Figures by name, such as {"f1Macro": 0.7}."""
+
+    def exhibits(self) -> Exhibits:
+        """What there is to look at beside the figures."""
+        return Exhibits()

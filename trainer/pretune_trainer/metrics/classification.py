@@ -1,6 +1,7 @@
 """Accuracy, precision, recall and F1 from counts, defined as in scikit-learn (an undefined ratio is 0)."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.exhibits import Exhibits, confusion_matrix
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +57,8 @@ class ClassificationReport(Metric[Judged]):
         self.examples = 0
         self.right = 0
         self.hits, self.predicted, self.expected = (np.zeros(len(labels), np.int64) for _ in range(3))
+        self.pairs: Counter[tuple[int, int]] = Counter()
+        """Examples by expected and predicted label, where each has one label."""
 
     def update(self, outcomes: Sequence[Judged]) -> None:
         """Count the outcomes."""
@@ -66,6 +70,8 @@ class ClassificationReport(Metric[Judged]):
             self.hits[list(expected & predicted)] += 1
             self.expected[list(expected)] += 1
             self.predicted[list(predicted)] += 1
+        if not self.several:
+            self.pairs.update((outcome.expected[0], outcome.predicted[0]) for outcome in outcomes)
 
     def merge(self, other: Self) -> None:
         """Add the other's counts."""
@@ -75,6 +81,7 @@ class ClassificationReport(Metric[Judged]):
         self.hits += other.hits
         self.expected += other.expected
         self.predicted += other.predicted
+        self.pairs += other.pairs
 
     def result(self) -> dict[str, float]:
         """Macro (each label alike), weighted (by its examples), and each label's own figures."""
@@ -87,6 +94,10 @@ class ClassificationReport(Metric[Judged]):
             figures[f"{name}Weighted"] = float(values @ weights)
             figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
         return figures
+
+    def exhibits(self) -> Exhibits:
+        """The confusion matrix; none where an example can have several labels."""
+        return Exhibits() if self.several else Exhibits(confusion=confusion_matrix(self.pairs, self.labels))
 
     def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Hits, predicted and expected of classes that exclude each other: the labels, or no and yes."""
