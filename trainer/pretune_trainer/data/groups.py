@@ -1,0 +1,62 @@
+"""Rows kept apart by what stands in some of their columns: languages that are mixed, slices that are judged."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pretune_trainer.data.cache_index import Side
+from pretune_trainer.data.example import Row
+from pretune_trainer.errors import UserError
+
+Group = tuple[str, ...]
+"""The values of the columns that rows are kept apart by."""
+
+MOST: Final = 64
+"""Groups of rows on one side, at most: each has files of its own, and figures."""
+_SHOWN: Final = 3
+_FIELDS: Final[dict[Side, str]] = {"train": "spec.data.mixture.column", "validation": "spec.evaluation.slices"}
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The columns whose values keep rows apart, by side; none where it matters to nobody."""
+
+    train: tuple[str, ...] = ()
+    """What is mixed."""
+    validation: tuple[str, ...] = ()
+    """What is judged apart."""
+
+    @property
+    def columns(self) -> list[str]:
+        """All of them."""
+        return list(dict.fromkeys([*self.train, *self.validation]))
+
+    def of(self, row: Row, side: Side) -> Group:
+        """The group of a row.
+
+        Raises:
+            BadRowError: a column is missing.
+        """
+        return tuple(row.name_in(column) for column in self._by_side(side))
+
+    def check(self, groups: Collection[Group], side: Side) -> None:
+        """Refuse columns with too many different values.
+
+        Raises:
+            UserError: there are more than `MOST` groups.
+        """
+        if len(groups) <= MOST:
+            return
+        some = ", ".join(f"'{' '.join(group)}'" for group in sorted(groups)[:_SHOWN])
+        raise UserError(
+            _FIELDS[side],
+            f"{' and '.join(self._by_side(side))}: more than {MOST} different values, such as {some}; "
+            "name columns with few, such as a language, an accent or a group",
+        )
+
+    def slices(self, group: Sequence[str]) -> tuple[str, ...]:
+        """The slices that rows of a group of the validation belong to, such as language=de."""
+        return tuple(f"{column}={value}" for column, value in zip(self.validation, group, strict=False))
+
+    def _by_side(self, side: Side) -> tuple[str, ...]:
+        return self.train if side == "train" else self.validation
