@@ -20,7 +20,15 @@ from pretune_trainer.report import Committed, Evaluated, Start
 JOB = JobKey("team", "PretrainJob", "general")
 DIGEST = f"sha256:{'0' * 64}"
 START = Start(
-    "causalLM", run=2, from_step=100, total_steps=400, parameters=9, trainable=9, rows_per_step=8, micro_batch_rows=8
+    "causalLM",
+    run=2,
+    from_step=100,
+    total_steps=400,
+    parameters=9,
+    trainable=9,
+    rows_per_step=8,
+    micro_batch_rows=8,
+    checkpoint_every=50,
 )
 
 

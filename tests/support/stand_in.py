@@ -33,7 +33,7 @@ class Result:
 def obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
     """Count steps, then commit an artifact that holds its metrics and what it was made from."""
     verb = config.job.name.partition("-")[0]
-    reporter.tell(Start(config.stage, 1, 0, 10, 1000, 1000, 8, 4))
+    reporter.tell(Start(config.stage, 1, 0, 10, 1000, 1000, 8, 4, 10))
     for number in range(1, 11):
         reporter.tell(Step(number, 3.0, 1e-3, 0.5, 1000, 1000 * number, 0.01, 0.0))
     if verb == "fails":

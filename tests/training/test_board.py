@@ -25,7 +25,7 @@ from support.specs import PRETRAIN, changed
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
 TOKEN = "a-secret"
-START = Start("causalLM", 1, 0, 100, 1000, 1000, 8, 4)
+START = Start("causalLM", 1, 0, 100, 1000, 1000, 8, 4, 10)
 DONE = Ending(
     0, "finished", artifact=Artifact("file:///models/a", "sha256:" + "0" * 64), metrics={"loss": 2.0}, step=100
 )
@@ -104,6 +104,23 @@ def test_metrics_are_those_that_are_documented_with_namespace_kind_and_name(serv
     assert families[prometheus.TOKENS_PER_SECOND].samples[0].value == 2000.0
 
 
+def test_a_job_is_running_until_it_ends_and_what_a_loss_would_cost_is_told(server: BoardServer, board: Board) -> None:
+    number = at_work(board)
+    board.take(number, [START, step(11), Committed(11, 0.1, 1.0, 99), step(12), step(13)])
+    assert (gauge(server, prometheus.RUNNING), gauge(server, prometheus.UNCOMMITTED_STEPS)) == (1, 2)
+    assert gauge(server, prometheus.CHECKPOINT_INTERVAL) == START.checkpoint_every
+    board.take(number, [Start("causalLM", 2, 11, 100, 1000, 1000, 8, 4, 10)])
+    assert gauge(server, prometheus.UNCOMMITTED_STEPS) == 0
+    board.end(number, DONE)
+    assert gauge(server, prometheus.RUNNING) == 0
+
+
+def gauge(server: BoardServer, name: str) -> float:
+    families = {family.name: family for family in text_string_to_metric_families(read(server.port, "/metrics"))}
+    (sample,) = families[name].samples
+    return sample.value
+
+
 def value_is_metric(value: object) -> bool:
     return isinstance(value, str) and value.startswith("pretune_train_")
 
@@ -119,7 +136,7 @@ def test_steps_done_again_after_a_loss_do_not_count_as_goodput(board: Board) -> 
     number = at_work(board)
     board.take(number, [START, step(1), step(2)])
     useful = board._progress.goodput * (time.monotonic() - board._progress._since)
-    board.take(number, [Start("causalLM", 2, 0, 100, 1000, 1000, 8, 4), step(1), step(2)])
+    board.take(number, [Start("causalLM", 2, 0, 100, 1000, 1000, 8, 4, 10), step(1), step(2)])
     assert board._progress.goodput * (time.monotonic() - board._progress._since) == pytest.approx(useful, rel=0.05)
 
 

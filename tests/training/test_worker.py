@@ -167,7 +167,7 @@ def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Boa
     first, second = desk.put(CONFIG), desk.put(CONFIG)
 
     def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
-        reporter.tell(Start("causalLM", 1, 0, 10, 1, 1, 1, 1))
+        reporter.tell(Start("causalLM", 1, 0, 10, 1, 1, 1, 1, 10))
         board.stop()
         while not reporter.stop_requested():
             threading.Event().wait(0.01)

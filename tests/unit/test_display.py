@@ -54,7 +54,7 @@ def test_before_the_first_order_the_line_says_so(console: Console) -> None:
 def test_starts_evaluations_and_sentences_stay_on_the_screen_and_steps_do_not(console: Console) -> None:
     terminal = Terminal(console)
     terminal.progress = lambda: RUNNING
-    terminal.hear(Start("causalLM", 2, 40, 100, 1_500_000, 20_000, 8, 4))
+    terminal.hear(Start("causalLM", 2, 40, 100, 1_500_000, 20_000, 8, 4, 10))
     terminal.hear(step(41))
     terminal.hear(Evaluated(50, {"accuracy": 0.75, "f1[email]": 0.5}, 1.0))
     terminal.hear(Said("a checkpoint was damaged"))

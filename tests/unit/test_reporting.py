@@ -15,7 +15,7 @@ from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Ste
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
 TOKEN = "a-secret"
 CONFIG = b"{}"
-START = Start("causalLM", 3, 0, 100, 1000, 1000, 8, 4)
+START = Start("causalLM", 3, 0, 100, 1000, 1000, 8, 4, 10)
 
 
 def step(number: int) -> Step:

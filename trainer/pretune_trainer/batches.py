@@ -1,5 +1,6 @@
 """From packs to what a step computes: micro-batches, and the global counts that their losses are divided by."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from pretune_trainer.data.example import Cursor, Pack, StepPacks
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.spread import Spread
 from pretune_trainer.tasks.base import Batch, Task
 
 
@@ -23,16 +25,21 @@ class Work:
     """Tokens of the step over all ranks."""
     after: Cursor
     """Where the next step begins."""
+    spread: Spread
+    """How long ranks took to make it."""
 
 
 def works(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) -> Iterator[Work]:
     """The work of each step. Runs ahead in a background thread, so `ranks` must be a channel of its own."""
+    mark = time.perf_counter()
     for step in steps:
         batches = [pinned(task.batch(packs), ranks) for packs in split(step.packs, rows)]
         keys = sorted(batches[0].counts)
         mine = [sum(batch.counts[key] for batch in batches) for key in keys]
+        spread = Spread.over(ranks, time.perf_counter() - mark)
         *counts, tokens = ranks.add([*mine, sum(batch.tokens for batch in batches)])
-        yield Work(batches, dict(zip(keys, counts, strict=True)), tokens, step.after)
+        yield Work(batches, dict(zip(keys, counts, strict=True)), tokens, step.after, spread)
+        mark = time.perf_counter()
 
 
 def split(packs: Sequence[Pack], rows: int) -> Iterator[Sequence[Pack]]:

@@ -137,6 +137,10 @@ class Loop:
             seconds=seconds,
             data_wait_seconds=waited,
             mfu=self.parts.utilization.of(work.tokens, seconds),
+            slowest_rank=work.spread.slowest_rank,
+            slowest_seconds=work.spread.slowest_seconds,
+            fastest_seconds=work.spread.fastest_seconds,
+            memory=work.spread.memory,
         )
 
     def _tell_pending(self) -> None:

@@ -135,6 +135,7 @@ class Session:
             trainable=trainee.trainable,
             rows_per_step=course.rows_per_step,
             micro_batch_rows=state.micro_batch_rows,
+            checkpoint_every=self.config.checkpoint.every_steps,
         )
 
     def _train(self, inputs: Inputs, trainee: Trainee, resumable: Resumable, state: State, course: Course) -> None:

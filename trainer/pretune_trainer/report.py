@@ -25,6 +25,8 @@ class Start:
     """Global batch in rows."""
     micro_batch_rows: int
     """Rows a rank computes at once."""
+    checkpoint_every: int
+    """Steps between checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class Step:
     """Whether the update was left out, by the policy on instability."""
     mfu: float = math.nan
     """Share of the devices' arithmetic that was used; not a number where their peak is not known."""
+    slowest_rank: int = 0
+    """The rank that took longest to make its batches."""
+    slowest_seconds: float = 0.0
+    """Time that it took."""
+    fastest_seconds: float = 0.0
+    """Time of the rank that was done first."""
+    memory: int = 0
+    """Most bytes that a rank has used so far: of its device, or of its process where that is the CPU."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Obedience:
         self._store = Store.open(config.storage).child(config.job.folder)
         self._run = claim_run(self._store, print).ordinal
         self._step = 0
-        reporter.tell(Start(config.stage, self._run, 0, config.training.max_steps or 1000, 1000, 1000, 8, 4))
+        reporter.tell(Start(config.stage, self._run, 0, config.training.max_steps or 1000, 1000, 1000, 8, 4, 10))
 
     def carry_out(self, orders: str) -> Result:
         """All orders, one after the other; raises the error that one asks for."""

@@ -90,6 +90,7 @@ class Board:
             if self._progress is None or self._progress.order.number != number or self._progress.ending is not None:
                 return
             self._progress.ending = self._endings[number] = self._progress.completed(ending)
+            self._observe_progress()
             self._changed.notify_all()
 
     def ending(self, number: int, wait: float) -> Ending | None:
@@ -124,10 +125,12 @@ class Board:
     def metrics(self) -> bytes:
         """The text at /metrics."""
         with self._changed:
-            if self._progress is not None and self._progress.start is not None:
-                rates = self._progress.tokens_per_second, self._progress.goodput
-                self._metrics.observe_rates(self._progress.order.job, *rates)
+            self._observe_progress()
             return self._metrics.to_text()
+
+    def _observe_progress(self) -> None:
+        if self._progress is not None and self._progress.start is not None:
+            self._metrics.observe_progress(self._progress)
 
     def _end_waiting_if_stopped(self) -> None:
         while self._stop and self._waiting:

@@ -64,6 +64,17 @@ class Progress:
         return self.start.from_step if self.start else 0
 
     @property
+    def is_running(self) -> bool:
+        """Whether ranks train, evaluate, or publish."""
+        return self.start is not None and self.ending is None
+
+    @property
+    def uncommitted_steps(self) -> int:
+        """Steps that would have to be done again if the run were lost now."""
+        started = self.start.from_step if self.start else 0
+        return self.steps_done - max(started, self.committed.step if self.committed else 0)
+
+    @property
     def tokens_per_second(self) -> float:
         """Speed over the last steps; 0 before the first."""
         seconds = sum(step.seconds for step in self._recent)

@@ -6,8 +6,11 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
+from pretune_trainer.drive.progress import Progress
 from pretune_trainer.report import Committed, Evaluated, Event, Start, Step
 
+RUNNING: Final = "pretune_train_running"
+RUN_START: Final = "pretune_train_run_start_time_seconds"
 STEP: Final = "pretune_train_step"
 STEPS_PLANNED: Final = "pretune_train_steps_planned"
 TOKENS: Final = "pretune_train_tokens_total"
@@ -19,6 +22,11 @@ MFU: Final = "pretune_train_mfu"
 DATA_WAIT_SECONDS: Final = "pretune_train_data_wait_seconds_total"
 STEP_SECONDS: Final = "pretune_train_step_seconds"
 SKIPPED_STEPS: Final = "pretune_train_skipped_steps_total"
+MEMORY: Final = "pretune_train_memory_bytes"
+RANK_BATCH_SECONDS: Final = "pretune_train_rank_batch_seconds"
+SLOWEST_RANK: Final = "pretune_train_slowest_rank"
+CHECKPOINT_INTERVAL: Final = "pretune_train_checkpoint_interval_steps"
+UNCOMMITTED_STEPS: Final = "pretune_train_uncommitted_steps"
 CHECKPOINT_STEP: Final = "pretune_train_checkpoint_step"
 CHECKPOINT_SECONDS: Final = "pretune_train_checkpoint_seconds"
 CHECKPOINT_BLOCKED_SECONDS: Final = "pretune_train_checkpoint_blocked_seconds_total"
@@ -38,6 +46,8 @@ class TrainMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._running = self._gauge(RUNNING, "1 while ranks train, evaluate or publish, 0 once they have ended.")
+        self._run_start = self._gauge(RUN_START, "When the last run took its place, in Unix time.")
         self._step = self._gauge(STEP, "Optimizer steps done.")
         self._planned = self._gauge(STEPS_PLANNED, "Optimizer steps planned.")
         self._tokens = self._counter(TOKENS, "Tokens trained on, those trained again after a loss included.")
@@ -51,6 +61,16 @@ class TrainMetrics:
             STEP_SECONDS, "Wall time of a step, in seconds.", LABELS, registry=self.registry, buckets=_SECONDS
         )
         self._skipped = self._counter(SKIPPED_STEPS, "Updates left out because they were unstable.")
+        self._memory = self._gauge(MEMORY, "Most bytes that a rank has used, of its device, or else of its process.")
+        self._batch_seconds = Gauge(
+            RANK_BATCH_SECONDS,
+            "Time that the slowest and the fastest rank took to make their batches of the last step.",
+            (*LABELS, "rank"),
+            registry=self.registry,
+        )
+        self._slowest_rank = self._gauge(SLOWEST_RANK, "The rank that took longest to make its batches.")
+        self._checkpoint_interval = self._gauge(CHECKPOINT_INTERVAL, "Optimizer steps between checkpoints.")
+        self._uncommitted = self._gauge(UNCOMMITTED_STEPS, "Steps to be done again if the run were lost now.")
         self._checkpoint_step = self._gauge(CHECKPOINT_STEP, "Step of the last committed checkpoint.")
         self._checkpoint_seconds = Summary(
             CHECKPOINT_SECONDS,
@@ -70,9 +90,7 @@ class TrainMetrics:
         """Take in what `job` (its namespace, kind and name) tells."""
         match event:
             case Start():
-                self._runs.labels(**job).inc()
-                self._planned.labels(**job).set(event.total_steps)
-                self._step.labels(**job).set(event.from_step)
+                self._observe_start(job, event)
             case Step():
                 self._observe_step(job, event)
             case Evaluated():
@@ -81,14 +99,25 @@ class TrainMetrics:
             case Committed():
                 self._observe_commit(job, event)
 
-    def observe_rates(self, job: dict[str, str], tokens_per_second: float, goodput: float) -> None:
-        """Take in what the board has worked out over several steps."""
-        self._tokens_per_second.labels(**job).set(tokens_per_second)
-        self._goodput.labels(**job).set(goodput)
+    def observe_progress(self, progress: Progress) -> None:
+        """Take in what is known of all events together."""
+        job = progress.order.job
+        self._running.labels(**job).set(progress.is_running)
+        self._uncommitted.labels(**job).set(progress.uncommitted_steps)
+        if progress.is_running:
+            self._tokens_per_second.labels(**job).set(progress.tokens_per_second)
+            self._goodput.labels(**job).set(progress.goodput)
 
     def to_text(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _observe_start(self, job: dict[str, str], event: Start) -> None:
+        self._runs.labels(**job).inc()
+        self._run_start.labels(**job).set_to_current_time()
+        self._planned.labels(**job).set(event.total_steps)
+        self._step.labels(**job).set(event.from_step)
+        self._checkpoint_interval.labels(**job).set(event.checkpoint_every)
 
     def _observe_step(self, job: dict[str, str], event: Step) -> None:
         self._step.labels(**job).set(event.step)
@@ -101,6 +130,10 @@ class TrainMetrics:
         self._data_wait.labels(**job).inc(event.data_wait_seconds)
         self._step_seconds.labels(**job).observe(event.seconds)
         self._skipped.labels(**job).inc(event.skipped)
+        self._memory.labels(**job).set(event.memory)
+        self._slowest_rank.labels(**job).set(event.slowest_rank)
+        self._batch_seconds.labels(**job, rank="slowest").set(event.slowest_seconds)
+        self._batch_seconds.labels(**job, rank="fastest").set(event.fastest_seconds)
 
     def _observe_commit(self, job: dict[str, str], event: Committed) -> None:
         committed = time.monotonic()
