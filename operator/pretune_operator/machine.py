@@ -41,7 +41,7 @@ class Machine:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.cache = Cache()
-        self.queue: WorkQueue[JobKey] = WorkQueue()
+        self.queue: WorkQueue[JobKey] = WorkQueue(urgent=self._is_new)
         self.readings = Readings(self.wake)
         self._settings = settings
         self._actor = Actor(client, self.cache, self.wake, settings)
@@ -98,6 +98,11 @@ class Machine:
             self._failed(key, error, type(error).__name__)
         else:
             self.queue.succeeded(key)
+
+    def _is_new(self, key: JobKey) -> bool:
+        """Whether nothing was made of a job yet: where many come at once, each starts before those that run are seen to."""
+        job = self.cache.job(key)
+        return job is not None and job.shown == "Pending"
 
     def _reconcile(self, key: JobKey) -> None:
         job = self.cache.job(key)

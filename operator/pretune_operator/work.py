@@ -1,4 +1,4 @@
-"""A queue of work: every key at most once, one worker a key, again after a while, and again after failures."""
+"""A queue of work: every key at most once, one worker a key, urgent ones first, again later, and after failures."""
 
 import heapq
 import threading
@@ -17,10 +17,14 @@ LAST_RETRY_SECONDS: Final = 60.0
 class WorkQueue(Generic[K]):
     """Keys to work on. A key that is added while it is worked on is worked on once more afterwards."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds."""
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, urgent: Callable[[K], bool] = lambda _: False
+    ) -> None:
+        """`clock` tells seconds. A key that is `urgent` when its turn is to be found goes before those that are not."""
         self._clock = clock
+        self._is_urgent = urgent
         self._changed = threading.Condition()
+        self._urgent: deque[K] = deque()
         self._waiting: deque[K] = deque()
         self._dirty: set[K] = set()
         self._started: dict[K, float] = {}
@@ -32,7 +36,7 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
 
     def add(self, key: K) -> None:
         """Work on `key` as soon as possible."""
@@ -70,8 +74,8 @@ class WorkQueue(Generic[K]):
         with self._changed:
             while not self._closed:
                 pause = self._wake_due()
-                if self._waiting:
-                    key = self._waiting.popleft()
+                if first := self._urgent or self._waiting:
+                    key = first.popleft()
                     self._dirty.discard(key)
                     self._started[key] = self._clock()
                     return key
@@ -83,8 +87,7 @@ class WorkQueue(Generic[K]):
         with self._changed:
             del self._started[key]
             if key in self._dirty:
-                self._waiting.append(key)
-                self._changed.notify()
+                self._line_up(key)
 
     def close(self) -> None:
         """Let the workers end."""
@@ -102,8 +105,11 @@ class WorkQueue(Generic[K]):
             return
         self._dirty.add(key)
         if key not in self._started:
-            self._waiting.append(key)
-            self._changed.notify()
+            self._line_up(key)
+
+    def _line_up(self, key: K) -> None:
+        (self._urgent if self._is_urgent(key) else self._waiting).append(key)
+        self._changed.notify()
 
     def _wake_due(self) -> float | None:
         """Adds what is due; returns the seconds until the next is."""

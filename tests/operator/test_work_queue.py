@@ -55,6 +55,14 @@ def test_a_key_that_is_added_while_it_is_worked_on_is_worked_on_once_more_afterw
     assert drained(queue) == ["a"]
 
 
+def test_urgent_keys_go_first_in_the_order_in_which_they_came(clock: Clock) -> None:
+    queue = WorkQueue(clock, urgent=str.isupper)
+    for key in "aBcD":
+        queue.add(key)
+    assert len(queue) == 4
+    assert drained(queue) == ["B", "D", "a", "c"]
+
+
 def test_what_is_due_later_is_taken_when_its_time_has_come(queue: WorkQueue[str], clock: Clock) -> None:
     queue.add_after("a", 10)
     assert drained(queue) == []
