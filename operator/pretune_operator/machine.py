@@ -100,7 +100,7 @@ class Machine:
             self.queue.succeeded(key)
 
     def _is_new(self, key: JobKey) -> bool:
-        """Whether nothing was made of a job yet: where many come at once, each starts before those that run are seen to."""
+        """Whether nothing was made of a job yet: where many come at once, each starts before others are seen to."""
         job = self.cache.job(key)
         return job is not None and job.shown == "Pending"
 
