@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pretune_api.base import Rule, Spec
+from pretune_api.base import OneOf, Rule, Spec
 from pretune_api.compute import Compute
 from pretune_api.data import Data
 from pretune_api.lifecycle import FailurePolicy
@@ -14,7 +14,7 @@ from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
-from pretune_api.tasks import Task, reads_text
+from pretune_api.tasks import IMAGES_ALONE, Task, reads_text
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import JobName, Seconds
 
@@ -106,8 +106,10 @@ class JobSpec(Spec):
         return [parent for parent in found if parent is not None]
 
 
-def _rules_on_input(images: str) -> tuple[Rule, ...]:
-    """What text and images need; `images` is CEL that tells if images are read."""
+def _rules_on_input(part: str, learns: type[OneOf]) -> tuple[Rule, ...]:
+    """What text and images need; `part` of the spec says which of the alternatives in `learns` is set."""
+    alone = [name for name in map(learns.alias, learns.alternatives()) if name in IMAGES_ALONE]
+    images = f"({' || '.join(f'has(self.{part}.{name})' for name in alone)})"
     return (
         Rule(
             message="a model from scratch needs a tokenizer; set tokenizer.train or tokenizer.from",
@@ -135,7 +137,7 @@ class PretrainJobSpec(JobSpec):
     objective: Objective
     """What is learnt."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("has(self.objective.imageClassification)"), *JobSpec.rules)
+    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("objective", Objective), *JobSpec.rules)
 
     @property
     def learn(self) -> Objective:
@@ -156,7 +158,7 @@ class FinetuneJobSpec(JobSpec):
     method: Method = Method(full=Full())
     """How the weights change."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("has(self.task.imageClassification)"), *JobSpec.rules)
+    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("task", Task), *JobSpec.rules)
 
     @property
     def learn(self) -> Task:

@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
+from pretune_api.images import Pictures
+from pretune_api.masked_image import MaskedImage
 from pretune_api.units import ColumnName, UniqueList
 
 MaskingRate = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -66,16 +68,7 @@ class Denoising(OneOf):
     """As BART: masks in the text, the whole text as the answer."""
 
 
-class RandomAugmentation(Spec):
-    """Random changes of colours and position, one after another (RandAugment, Cubuk et al., 2020)."""
-
-    operations: Annotated[int, Field(ge=1, le=16)] = 2
-    """Changes an image."""
-    magnitude: Annotated[int, Field(ge=1, le=10)] = 9
-    """Strength of the changes, from 1 to 10."""
-
-
-class ImageClassification(Spec):
+class ImageClassification(Pictures):
     """One label per image (ViT, ResNet).
 
     The source's column holds PNG or JPEG bytes, or an object {bytes} as Hugging Face datasets write it; or the source
@@ -88,18 +81,8 @@ class ImageClassification(Spec):
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
     """Column with the label; in a folder of images it is the name of an image's folder."""
-    image_size: Annotated[int | None, Field(ge=4, le=4_096)] = None
-    """Height and width in pixels, for models that take any size (ResNet); by default the parent's, or 224."""
-    smallest_side: Annotated[int, Field(ge=1, le=4_096)] = 8
-    """Images with fewer pixels in height or width are refused."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the target that is spread over all labels."""
-    flip: bool = False
-    """Whether half of the images are mirrored, left to right."""
-    crop: Annotated[float | None, Field(gt=0.0, lt=1.0)] = None
-    """Smallest part of an image's area that is cut out at random and resized; without it, images stay whole."""
-    rand_augment: RandomAugmentation | None = None
-    """Random changes."""
     mixup: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
     """Alpha of mixup: images are blended with others, and so are their labels (Zhang et al., 2018)."""
     cutmix: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
@@ -119,3 +102,5 @@ class Objective(OneOf):
     """Write what was taken out of a text."""
     image_classification: ImageClassification | None = None
     """Label images."""
+    masked_image: MaskedImage | None = None
+    """Paint what is hidden of images."""

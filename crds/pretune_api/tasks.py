@@ -1,6 +1,6 @@
 """What a FinetuneJob learns: one model a task, one line in `Task`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -134,9 +134,13 @@ class Task(OneOf):
     """Label images."""
 
 
+IMAGES_ALONE: Final = ("imageClassification", "maskedImage")
+"""Objectives and tasks that read images and no text, by their YAML names."""
+
+
 def reads_text(learn: Objective | Task) -> bool:
     """Whether an objective or task reads text, and so needs a tokenizer."""
-    return learn.image_classification is None
+    return learn.kind not in IMAGES_ALONE
 
 
 def text_columns(learn: OneOf) -> list[str]:

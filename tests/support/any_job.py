@@ -99,6 +99,10 @@ images = st.fixed_dictionaries(
         "freezeBatchNorm": st.booleans(),
     },
 )
+pictures = st.one_of(
+    st.fixed_dictionaries({"imageClassification": images}),
+    st.fixed_dictionaries({"maskedImage": some(maskRatio=rates, normalizePixels=st.booleans(), crop=positive(1))}),
+)
 tasks = one_of(
     chat=some(template=text),
     causalLM=st.just({}),
@@ -141,7 +145,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     pretrain = draw(st.booleans())
     spec |= {"objective": draw(objectives)} if pretrain else {"task": draw(tasks)} | draw(some(method=methods))
     if draw(st.booleans()):
-        spec["objective" if pretrain else "task"] = {"imageClassification": draw(images)}
+        spec |= {"objective": draw(pictures)} if pretrain else {"task": {"imageClassification": draw(images)}}
         spec.pop("tokenizer", None)
         spec["training"].pop("tokensPerStep", None)
         spec["training"]["examplesPerStep"] = 8

@@ -25,6 +25,21 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
             "intermediate_size": 128,
         },
     },
+    "vit_mae": {
+        "type": "vit_mae",
+        "config": {
+            "image_size": 8,
+            "patch_size": 2,
+            "hidden_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "decoder_hidden_size": 32,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 4,
+            "decoder_intermediate_size": 64,
+        },
+    },
     "resnet": {
         "type": "resnet",
         "config": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"},
@@ -62,6 +77,19 @@ def classified(
     """The run config of a model of 0.1 million parameters that learns digits."""
     uri = write_images(folder / "digits.parquet", digits()[:count])
     return learning(folder, uri, kind, spec, **changes)
+
+
+def painted(folder: Path, uri: str, spec: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    """The run config of a masked autoencoder that learns from the images at `uri`."""
+    document = {
+        "objective": {"maskedImage": spec or {}},
+        "model": {"architecture": ARCHITECTURES["vit_mae"]},
+        "data": {"train": [{"uri": uri, "column": "image"}], "validation": {"fraction": 0.2}},
+        "training": {"examplesPerStep": 32, "maxSteps": 4, "learningRate": 0.003, "precision": "fp32", "seed": 1},
+        "storage": {"uri": (folder / "storage").as_uri()},
+        "compute": {"gpusPerWorker": 0},
+    }
+    return run_config("PretrainJob", "painter", document, changes)
 
 
 def learning(

@@ -9,8 +9,8 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
+from pretune_api.images import Pictures
 from pretune_api.model import Architecture
-from pretune_api.objectives import ImageClassification
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import QuestionAnswering, text_columns
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
@@ -109,7 +109,7 @@ def _part(config: RunConfig) -> str:
 def _images(config: RunConfig, origin: Architecture | Source) -> Images | None:
     """How images become pixels, where they are read."""
     spec = config.learn.value
-    if not isinstance(spec, ImageClassification):
+    if not isinstance(spec, Pictures):
         return None
     return images_for(origin, spec.image_size, f"spec.{_part(config)}.{config.stage}.imageSize")
 

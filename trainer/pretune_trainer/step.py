@@ -60,7 +60,7 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
     )
     share_batch_norms(step.model)
     mesh = _mesh(ranks)
-    for module in [*blocks, step]:
+    for module in [*reversed(blocks), step]:  # blocks in blocks (of MAE's decoder) first
         shard = fully_shard(module, mesh=mesh, mp_policy=policy)
         # The loss is divided by global counts already: gradients are summed, never averaged.
         shard.set_gradient_divide_factor(1.0)

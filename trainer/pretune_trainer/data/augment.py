@@ -10,8 +10,10 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from pretune_api.objectives import ImageClassification, RandomAugmentation
-from pretune_trainer.data.images import Pixels
+from pretune_api.images import Pictures, RandomAugmentation
+from pretune_api.objectives import ImageClassification
+from pretune_trainer.data.example import Array
+from pretune_trainer.data.images import Images, Pixels, decode
 
 _ASPECT: Final = 4 / 3
 """Crops are at most so much wider than high, or higher than wide, beyond the image's own shape."""
@@ -24,7 +26,13 @@ Change = Callable[[Image.Image, float], Image.Image]
 """(image, strength from -1 to 1) -> image."""
 
 
-def augmented(image: Image.Image, spec: ImageClassification, random: np.random.Generator) -> Image.Image:
+def shown(file: Array, images: Images, spec: Pictures, random: np.random.Generator | None) -> Pixels:
+    """The image in a file (uint8 [bytes]) as a model sees it; without `random` it is shown as it is."""
+    image = decode(file.tobytes())
+    return images.pixels(augmented(image, spec, random) if random is not None else image)
+
+
+def augmented(image: Image.Image, spec: Pictures, random: np.random.Generator) -> Image.Image:
     """The image as this row shows it: cut out, mirrored, changed; as `spec` asks."""
     if spec.crop is not None:
         image = image.crop(_box(image.size, spec.crop, random))

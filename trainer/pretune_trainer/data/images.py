@@ -19,6 +19,8 @@ Pixels = NDArray[np.float32]
 FILE_NAME: Final = "preprocessor_config.json"
 """Where transformers looks for an image processor."""
 _CHANNELS: Final = 3
+_PATCH: Final = 16
+"""Height and width of a usual ViT's patches."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Images:
     """Subtracted from each channel, which is from 0 to 1."""
     std: tuple[float, ...] = (0.5,) * _CHANNELS
     """What each channel is divided by then."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that an image weighs as much as, for the number of rows computed at once: patches of a usual ViT."""
+        return -(-self.height * self.width // _PATCH**2)
 
     def pixels(self, image: Image.Image) -> Pixels:
         """The image, resized and normalised: float32 [3, height, width]."""

@@ -18,6 +18,8 @@ from pretune_trainer.errors import UserError
 _ARCHITECTURE = "spec.model.architecture"
 _USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet")
 """Types of models that come to mind first."""
+_ENCODERS: Final = {"vit_mae": "vit"}
+"""Types that are only made to be pre-trained, and the type that their encoder alone is of."""
 _AFTER_PADDING: Final = frozenset(
     {
         "camembert",
@@ -85,13 +87,13 @@ class Build:
         Raises:
             UserError: the architecture, its fields, or the parent's weights do not fit.
         """
-        _check_head(auto, model_type(self.origin), self.origin)
+        kind = _type_with_head(auto, self.origin)
         tokens = self._special_tokens()
         if isinstance(self.origin, Architecture):
             config = make_config(self.origin, self._vocabulary, self.sequence_length, tokens | head)
             model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
-            model = self._existing(auto, self.origin, tokens | head)
+            model = self._existing(auto, self.origin, kind, tokens | head)
         if model.can_generate():
             model.generation_config.update(**_with_other_ends(tokens, model.generation_config.eos_token_id))
         assert isinstance(model, PreTrainedModel)
@@ -107,7 +109,11 @@ class Build:
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         return {name: value for name in names if (value := getattr(self.tokenizer, name)) is not None}
 
-    def _existing(self, auto: type[_BaseAutoModelClass], source: Source, fields: dict[str, Any]) -> PreTrainedModel:
+    def _existing(
+        self, auto: type[_BaseAutoModelClass], source: Source, kind: str, fields: dict[str, Any]
+    ) -> PreTrainedModel:
+        if kind != model_type(source):
+            fields = {"config": _encoder_config(source, kind, fields)}
         try:
             model, loaded = auto.from_pretrained(
                 source.name,
@@ -130,16 +136,43 @@ class Build:
         return model
 
 
-def _check_head(auto: type[_BaseAutoModelClass], kind: str, origin: Architecture | Source) -> None:
-    """Refuse types of models that transformers knows, but not with the head that a task needs."""
+def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Source) -> str:
+    """The type of model that gets the head which a task needs: the origin's own, or that of its encoder alone.
+
+    Raises:
+        UserError: transformers knows the type, but not with that head.
+    """
+    kind = model_type(origin)
     known = list(auto._model_mapping._model_mapping)
-    if kind in CONFIG_MAPPING and kind not in known:
+    if kind in known or kind not in CONFIG_MAPPING:
+        return kind
+    if isinstance(origin, Source) and _ENCODERS.get(kind) in known:
+        return _ENCODERS[kind]
+    where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+    head = auto.__name__.removeprefix("AutoModelFor")
+    usual = ", ".join(name for name in _USUAL if name in known)
+    raise UserError(
+        where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others"
+    )
+
+
+def _encoder_config(source: Source, kind: str, fields: dict[str, Any]) -> PretrainedConfig:
+    """The configuration of a parent's encoder as a model of its own; `fields` are those of its head."""
+    own = AutoConfig.from_pretrained(source.name, **source.arguments).to_dict()
+    known = _default_config(kind).to_dict().keys() - {"architectures", "model_type", "transformers_version"}
+    return AutoConfig.for_model(kind, **{name: own[name] for name in known & own.keys()} | fields)
+
+
+def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
+    """Refuse any other type of model than the one that an objective or task is about.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    kind = model_type(origin)
+    if kind != wanted:
         where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
-        head = auto.__name__.removeprefix("AutoModelFor")
-        usual = ", ".join(name for name in _USUAL if name in known)
-        raise UserError(
-            where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others"
-        )
+        raise UserError(where, f"{stage} trains models of type {wanted}, not '{kind}'")
 
 
 def _with_other_ends(tokens: dict[str, int], ends: int | list[int] | None) -> dict[str, int | list[int]]:

@@ -8,6 +8,7 @@ from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
 from pretune_trainer.tasks.denoising import Denoising
 from pretune_trainer.tasks.image_classification import ImageClassification
+from pretune_trainer.tasks.masked_image import MaskedImage
 from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.question_answering import QuestionAnswering
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
@@ -20,6 +21,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "chat": Chat,
     "denoising": Denoising,
     "imageClassification": ImageClassification,
+    "maskedImage": MaskedImage,
     "maskedLM": MaskedLM,
     "questionAnswering": QuestionAnswering,
     "sequenceClassification": SequenceClassification,

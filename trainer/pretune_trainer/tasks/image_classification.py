@@ -1,7 +1,6 @@
 """One label per image, by a classifier of images: a vision transformer, a convolutional network."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 import numpy as np
 import torch
@@ -10,9 +9,9 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from pretune_api.objectives import ImageClassification as Spec
-from pretune_trainer.data.augment import augmented, mixed
+from pretune_trainer.data.augment import mixed, shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.data.images import Pixels, checked, decode
+from pretune_trainer.data.images import Pixels, checked
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
 from pretune_trainer.model.batch_norm import freeze_batch_norms, has_batch_norms
@@ -20,9 +19,6 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.labels import label_number
-
-_PIXELS: Final = 256
-"""Pixels that weigh as much as a token, for the number of images computed at once: a patch of a usual ViT."""
 
 
 class ImageClassification(Task[Judged]):
@@ -40,8 +36,7 @@ class ImageClassification(Task[Judged]):
         self.seed = context.seed
         self.images = context.images
         self.mixes = self.spec.mixup is not None or self.spec.cutmix is not None
-        size = -(-self.images.height * self.images.width // _PIXELS)
-        self.layout = Layout(length=size, packs=False, accompanied=self.mixes)
+        self.layout = Layout(length=self.images.tokens, packs=False, accompanied=self.mixes)
         self.columns = (self.spec.label_column,)
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         self.where = f"spec.{context.part}.imageClassification.labels"
@@ -91,11 +86,9 @@ class ImageClassification(Task[Judged]):
         """A row's image, the label that is mixed into its own, and the share that its own keeps."""
         one, *others = pack.examples
         if pack.held_out:
-            return self.images.pixels(decode(one["file"].tobytes())), _label(one), 1.0
+            return shown(one["file"], self.images, self.spec, None), _label(one), 1.0
         random = pack.random(self.seed)
-        pixels, *rest = [
-            self.images.pixels(augmented(decode(each["file"].tobytes()), self.spec, random)) for each in pack.examples
-        ]
+        pixels, *rest = [shown(each["file"], self.images, self.spec, random) for each in pack.examples]
         if not rest:
             return pixels, _label(one), 1.0
         both, share = mixed(pixels, rest[0], self.spec, random)

@@ -1,0 +1,32 @@
+"""The loss, where there is nothing else to measure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
+
+from pretune_trainer.metrics.base import Metric
+
+
+class MeanLoss(Metric[float]):
+    """The mean of the examples' losses."""
+
+    known: ClassVar[Mapping[str, bool]] = {"loss": False}
+    """Names of the figures, and whether larger is better."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.examples = 0
+
+    def update(self, outcomes: Sequence[float]) -> None:
+        """Add the examples' losses."""
+        self.loss += math.fsum(outcomes)
+        self.examples += len(outcomes)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's losses."""
+        self.loss += other.loss
+        self.examples += other.examples
+
+    def result(self) -> dict[str, float]:
+        """The loss."""
+        return {"loss": self.loss / self.examples if self.examples else math.nan}

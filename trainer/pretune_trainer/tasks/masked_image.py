@@ -1,0 +1,115 @@
+"""Painting what is hidden of an image, by a masked autoencoder (MAE, He et al., 2022)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForPreTraining, PretrainedConfig, PreTrainedModel
+
+from pretune_api.masked_image import MaskedImage as Spec
+from pretune_trainer.data.augment import shown
+from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.images import Images, Pixels, checked
+from pretune_trainer.errors import UserError
+from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.mean_loss import MeanLoss
+from pretune_trainer.model.build import Build, check_type
+from pretune_trainer.tasks.base import Batch, Context, Task
+
+_EPSILON = 1e-6
+"""Added to a patch's variance, as in the paper's code."""
+
+
+class MaskedImage(Task[float]):
+    """Mean squared error of the hidden patches' pixels.
+
+    Which patches are hidden belongs to the row: the same at any number of ranks, and for what is held out always.
+    """
+
+    metrics_known: Mapping[str, bool] = MeanLoss.known
+
+    def __init__(self, context: Context) -> None:
+        assert isinstance(context.spec, Spec)
+        self.spec = context.spec
+        self.seed = context.seed
+        self.images = context.images
+        self.layout = Layout(length=self.images.tokens, packs=False)
+        self.fingerprint = f"maskedImage/1/{self.spec.smallest_side}"
+        self.patches = 0
+        """Patches of an image. Known once the model is made."""
+
+    def model(self, build: Build) -> PreTrainedModel:
+        """A masked autoencoder."""
+        check_type(build.origin, "vit_mae", "maskedImage")
+        model = build.make(AutoModelForPreTraining)
+        self.patches = _patches(model.config, self.images)
+        model.config.mask_ratio = self.spec.mask_ratio
+        model.config.norm_pix_loss = self.spec.normalize_pixels
+        return model
+
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        """One example an image: file uint8 [bytes]."""
+        for row in rows:
+            content = checked(row.content(), row.place, self.spec.smallest_side)
+            yield [{"file": np.frombuffer(content, np.uint8)}]
+
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """Images [n, 3, height, width], and noise [n, patches] that decides what is hidden: the patches with the most.
+
+        Rows without an image are left out; one stays, blank, if there is no other.
+        """
+        kept = [pack for pack in packs if pack.examples]
+        if not kept:
+            blank = torch.zeros(1, 3, self.images.height, self.images.width)
+            return Batch({"pixel_values": blank, "noise": torch.zeros(1, self.patches)}, {}, {"image": 0})
+        pixels, noise = zip(*map(self._shown, kept), strict=True)
+        inputs = {"pixel_values": torch.from_numpy(np.stack(pixels)), "noise": torch.from_numpy(np.stack(noise))}
+        return Batch(inputs, {}, {"image": len(kept)}, len(kept))
+
+    def _shown(self, pack: Pack) -> tuple[Pixels, NDArray[np.float32]]:
+        random = pack.random(self.seed)
+        pixels = shown(pack.examples[0]["file"], self.images, self.spec, None if pack.held_out else random)
+        return pixels, random.random(self.patches, np.float32)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Summed over images."""
+        losses = self._losses(model, batch)
+        return {"image": losses.sum() if batch.counts["image"] else losses.sum() * 0.0}
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[float]:
+        """The loss of each image."""
+        losses: list[float] = self._losses(model, batch).tolist()
+        return losses[: batch.counts["image"]]
+
+    def metrics(self) -> list[Metric[float]]:
+        """The mean loss."""
+        return [MeanLoss()]
+
+    def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Of each image: float32 [n]."""
+        painted = model(**batch.inputs)
+        wanted = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAEForPreTraining
+        if self.spec.normalize_pixels:
+            variance, mean = torch.var_mean(wanted, -1, keepdim=True)
+            wanted = (wanted - mean) / (variance + _EPSILON).sqrt()
+        errors = (painted.logits.float() - wanted).square().mean(-1)
+        hidden = painted.mask.float()
+        return (errors * hidden).sum(-1) / hidden.sum(-1)
+
+
+def _patches(config: PretrainedConfig, images: Images) -> int:
+    """Patches of an image.
+
+    Raises:
+        UserError: images are not square, or not made of whole patches.
+    """
+    side, patch = images.height, config.patch_size
+    if images.width != side or not isinstance(patch, int) or side % patch:
+        raise UserError(
+            "spec.model.architecture.config.image_size",
+            f"{side} x {images.width} pixels cannot be cut into patches (patch_size {patch}); "
+            "an image must be square, and its side a multiple of a patch's",
+        )
+    return (side // patch) ** 2
