@@ -13,7 +13,7 @@ from e2e.cluster.cluster import Cluster
 from e2e.cluster.prometheus import Prometheus, prometheus, scrapes_of
 from e2e.cluster.s3 import S3Server, s3_server
 from e2e.images import ensure
-from e2e.world import Document, Namespace, namespace
+from e2e.world import Document, Namespace, namespace, secret
 
 SYSTEM = "pretune-system"
 S3_PORT = 7070
@@ -93,16 +93,7 @@ def team(request: pytest.FixtureRequest, installation: Installation) -> Iterator
     """A namespace of people who train, with the credentials of their store."""
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
     with namespace(installation.cluster, f"team-{name}") as made:
-        made.apply(_secret(installation.s3.environment))
-        yield made
-
-
-@pytest.fixture(scope="module")
-def other_team(installation: Installation) -> Iterator[Namespace]:
-    """A namespace whose credentials are those of another store."""
-    stranger = s3_server(installation.s3.folder / "stranger", installation.s3.address)
-    with namespace(installation.cluster, "team-other") as made:
-        made.apply(_secret(stranger.environment))
+        made.apply(secret(installation.s3.environment))
         yield made
 
 
@@ -116,7 +107,7 @@ def crowded(installation: Installation) -> Iterator[Namespace]:
             "metadata": {"name": "none"},
             "spec": {"hard": {"pods": "0"}},
         }
-        made.apply(quota, _secret(installation.s3.environment))
+        made.apply(quota, secret(installation.s3.environment))
         yield made
 
 
@@ -140,10 +131,6 @@ def _values(images: dict[str, str]) -> Document:
 def _without_monitors(values: Document) -> Document:
     """The values for a cluster that has no Prometheus operator."""
     return {**values, "metrics": {"podMonitor": {"enabled": False}}}
-
-
-def _secret(credentials: dict[str, str]) -> Document:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": credentials}
 
 
 def _service(server: S3Server) -> tuple[Document, Document]:

@@ -68,12 +68,11 @@ def test_a_pool_that_there_is_not(team: Namespace) -> None:
 
 
 @pytest.fixture(scope="module")
-def running(team: Namespace, other_team: Namespace) -> None:
+def running(team: Namespace) -> None:
     """Jobs that fail as they run, all at once."""
     missing = job("no-data")
     missing["spec"]["data"]["train"][0]["uri"] = "s3://corpora/nothing/*.parquet"
     team.apply(missing, job("no-memory", resources={"memory": "400Mi"}))
-    other_team.apply(job("no-rights"))
 
 
 @pytest.mark.usefixtures("running")
@@ -89,10 +88,3 @@ def test_a_memory_limit_that_is_too_small(team: Namespace) -> None:
     cause, message = failed(team, "no-memory", RUNNING_SECONDS)
     assert cause == "OutOfMemory"
     assert "spec.compute.resources.memory" in message
-
-
-@pytest.mark.usefixtures("running")
-def test_the_store_of_another_team_refuses(other_team: Namespace) -> None:
-    cause, message = failed(other_team, "no-rights", RUNNING_SECONDS)
-    assert cause == "StorageDenied"
-    assert "s3://" in message

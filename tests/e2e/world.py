@@ -136,6 +136,11 @@ def namespace(cluster: Api, name: str) -> Iterator[Namespace]:
         cluster.kubectl("delete", "namespace", name, "--timeout=180s")
 
 
+def secret(credentials: dict[str, str]) -> Document:
+    """The Secret that the examples name."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": credentials}
+
+
 def as_yaml(documents: tuple[Document, ...]) -> str:
     """The documents as one YAML text."""
     stream = StringIO()

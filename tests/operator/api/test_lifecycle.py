@@ -134,6 +134,26 @@ def test_a_lost_head_ends_the_attempt_though_kuberay_says_running(world: World, 
     assert set(made(kuberay, world).values()) == {1}
 
 
+def test_a_lost_node_ends_the_attempt_and_is_named(world: World, kuberay: FakeKubeRay) -> None:
+    job = pretrain(RUNS_FIRST)
+    world.apply(job)
+    world.until_condition(job, "Running")
+    (head,) = world.api.items(f"{world.pods}?labelSelector=ray.io/node-type=head")
+    name, node = head["metadata"]["name"], "silent"
+    world.api.create("/api/v1/nodes", {"metadata": {"name": node}})
+    bound = {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+    world.api.create(f"{world.pods}/{name}/binding", bound)
+    # What the node controller writes when a kubelet has not been heard of for a while.
+    unknown, contained = {"type": "Ready", "status": "Unknown"}, {"type": "ContainersReady", "status": "True"}
+    world.api.merge(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [unknown]}})
+    conditions = [unknown | {"status": "False"}, contained]
+    world.api.merge(f"{world.pods}/{name}/status", {"status": {"conditions": conditions}})
+    first, second = world.until_condition(job, "Finished")["status"]["attempts"]
+    assert (first["cause"], second.get("cause")) == ("NodeLost", None)
+    assert node in first["message"]
+    assert set(made(kuberay, world).values()) == {1}
+
+
 def test_progress_of_a_running_job_stands_in_its_status(world: World) -> None:
     job = pretrain(RUNS)
     world.apply(job)
