@@ -1,0 +1,192 @@
+"""A job that shall stop for a while, or has had its time, stops in order; and what is over is removed in time."""
+
+import pytest
+
+from pretune_api.names import ExitCode
+from pretune_operator.observed import Observed
+from support.scene import (
+    BEGIN,
+    SETTINGS,
+    Scene,
+    attempt,
+    broken,
+    complete,
+    deleted,
+    ending,
+    failing,
+    progress,
+    running,
+    started,
+)
+from support.specs import FINETUNE
+
+QUEUE = {"kueue.x-k8s.io/queue-name": "team"}
+GONE = {"head": None, "workers": (), "ray_cluster": None}
+
+
+# --- suspension
+
+
+def test_a_running_job_drains_before_it_is_suspended() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True)
+    assert scene.decide().actions == ()
+    assert deleted(scene.settle()) == ["job-1"]
+    assert scene.says("Suspended") == ("False", "Draining")
+    assert scene.status.state == "Running"
+    stopped = progress(ending=ending(ExitCode.STOPPED, "asked to stop"))
+    scene.sees(running(deleting=True, progress=stopped)).settle()
+    assert scene.says("Suspended") == ("False", "Draining")
+    scene.sees().settle()
+    assert scene.says("Suspended") == ("True", "Suspended")
+    assert scene.status.state == "Suspended"
+    assert (scene.last.cause, scene.status.failures) == (None, {})
+    assert scene.says("QuotaReserved") == ("False", "NoAttempt")
+
+
+def test_a_resumed_job_begins_another_attempt() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    scene.sees().settle()
+    assert started(scene.change(suspend=False).settle()) == [2]
+    assert scene.says("Suspended") == ("False", "Resumed")
+
+
+def test_a_drain_that_has_begun_is_carried_through_even_if_the_user_thinks_better_of_it() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    assert started(scene.change(suspend=False).sees(running(deleting=True)).settle()) == []
+    assert started(scene.sees().settle()) == [2]
+    assert scene.status.failures == {}
+
+
+@pytest.mark.parametrize("seen", [attempt(), attempt(suspended=True, deployment_status="Suspended")])
+def test_suspension_while_queued_or_starting(seen: object) -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(seen).settle()  # type: ignore[arg-type]
+    assert deleted(scene.change(suspend=True).settle()) == ["job-1"]
+    scene.sees().settle()
+    assert scene.status.state == "Suspended"
+
+
+def test_a_job_that_is_suspended_from_the_start_makes_nothing() -> None:
+    scene = Scene(suspend=True)
+    assert scene.settle() == []
+    assert scene.status.state == "Suspended"
+    assert started(scene.change(suspend=False).settle()) == [1]
+
+
+def test_suspension_while_waiting_for_a_parent() -> None:
+    scene = Scene(FINETUNE)
+    scene.settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Suspended"
+    scene.change(suspend=False).settle()
+    assert scene.status.state == "Waiting"
+
+
+def test_suspension_while_backing_off() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(failing("Network", **GONE)).settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Suspended"
+    assert started(scene.after(11).settle()) == []
+    assert started(scene.change(suspend=False).settle()) == [2]
+
+
+def test_a_job_that_finishes_while_it_drains_has_finished() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    scene.sees(complete(deleting=True)).settle()
+    assert scene.status.state == "Succeeded"
+    assert scene.says("Suspended")[0] == "False"
+
+
+def test_a_drained_attempt_that_nobody_asked_for_was_preempted() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(broken(progress=progress(ending=ending(ExitCode.STOPPED, "asked to stop")))).settle()
+    assert scene.last.cause == "Preempted"
+
+
+def test_a_failed_job_is_not_suspended() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(failing("UserError")).settle()
+    scene.change(suspend=True).settle()
+    assert scene.status.state == "Failed"
+
+
+# --- deadlines and time to live
+
+
+def test_the_active_deadline_counts_all_attempts_and_no_waiting() -> None:
+    scene = Scene(labels=QUEUE, activeDeadlineSeconds=100, failurePolicy__backoffSeconds=0)
+    scene.settle()
+    scene.after(500).sees(attempt(suspended=True)).settle()
+    scene.sees(running()).settle()
+    scene.after(60).sees(failing("Network", **GONE)).settle()
+    scene.sees(running(2)).settle()
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 40
+    assert scene.status.state == "Running"
+    assert deleted(scene.after(40).settle()) == ["job-2"]
+    assert scene.says("Failed") == ("True", "DeadlineExceeded")
+    assert scene.last.cause == "DeadlineExceeded"
+    assert "activeDeadlineSeconds" in scene.condition("Failed").message
+
+
+def test_a_raised_deadline_and_retry_go_on() -> None:
+    scene = Scene(activeDeadlineSeconds=100)
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.after(100).settle()
+    scene.sees()
+    assert started(scene.change(retry=1).settle()) == []
+    assert scene.says("Failed") == ("True", "DeadlineExceeded")
+    assert started(scene.change(retry=2, activeDeadlineSeconds=200).settle()) == [2]
+
+
+def test_the_ray_jobs_of_a_finished_job_go_when_their_time_has_come() -> None:
+    scene = Scene(ttlSecondsAfterFinished=3600)
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(complete()).settle()
+    scene.sees(complete(**GONE)).settle()
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 3600
+    assert deleted(scene.after(3600).settle()) == ["job-1"]
+    assert scene.sees().settle() == []
+    assert scene.again is None
+    assert scene.status.state == "Succeeded"
+
+
+def test_a_time_to_live_may_be_set_afterwards() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.sees(complete()).settle()
+    assert deleted(scene.after(60).change(ttlSecondsAfterFinished=10).settle()) == ["job-1"]
+
+
+def test_of_a_job_that_is_being_deleted_nothing_is_decided() -> None:
+    from pretune_api.problems import parse
+    from pretune_operator.job import JobView
+    from pretune_operator.reconcile import reconcile
+
+    scene = Scene()
+    view = JobView(parse(scene.document), "0123-4567", "team", 1, scene.status, deleting=True)
+    decision = reconcile(view, Observed({1: running()}), SETTINGS, BEGIN)
+    assert (decision.actions, decision.status) == ((), scene.status)
