@@ -13,10 +13,12 @@ from pretune_api.units import ColumnName
 class Source(Location):
     """One collection of documents: a file, a folder or a glob."""
 
-    format: Literal["parquet", "jsonl", "text", "image"] | None = None
-    """Format of the files; without it, each file's name decides (.parquet, .jsonl, .txt, .png, .jpg; and .gz, .zst)."""
+    format: Literal["parquet", "jsonl", "text", "image", "audio"] | None = None
+    """Format of the files; without it, each file's name decides (.parquet, .jsonl, .txt, .png, .jpg, .wav, .flac,
+    .mp3, .ogg; and .gz, .zst)."""
     column: ColumnName = "text"
-    """Column that holds the text (for chat: the list of messages) or the image. Ignored for text and image files."""
+    """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for files of text,
+    images or audio."""
     document: Literal["file", "line"] = "file"
     """For plain text: whether a whole file or a line is one document."""
     weight: Annotated[float | None, Field(gt=0.0, le=1_000_000.0)] = None

@@ -128,6 +128,12 @@ def _rules_on_input(part: str, learns: type[OneOf]) -> tuple[Rule, ...]:
             cel=f"has(self.training.examplesPerStep) || !{images}",
             holds=lambda self: self.training.examples_per_step is not None or reads_text(self.learn),
         ),
+        Rule(
+            field="training",
+            message="audio has no tokens; set examplesPerStep",
+            cel=f"has(self.training.examplesPerStep) || !has(self.{part}.speechRecognition)",
+            holds=lambda self: self.training.examples_per_step is not None or self.learn.speech_recognition is None,
+        ),
     )
 
 

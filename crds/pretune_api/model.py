@@ -73,10 +73,11 @@ class Model(OneOf):
 class TokenizerTraining(Spec):
     """A tokenizer trained on the job's training data, before anything else."""
 
-    algorithm: Literal["bpe", "unigram", "wordpiece"] = "bpe"
-    """bpe is byte-level (GPT-2), unigram as in SentencePiece (T5), wordpiece as in BERT."""
+    algorithm: Literal["bpe", "unigram", "wordpiece", "character"] = "bpe"
+    """bpe is byte-level (GPT-2), unigram as in SentencePiece (T5), wordpiece as in BERT; character has a token for
+    each, as speech recognition with CTC wants it (wav2vec2)."""
     vocab_size: Annotated[int, Field(ge=64, le=2_000_000)] = 32_768
-    """Number of entries, special tokens included."""
+    """Number of entries, special tokens included; of characters, the most: the rarest are left out then."""
     sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
     """At most this many documents are read, spread evenly over the sources."""
 

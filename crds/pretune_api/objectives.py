@@ -7,6 +7,7 @@ from pydantic import Field
 from pretune_api.base import OneOf, Spec
 from pretune_api.images import Pictures
 from pretune_api.masked_image import MaskedImage
+from pretune_api.speech import SpeechRecognition
 from pretune_api.units import ColumnName, UniqueList
 
 MaskingRate = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -102,5 +103,7 @@ class Objective(OneOf):
     """Write what was taken out of a text."""
     image_classification: ImageClassification | None = None
     """Label images."""
+    speech_recognition: SpeechRecognition | None = None
+    """Write down what is said."""
     masked_image: MaskedImage | None = None
     """Paint what is hidden of images."""

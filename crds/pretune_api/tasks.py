@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
+from pretune_api.speech import SpeechRecognition
 from pretune_api.units import PROMPT, ColumnName, UniqueList
 
 
@@ -132,6 +133,8 @@ class Task(OneOf):
     """Write translations."""
     image_classification: ImageClassification | None = None
     """Label images."""
+    speech_recognition: SpeechRecognition | None = None
+    """Write down what is said."""
 
 
 IMAGES_ALONE: Final = ("imageClassification", "maskedImage")
@@ -150,4 +153,6 @@ def text_columns(learn: OneOf) -> list[str]:
             return [question]
         case Summarization(target_column=target) | Translation(target_column=target):
             return [target]
+        case SpeechRecognition(transcript_column=transcript):
+            return [transcript]
     return []

@@ -12,6 +12,7 @@ from pretune_api.base import Spec
 from pretune_api.images import Pictures
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
+from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import QuestionAnswering, text_columns
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.images import Images
@@ -23,6 +24,7 @@ from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
 from pretune_trainer.model.image_size import images_for
+from pretune_trainer.model.sounds import Sounds, sounds_for
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.parents import find_parent
 from pretune_trainer.report import Reporter
@@ -74,7 +76,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     check_cleaning(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
     tokenizer, tokenizer_name = _tokenizer(config, ranks, stop, clean)
-    images = _images(config, start.origin)
+    images, sounds = _images(config, start.origin), _sounds(config, start.origin)
     packs = model_type(start.origin) in PACKING_FAMILIES
     attention = attention_for(ranks.device, config.training.precision, packs=packs)
     length = config.data.sequence_length
@@ -83,12 +85,13 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     both = is_encoder_decoder(start.origin)
     metrics = config.evaluation.metrics
     task = TASKS[config.stage](
-        Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, _part(config))
+        Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, sounds, _part(config))
     )
     check_metrics(config, task)
     cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean)
     task.check_documents(cache.documents - cache.dropped)
-    build = Build(start.origin, tokenizer, length, attention if task.layout.packs else None, images)
+    kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
+    build = Build(start.origin, tokenizer, length, kernel, images, extractor=extractor)
     return Inputs(config, build, start.digest, task, cache, clean)
 
 
@@ -112,6 +115,14 @@ def _images(config: RunConfig, origin: Architecture | Source) -> Images | None:
     if not isinstance(spec, Pictures):
         return None
     return images_for(origin, spec.image_size, f"spec.{_part(config)}.{config.stage}.imageSize")
+
+
+def _sounds(config: RunConfig, origin: Architecture | Source) -> Sounds | None:
+    """What the model hears, where audio is read."""
+    spec = config.learn.value
+    if not isinstance(spec, SpeechRecognition):
+        return None
+    return sounds_for(origin, spec, f"spec.{_part(config)}.{config.stage}")
 
 
 def _tokenizer(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,7 +88,7 @@ class Loop:
     def _step(self, work: Work, works: Prefetch[Work]) -> None:
         parts = self.parts
         parts.vote.ask()
-        torch.manual_seed(self._seed())
+        seed_step(self._seed())
         loss = self._gradients(work)
         norm = clip_gradients(parts.step.parameters(), parts.config.training.gradient_clip)
         bad = parts.resumable.stability.judge(loss, norm)
@@ -199,6 +200,12 @@ class Loop:
         gc.collect()
         self.parts.resumable.save(self.state)
         self._saved_step = self.state.step
+
+
+def seed_step(seed: int) -> None:
+    """Begin dropout's randomness, and that of transformers' SpecAugment, which comes from NumPy."""
+    torch.manual_seed(seed)
+    np.random.seed(seed & 0xFFFF_FFFF)
 
 
 def _finite(figures: dict[str, float]) -> dict[str, float]:

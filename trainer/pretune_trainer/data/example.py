@@ -15,8 +15,8 @@ Example = Mapping[str, Array]
 
 
 def length_of(example: Example) -> int:
-    """Length of an example in tokens; 1 where it is no text."""
-    return len(example["ids"]) if "ids" in example else 1
+    """Length of an example in tokens, or in samples of audio; 1 where it is neither."""
+    return next((len(example[name]) for name in ("ids", "audio") if name in example), 1)
 
 
 def content_of(value: object) -> bytes | None:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Final
 
 import pyarrow as pa
@@ -22,15 +23,15 @@ _BUFFER: Final = 4 * 2**20
 """Bytes read at once from a column of Parquet; without a bound, whole column chunks are."""
 _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
-_IMAGES: Final = 1024
-"""Images that make one unit."""
+_SMALL: Final = 1024
+"""Images, or clips of audio, that make one unit."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of input that is read in one go: a file, some row groups of a Parquet file, or a run of images."""
+    """A piece of input read in one go: a file, some row groups of a Parquet file, or a run of images or clips."""
 
     source: int
     """Index of its source."""
@@ -43,7 +44,7 @@ class Unit:
     size: int = 0
     """Bytes, to share the work evenly."""
     others: tuple[SourceFile, ...] = ()
-    """Images after the first one."""
+    """Images, or clips, after the first one."""
 
 
 def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
@@ -53,9 +54,10 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
         UserError: a file cannot be read, or lacks the source's column.
     """
     with ThreadPoolExecutor(_FOOTERS) as pool:
-        found = pool.map(partial(_units_of, opened, number), (file for file in files if file.format != "image"))
+        found = pool.map(partial(_units_of, opened, number), _alone(files))
         units = [unit for some in found for unit in some]
-    return units + list(_image_units(number, [file for file in files if file.format == "image"]))
+    runs = (_small_units(number, [file for file in files if file.format == form]) for form in ("image", "audio"))
+    return [*units, *(unit for run in runs for unit in run)]
 
 
 def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
@@ -76,13 +78,24 @@ def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
     return [Unit(number, file, size=file.size)]
 
 
-def _image_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
-    """Images are many and small: a run of them is one unit."""
+def _alone(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """What makes units of its own: no images, no audio, and not the text that stands beside audio."""
+    heard = {_beside(file.path) for file in files if file.format == "audio"}
+    return [file for file in files if file.format not in ("image", "audio") and file.path not in heard]
+
+
+def _beside(path: str) -> str:
+    """Where the transcript of an audio file is."""
+    return str(PurePosixPath(path).with_suffix(".txt"))
+
+
+def _small_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
+    """Images and clips are many and small: a run of them is one unit."""
     run: list[SourceFile] = []
     for file in files:
         run.append(file)
         size = sum(each.size for each in run)
-        if len(run) == _IMAGES or size >= _UNIT or file is files[-1]:
+        if len(run) == _SMALL or size >= _UNIT or file is files[-1]:
             yield Unit(number, run[0], size=size, others=tuple(run[1:]))
             run = []
 
@@ -168,6 +181,19 @@ def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[
         yield Row({"image": content, "label": folder}, Place(file.uri, 1), "image")
 
 
+def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    for file in (unit.file, *unit.others):
+        place = Place(file.uri, 1)
+        with explained(file.uri, f"{opened.where}.uri"):
+            content = b"".join(_chunks(opened, file))
+        transcript = replace(file, uri=_beside(file.uri), path=_beside(file.path), compression=None)
+        try:
+            said = _text(b"".join(_chunks(opened, transcript)), place)
+        except FileNotFoundError as error:
+            raise BadRowError(str(place), f"there is no {transcript.path.rpartition('/')[2]} beside it") from error
+        yield Row({"audio": content, "text": said.strip()}, place, "audio")
+
+
 def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
     if opened.source.document == "line":
         return _lines(opened, file)
@@ -208,4 +234,5 @@ _READERS: Final[dict[Format, Callable[[OpenSource, Unit, Sequence[str]], Iterato
     "jsonl": _jsonl,
     "text": _plain,
     "image": _images,
+    "audio": _audio,
 }

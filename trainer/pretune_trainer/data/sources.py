@@ -15,7 +15,7 @@ from pyarrow import fs
 from pretune_api.data import Source
 from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 
-Format = Literal["parquet", "jsonl", "text", "image"]
+Format = Literal["parquet", "jsonl", "text", "image", "audio"]
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -29,6 +29,10 @@ _FORMATS: Final[dict[str, Format]] = {
     ".png": "image",
     ".jpg": "image",
     ".jpeg": "image",
+    ".wav": "audio",
+    ".flac": "audio",
+    ".mp3": "audio",
+    ".ogg": "audio",
 }
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[13]|Errno 13")

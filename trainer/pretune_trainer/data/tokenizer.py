@@ -13,6 +13,7 @@ from pretune_api.manifest import COMMITTED_NAME, Manifest
 from pretune_api.model import TokenizerTraining
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
+from pretune_trainer.data.example import content_of
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 """Of how tokenizers are trained here."""
-_FILES: Final = ("tokenizer.json", "tokenizer_config.json")
-"""What a tokenizer that is trained here consists of."""
 _KNOWN: Final = (
-    *_FILES,
+    "tokenizer.json",
+    "tokenizer_config.json",
     "added_tokens.json",
     "merges.txt",
     "special_tokens_map.json",
@@ -66,8 +66,9 @@ def trained_tokenizer(
     """
     digest = ranks.once(lambda: _committed(training, data, storage, stop, form, columns, clean))
     store = storage.child(f"cache/{digest}")
-    shelf = Shelf(store, read_commit(store))
-    first, *_ = [shelf.path(name) for name in _FILES]
+    manifest = read_commit(store)
+    shelf = Shelf(store, manifest)
+    first, *_ = [shelf.path(file.path) for file in manifest.files]
     return first.parent
 
 
@@ -132,7 +133,8 @@ def _committed(
 def _write(tokenizer: "PreTrainedTokenizerBase", store: Store) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        files = [store.put(name, Path(folder) / name) for name in _FILES]
+        made = sorted(path.name for path in Path(folder).iterdir())
+        files = [store.put(name, Path(folder) / name) for name in _KNOWN if name in made]
     commit(store, Manifest(content="cache", files=files), still_allowed=lambda: None)
 
 
@@ -162,10 +164,12 @@ def _sample_source(
 
 
 def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str], clean: Cleaned | None) -> Iterator[str]:
-    """The text of each document; that of other columns stands below it."""
+    """The text of each document; that of other columns stands below it, or alone where the document is a file."""
     found = rows(source.opened, unit, columns)
     for row in clean.rows(source, unit, found) if clean else found:
         value = row.value(row.column)
         if value is not None and not source.holdout(row):
-            text = text_in(value) if isinstance(value, list) else row.text()
-            yield "\n".join([text, *(text_in(row.value(column)) for column in columns)])
+            texts = [text_in(row.value(column)) for column in columns]
+            if content_of(value) is None:
+                texts = [text_in(value) if isinstance(value, list) else row.text(), *texts]
+            yield "\n".join(texts)

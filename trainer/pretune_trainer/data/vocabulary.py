@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pretune_api.model import TokenizerTraining
 from pretune_api.objectives import Denoising, Objective
+from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import Task
+from pretune_trainer.data.audio_vocabulary import WHISPER, letters, whisper
 from pretune_trainer.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 _WHERE: Final = "spec.tokenizer.train.vocabSize"
+_ALGORITHM: Final = "spec.tokenizer.train.algorithm"
 _LEAST_SEEN: Final = 2
 """Times that a pair must occur to become a token: what was seen once teaches nothing."""
 _PLAIN: Final = {
@@ -48,9 +51,11 @@ class Form(StrEnum):
     """Begin and end, as in BERT, RoBERTa and BART."""
     ENDED = "ended"
     """An end, and sentinels to stand for spans, as in T5."""
+    TRANSCRIPT = "transcript"
+    """What those who write down speech put around it: nothing, letter by letter; or as Whisper."""
 
 
-_SPECIAL: Final = {Form.BARE: _PLAIN, Form.FRAMED: _ROBERTA, Form.ENDED: _T5}
+_SPECIAL: Final = {Form.BARE: _PLAIN, Form.FRAMED: _ROBERTA, Form.ENDED: _T5, Form.TRANSCRIPT: {}}
 """Special tokens by role; their ids come first. WordPiece always has BERT's."""
 _FRAMES: Final = {
     Form.FRAMED: ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
@@ -64,17 +69,28 @@ def form_for(learn: Objective | Task) -> Form:
     value = learn.value
     if isinstance(value, Denoising):
         return Form.ENDED if value.span_corruption is not None else Form.FRAMED
+    if isinstance(value, SpeechRecognition):
+        return Form.TRANSCRIPT
     return Form.FRAMED if learn.kind in ("maskedLM", "questionAnswering") else Form.BARE
 
 
 def train(
     training: TokenizerTraining, texts: Iterator[str], length: int, form: Form = Form.BARE
-) -> "PreTrainedTokenizerFast":
+) -> "PreTrainedTokenizerBase":
     """A tokenizer trained on `texts`; `length` is the longest row that it is for.
 
     Raises:
-        UserError: the vocabulary is too small for the alphabet, or too large for the texts.
+        UserError: the vocabulary is too small for the alphabet, or too large for the texts; or the algorithm is not for
+            what is learnt.
     """
+    if (form == Form.TRANSCRIPT) != (training.algorithm == "character"):
+        _check_writes(training.algorithm, form)
+    if training.algorithm == "character":
+        return letters(training.vocab_size, texts, length)
+    if form == Form.TRANSCRIPT:
+        trained = _bpe(max(1, training.vocab_size - len(WHISPER)), [], texts)
+        _check_size(training.vocab_size, trained.get_vocab_size() + len(WHISPER))
+        return whisper(trained, length)
     from transformers import PreTrainedTokenizerFast
 
     bert = training.algorithm == "wordpiece"
@@ -99,6 +115,13 @@ def _framing(tokenizer: "Tokenizer", single: str, pair: str) -> "TemplateProcess
     return TemplateProcessing(
         single=single, pair=pair, special_tokens=[(token, tokenizer.token_to_id(token)) for token in tokens]
     )
+
+
+def _check_writes(algorithm: str, form: Form) -> None:
+    if form == Form.TRANSCRIPT and algorithm != "bpe":
+        raise UserError(_ALGORITHM, f"speech is written down with character (CTC) or bpe (Whisper), not {algorithm}")
+    if form != Form.TRANSCRIPT:
+        raise UserError(_ALGORITHM, "character is for speechRecognition alone; use bpe, unigram or wordpiece")
 
 
 def _check_size(wanted: int, size: int) -> None:

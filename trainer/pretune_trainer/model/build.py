@@ -1,14 +1,21 @@
 """Making a model: from an architecture, from a folder, from a hub. Never with code or pickles of others."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    FeatureExtractionMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from pretune_api.model import Architecture
@@ -67,6 +74,8 @@ class Build:
     """Name of the attention implementation; None leaves it to transformers."""
     images: Images | None = None
     """How images become pixels; None where no image is read."""
+    extractor: FeatureExtractionMixin | None = field(default=None, kw_only=True)
+    """How audio becomes what the model hears; None where none is read."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -75,11 +84,13 @@ class Build:
         return self.text
 
     def save_inputs(self, folder: Path) -> None:
-        """Write what turns text and images into the model's inputs."""
+        """Write what turns text, images and audio into the model's inputs."""
         if self.text is not None:
             self.text.save_pretrained(folder)
         if self.images is not None:
             self.images.save(folder)
+        if self.extractor is not None:
+            self.extractor.save_pretrained(folder)
 
     def make(self, auto: type[_BaseAutoModelClass], **head: object) -> PreTrainedModel:
         """A model of the class that `auto` chooses, in float32 on the CPU; `head` are configuration fields.
@@ -294,9 +305,9 @@ def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
 
 
 def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
-    """Refuse a tokenizer with ids that the model has no embedding for."""
-    rows = model.get_input_embeddings().num_embeddings
-    if tokens > rows:
+    """Refuse a tokenizer with ids that the model has no embedding for, where it embeds tokens."""
+    embedding = token_embedding(model)
+    if embedding is not None and tokens > (rows := embedding.num_embeddings):
         raise UserError(
             "spec.tokenizer",
             f"it has {tokens} entries, the model from spec.model.from has embeddings for {rows}; "

@@ -13,6 +13,7 @@ from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.question_answering import QuestionAnswering
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
+from pretune_trainer.tasks.speech_recognition import speech_recognition
 from pretune_trainer.tasks.text_to_text import TextToText
 from pretune_trainer.tasks.token_classification import TokenClassification
 
@@ -26,6 +27,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "questionAnswering": QuestionAnswering,
     "sequenceClassification": SequenceClassification,
     "sequenceRegression": SequenceRegression,
+    "speechRecognition": speech_recognition,
     "summarization": TextToText,
     "tokenClassification": TokenClassification,
     "translation": TextToText,

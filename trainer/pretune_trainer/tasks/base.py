@@ -14,6 +14,7 @@ from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.data.images import Images
 from pretune_trainer.metrics.base import Metric, Outcome
 from pretune_trainer.model.build import Build
+from pretune_trainer.model.sounds import Sounds
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Context:
 
     pictures: Images | None = None
     """Images to pixels; None where no image is read."""
+    sounds: Sounds | None = None
+    """Audio to what the model hears; None where none is read."""
     part: str = "task"
     """The part of the spec that says what is learnt: task or objective."""
 
@@ -78,6 +81,12 @@ class Context:
         """Images to pixels, for a task on images."""
         assert self.pictures is not None, "a task on images knows their size"
         return self.pictures
+
+    @property
+    def audio(self) -> Sounds:
+        """Audio to what the model hears, for a task on speech."""
+        assert self.sounds is not None, "a task on speech knows what the model hears"
+        return self.sounds
 
 
 class Task(ABC, Generic[Outcome]):

@@ -1,0 +1,60 @@
+"""Audio: decoded, mixed to one channel, resampled to the rate that a model reads."""
+
+import io
+from typing import Final
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pretune_trainer.errors import BadRowError
+
+Samples = NDArray[np.int16]
+"""One channel of 16 bits, as most speech is kept."""
+Wave = NDArray[np.float32]
+"""One channel, from -1 to 1."""
+
+FULL: Final = 32_768
+"""A sample of 16 bits is a share of this."""
+
+
+def decode(content: bytes) -> tuple[Wave, int]:
+    """The audio in a WAV, FLAC, MP3 or Ogg file, float32 [samples], its channels mixed; and its samples a second.
+
+    Raises:
+        ValueError: it is no audio, a damaged one, or an empty one.
+    """
+    try:
+        channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError("the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read") from error
+    if not len(channels):
+        raise ValueError("the audio is empty")
+    return channels.mean(axis=1), int(rate)
+
+
+def resampled(wave: Wave, rate: int, wanted: int) -> Samples:
+    """The audio at another rate, int16 [samples]; the same samples where the rate is the same and they had 16 bits."""
+    if rate != wanted:
+        wave = soxr.resample(wave, rate, wanted)
+    return np.clip(np.rint(wave * FULL), -FULL, FULL - 1).astype(np.int16)
+
+
+def checked(content: bytes, place: object, rate: int, seconds: float) -> Samples:
+    """The file's audio at `rate`, int16 [samples], if there is some, and no more than `seconds`.
+
+    Raises:
+        BadRowError: it is not.
+    """
+    try:
+        wave, own = decode(content)
+    except ValueError as error:
+        raise BadRowError(str(place), str(error)) from error
+    if len(wave) > seconds * own:
+        raise BadRowError(
+            str(place),
+            f"the clip has {len(wave) / own:.2f} seconds, and {seconds:g} can be heard; cut it, or leave it out with "
+            "spec.data.cleaning.audio.maxSeconds",
+        )
+    return resampled(wave, own, rate)

@@ -1,0 +1,89 @@
+"""What is written down of speech against what was said: word and character error rates."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from pretune_trainer.metrics.base import Metric
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a model made of a clip."""
+
+    loss: float
+    """Summed over the targets, in nats."""
+    targets: int
+    """Letters or tokens that were wanted."""
+    said: str
+    """What was said in it."""
+    written: str | None
+    """What the model wrote; None where nobody looks at it."""
+
+
+class TranscriptReport(Metric[Transcript]):
+    """Edits over the length of what was said, in words and in characters, over all clips together."""
+
+    known: ClassVar[Mapping[str, bool]] = {"loss": False, "wer": False, "cer": False}
+    """Names of the figures, and whether larger is better. The loss is the mean over targets."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.targets = 0
+        self.words = [0, 0]
+        """Edits, and words that were said."""
+        self.characters = [0, 0]
+        """Edits, and characters that were said."""
+
+    def update(self, outcomes: Sequence[Transcript]) -> None:
+        """Count the edits."""
+        self.loss += math.fsum(outcome.loss for outcome in outcomes)
+        self.targets += sum(outcome.targets for outcome in outcomes)
+        for outcome in outcomes:
+            if outcome.written is not None:
+                self._add(outcome.written.split(), outcome.said.split())
+
+    def _add(self, written: Sequence[str], said: Sequence[str]) -> None:
+        _count(self.words, written, said)
+        _count(self.characters, " ".join(written), " ".join(said))
+
+    def merge(self, other: Self) -> None:
+        """Add the other's counts."""
+        self.loss += other.loss
+        self.targets += other.targets
+        for mine, others in ((self.words, other.words), (self.characters, other.characters)):
+            mine[:] = [one + two for one, two in zip(mine, others, strict=True)]
+
+    def result(self) -> dict[str, float]:
+        """loss in nats a target, wer and cer as shares, which can exceed 1."""
+        found = {"loss": (self.loss, self.targets), "wer": self.words, "cer": self.characters}
+        return {name: sum_ / count if count else math.nan for name, (sum_, count) in found.items()}
+
+
+def _count(counts: list[int], written: Sequence[Hashable], said: Sequence[Hashable]) -> None:
+    counts[0] += edits(written, said)
+    counts[1] += len(said)
+
+
+def edits(written: Sequence[Hashable], said: Sequence[Hashable]) -> int:
+    """Levenshtein distance: the fewest items to add, leave out or replace.
+
+    A column of the table of distances is kept as two numbers, with a bit for each place that is one more, or one less,
+    than the place above it (Myers, 1999; in the form of Hyyrö, 2003).
+    """
+    if not said:
+        return len(written)
+    places: dict[Hashable, int] = {}
+    for number, item in enumerate(said):
+        places[item] = places.get(item, 0) | 1 << number
+    all_, last = (1 << len(said)) - 1, 1 << (len(said) - 1)
+    more, less, distance = all_, 0, len(said)
+    for item in written:
+        same = places.get(item, 0)
+        zero = (((same & more) + more) ^ more) | same | less
+        up, down = less | (all_ & ~(zero | more)), more & zero
+        distance += bool(up & last) - bool(down & last)
+        up, down = up << 1 | 1, down << 1
+        more, less = (down | ~(zero | up)) & all_, up & zero & all_
+    return distance

@@ -1,0 +1,123 @@
+"""Speech written down letter by letter along the audio: connectionist temporal classification (Graves et al., 2006)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCTC, PreTrainedModel, Wav2Vec2CTCTokenizer
+
+from pretune_api.model import Architecture
+from pretune_trainer.data.audio import Samples
+from pretune_trainer.data.example import Pack, Row
+from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.metrics.transcripts import Transcript
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.sounds import NEW
+from pretune_trainer.tasks.base import Batch, Context
+from pretune_trainer.tasks.speech import SpeechTask, clips_of, frames_in, transcripts
+
+
+class SpeechCtc(SpeechTask):
+    """A letter, or a blank, for each frame of a wav2vec2 or its kin; the padding token is the blank.
+
+    No loss is infinite: clips that have too few frames for their letters are refused.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        if not isinstance(self.tokenizer, Wav2Vec2CTCTokenizer):
+            raise UserError(
+                "spec.tokenizer", "CTC writes letter by letter; train one with algorithm: character, or take a parent's"
+            )
+        if self.spec.language is not None:
+            raise UserError(f"{self.where}.language", "CTC names no language; leave it out")
+        self.blank = self.tokenizer.pad_token_id
+        self.unknown = self.tokenizer.unk_token_id
+
+    def model(self, build: Build) -> PreTrainedModel:
+        """A model with a head on every frame; a parent without one, or with other letters, gets a new one."""
+        new = NEW if isinstance(build.origin, Architecture) else {}
+        model = build.make(AutoModelForCTC, vocab_size=len(self.tokenizer), **new)
+        model.config.layerdrop = 0.0  # every rank computes the same layers, or they wait for each other for ever
+        return model
+
+    def answer(self, row: Row, said: str) -> list[int]:
+        """The letters."""
+        ids: list[int] = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+        if set(ids) <= {self.unknown, self.tokenizer.word_delimiter_token_id}:
+            raise BadRowError(
+                str(row.place),
+                f"column '{self.spec.transcript_column}' holds '{said}', of which the tokenizer knows no letter; "
+                "are they capitals there?",
+            )
+        return ids
+
+    def check(self, row: Row, audio: Samples, answer: NDArray[np.int32]) -> None:
+        """Each letter takes a frame, and so does the blank between two that are the same."""
+        frames, letters = self.sounds.frames(len(audio)), answer.tolist()
+        blanks = sum(one == other for one, other in pairwise(letters))
+        wanted = max(len(letters) + blanks, self.sounds.fewest_frames)
+        if frames < wanted:
+            raise BadRowError(
+                str(row.place),
+                f"the clip has {frames} frames, which is too few for {len(letters)} letters: {wanted} are needed, with "
+                "a blank between letters that are the same; is the transcript of another clip?",
+            )
+
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """Waves [n, samples], rows without a clip left out; targets "letters" int64 [n, longest], "frames" and
+        "length" int64 [n].
+        """
+        examples = clips_of(packs, np.zeros(self.sounds.samples(self.sounds.fewest_frames), np.int16))
+        lengths = [len(example["answer"]) for example in examples]
+        letters = [torch.from_numpy(example["answer"].astype(np.int64)) for example in examples]
+        targets = {
+            "letters": pad_sequence(letters, batch_first=True, padding_value=self.blank),
+            "frames": torch.tensor([self.sounds.frames(len(example["audio"])) for example in examples]),
+            "length": torch.tensor(lengths),
+        }
+        inputs = self.heard(examples, padding=True, return_attention_mask=True)
+        return Batch(inputs, targets, {"ctc": sum(lengths)}, frames_in(examples, self.sounds.rate), packs)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Summed over clips; its mean is taken over letters."""
+        return {"ctc": self._losses(self._log_probabilities(model, batch), batch).sum()}
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Transcript]:
+        """What the likeliest letters of all frames say."""
+        log_p = self._log_probabilities(model, batch)
+        losses = self._losses(log_p, batch).tolist()
+        spelled = [ids[:count] for ids, count in zip(log_p.argmax(-1).tolist(), batch.targets["frames"], strict=True)]
+        written = self.tokenizer.batch_decode(spelled) if self.writes else None
+        return transcripts(clips_of(batch.packs, np.zeros(0, np.int16)), losses, written)
+
+    def _log_probabilities(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Of each letter, and the blank, in each frame: float32 [n, frames, letters]."""
+        waves = batch.inputs["input_values"].to(next(model.parameters()).dtype)
+        mask = batch.inputs["attention_mask"]
+        if not self.sounds.by_itself:
+            return _logits(model, waves, mask).log_softmax(-1)
+        rows = [_logits(model, wave[None, : int(own.sum())])[0] for wave, own in zip(waves, mask, strict=True)]
+        return pad_sequence(rows, batch_first=True).log_softmax(-1)
+
+    def _losses(self, log_probabilities: Tensor, batch: Batch) -> Tensor:
+        """Of each clip, float32 [n]; 0 where nothing is said."""
+        letters, frames, lengths = (batch.targets[name] for name in ("letters", "frames", "length"))
+        with torch.backends.cudnn.flags(enabled=False):  # cuDNN's does not compute the same twice
+            losses = F.ctc_loss(
+                log_probabilities.transpose(0, 1), letters, frames, lengths, self.blank, reduction="none"
+            )
+        return losses * (lengths > 0)
+
+
+def _logits(model: nn.Module, waves: Tensor, mask: Tensor | None = None) -> Tensor:
+    inputs: dict[str, Any] = {"input_values": waves, "attention_mask": mask}
+    logits = model(**inputs).logits
+    assert isinstance(logits, Tensor)
+    return logits.float()

@@ -1,0 +1,105 @@
+"""Speech written down as a decoder writes, having heard a whole window: Whisper (Radford et al., 2022)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForSpeechSeq2Seq, PreTrainedModel, WhisperTokenizer
+
+from pretune_api.model import Architecture
+from pretune_trainer.data.audio import Samples
+from pretune_trainer.data.example import Pack, Row
+from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.metrics.transcripts import Transcript
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.tasks.base import Batch, Context
+from pretune_trainer.tasks.encoder_decoder import judge_answers
+from pretune_trainer.tasks.language import padded
+from pretune_trainer.tasks.speech import SpeechTask, clips_of, frames_in, transcripts
+
+
+class SpeechSeq2Seq(SpeechTask):
+    """Cross-entropy of the transcript's tokens, those that say language and task among them."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        if not isinstance(self.tokenizer, WhisperTokenizer):
+            raise UserError(
+                "spec.tokenizer", "Whisper has tokens of its own; train some with algorithm: bpe, or take a parent's"
+            )
+        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
+        self.pad = self.tokenizer.pad_token_id
+        self.most = int(self.sounds.config.max_target_positions)
+        self._name_language()
+
+    def _name_language(self) -> None:
+        """Let every transcript begin with its language, where there is one to name."""
+        language = self.spec.language
+        if language is None:
+            return
+        known = self.tokenizer.get_vocab().keys()
+        if f"<|{language}|>" not in known or "<|transcribe|>" not in known:
+            raise UserError(f"{self.where}.language", f"the tokenizer knows no language '{language}'; leave it out")
+        self.tokenizer.set_prefix_tokens(language=language, task="transcribe")
+
+    def model(self, build: Build) -> PreTrainedModel:
+        """A Whisper; a new one begins as its tokenizer does, and may write as much as it has positions."""
+        start, *_, plain = self.tokenizer.prefix_tokens
+        new = isinstance(build.origin, Architecture)
+        own = {"decoder_start_token_id": start, "begin_suppress_tokens": None, "suppress_tokens": None}
+        model = build.make(AutoModelForSpeechSeq2Seq, **(own if new else {}))
+        model.config.encoder_layerdrop = model.config.decoder_layerdrop = 0.0  # as ranks wait for each other's layers
+        if new:
+            model.generation_config.update(no_timestamps_token_id=plain, max_length=self.most)
+        if self.spec.language is not None:
+            model.generation_config.update(language=self.spec.language, task="transcribe")
+        return model
+
+    def answer(self, row: Row, said: str) -> list[int]:
+        """The transcript's tokens between those that begin and end it; the very first is the decoder's own."""
+        return list(self.tokenizer(said)["input_ids"][1:])
+
+    def check(self, row: Row, audio: Samples, answer: NDArray[np.int32]) -> None:
+        """The decoder has a position for each token."""
+        if len(answer) > self.most:
+            raise BadRowError(
+                str(row.place),
+                f"the transcript has {len(answer)} tokens, and the model has {self.most} positions for them "
+                "(max_target_positions); cut the clip, or leave it out",
+            )
+
+    def batch(self, packs: Sequence[Pack]) -> Batch:
+        """Spectrograms [n, mels, frames], rows without a clip left out; targets "lm" int64 [n, width]."""
+        examples = clips_of(packs, np.zeros(1, np.int16))
+        answers = [example["answer"] for example in examples]
+        inputs = {"input_features": self.heard(examples)["input_features"]}
+        count, targets = sum(map(len, answers)), padded(answers, IGNORED, self.most)
+        return Batch(inputs, {"lm": targets}, {"lm": count}, frames_in(examples, self.sounds.rate) + count, packs)
+
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Summed over the tokens of the transcripts."""
+        return {"lm": judge_answers(model, _fitting(batch, model), self.pad)[0].sum()}
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Transcript]:
+        """The likelihood of the transcripts, and what the model writes where that is looked at."""
+        assert isinstance(model, PreTrainedModel)
+        batch = _fitting(batch, model)
+        losses = judge_answers(model, batch, self.pad)[0].view(batch.targets["lm"].shape).sum(1)
+        written = self._written(model, batch.inputs["input_features"]) if self.writes else None
+        return transcripts(clips_of(batch.packs, np.zeros(0, np.int16)), losses.tolist(), written)
+
+    def _written(self, model: PreTrainedModel, features: Tensor) -> list[str]:
+        """Greedily; sharded ranks write until the last one has finished."""
+        several = dist.is_initialized() and dist.get_world_size() > 1
+        ids = model.generate(input_features=features, do_sample=False, num_beams=1, synced_gpus=several)
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def _fitting(batch: Batch, model: nn.Module) -> Batch:
+    """The batch, with features of the type that the model computes with."""
+    dtype: torch.dtype = next(model.parameters()).dtype
+    return batch.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
