@@ -21,6 +21,9 @@ class Source(Location):
     images or audio."""
     document: Literal["file", "line"] = "file"
     """For plain text: whether a whole file or a line is one document."""
+    values: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=8)] = {}
+    """Columns that have the same value in every row of this source, such as {language: de}; its files need not have
+    them."""
     weight: Annotated[float | None, Field(gt=0.0, le=1_000_000.0)] = None
     """Share of the training tokens, relative to the other sources' weights; without any, size decides."""
 

@@ -71,6 +71,12 @@ class JobSpec(Spec):
             holds=lambda self: not self.evaluation.baseline or self.data.validation is not None,
         ),
         Rule(
+            field="evaluation",
+            message="slices needs data.validation to judge the model on",
+            cel="!has(self.evaluation.slices) || self.evaluation.slices.size() == 0 || has(self.data.validation)",
+            holds=lambda self: not self.evaluation.slices or self.data.validation is not None,
+        ),
+        Rule(
             field="earlyStopping",
             message="needs data.validation to judge the model on",
             cel="!has(self.earlyStopping) || has(self.data.validation)",

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pretune_api.base import Rule, Spec
-from pretune_api.units import MetricName, Ratio, Steps, Tokens, UniqueList
+from pretune_api.units import ColumnName, MetricName, Ratio, Steps, Tokens, UniqueList
 
 Schedule = Literal["constant", "linear", "cosine", "inverseSquareRoot", "warmupStableDecay"]
 
@@ -88,6 +88,9 @@ class Evaluation(Spec):
     """Most batches looked at, each as large as a training step's, spread over the validation data; all when absent."""
     metrics: Annotated[UniqueList[MetricName], Field(min_length=1, max_length=32)] | None = None
     """Metrics to report, by name; without it, those of the objective or task."""
+    slices: Annotated[UniqueList[ColumnName], Field(max_length=4)] = []
+    """Columns, such as language, accent or group, for each of whose values the metrics are reported too, as
+    perplexity/language=de. At most 64 values, or combinations of values, in the validation data."""
 
 
 class EarlyStopping(Spec):

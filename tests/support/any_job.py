@@ -35,7 +35,8 @@ sources = st.lists(
     st.fixed_dictionaries(
         {"uri": uris},
         optional=locations
-        | {"column": text, "weight": positive(100), "format": st.sampled_from(["parquet", "jsonl", "text"])},
+        | {"column": text, "weight": positive(100), "format": st.sampled_from(["parquet", "jsonl", "text"])}
+        | {"values": st.dictionaries(text, text, max_size=2)},
     ),
     min_size=1,
     max_size=3,

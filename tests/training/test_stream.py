@@ -20,8 +20,8 @@ LAYOUTS = st.sampled_from([PACKED, SINGLE])
 class Numbered:
     """Examples that carry their source and index, and count how often they are touched."""
 
-    def __init__(self, source, lengths):
-        self.source, self.touched = source, Counter()
+    def __init__(self, source, lengths, slices=()):
+        self.source, self.touched, self.slices = source, Counter(), slices
         self.lengths = np.array(lengths, np.int32)
         self.tokens = int(self.lengths.sum())
 
@@ -126,6 +126,22 @@ def test_validation_gives_every_example_once_and_every_rank_as_many_packs(sizes,
     assert len({len(part) for part in parts}) == 1
     seen = Counter(name for part in parts for _, examples in part for name in examples)
     assert seen == Counter((source, index) for source, size in enumerate(sizes) for index in range(size))
+
+
+@given(SIZES, LAYOUTS, st.integers(1, 4), st.integers(1, 40) | st.none())
+@settings(max_examples=40)
+def test_packs_of_the_validation_are_of_one_slice_and_every_rank_has_as_many_of_each(sizes, layout, ranks, most):
+    cache = cache_of(sizes)
+    for number, source in enumerate(cache.validation):
+        source.slices = (f"parity={number % 2}",)
+    parts = [list(validation(cache, layout, rank, ranks, most)) for rank in range(ranks)]
+    assert len({tuple(pack.slices for pack in part) for part in parts}) == 1
+    packs = [pack for part in parts for pack in part if pack.examples]
+    assert {(pack.slices, f"parity={example['name'][0] % 2}") for pack in packs for example in pack.examples} <= {
+        (("parity=0",), "parity=0"),
+        (("parity=1",), "parity=1"),
+    }
+    assert len({pack.key for pack in packs}) == len(packs) <= (most or len(packs))
 
 
 def test_validation_comes_in_the_same_order_each_time():

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -40,6 +41,13 @@ def works(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) 
         *counts, tokens = ranks.add([*mine, sum(batch.tokens for batch in batches)])
         yield Work(batches, dict(zip(keys, counts, strict=True)), tokens, step.after, spread)
         mark = time.perf_counter()
+
+
+def judged(packs: Sequence[Pack], task: Task[Any], rows: int, ranks: Ranks) -> Iterator[Batch]:
+    """What is evaluated on, in batches of at most `rows`, each of packs of the same slices."""
+    for slices, alike in groupby(packs, key=lambda pack: pack.slices):
+        for part in split(list(alike), rows):
+            yield replace(pinned(task.batch(part), ranks), slices=slices)
 
 
 def split(packs: Sequence[Pack], rows: int) -> Iterator[Sequence[Pack]]:

@@ -8,7 +8,7 @@ import torch
 
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.slices import Sliced
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import Step
 from pretune_trainer.stopping import StopVote
@@ -28,35 +28,32 @@ class Judgement:
 
 
 def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote) -> Judgement:
-    """What the task's metrics say of all ranks' batches. Collective; every rank has the same number of batches.
+    """What the task's metrics say of all ranks' batches, and of each slice. Collective; every rank has as many batches
+    of the same slices.
 
     Raises:
         StopRequestedError: the run was asked to stop meanwhile; nothing was measured.
     """
-    metrics = step.task.metrics()
+    sliced = Sliced(step.task.metrics)
     step.eval()
     try:
         with torch.no_grad(), Prefetch(batches, _AHEAD) as ahead:
             for batch in ahead:
                 vote.ask()
-                outcomes = step.evaluate(batch.to(ranks.device))
-                for metric in metrics:
-                    metric.update(outcomes)
+                sliced.update(step.evaluate(batch.to(ranks.device)), batch.slices)
                 if vote.agreed():
                     raise StopRequestedError("the run was asked to stop during an evaluation")
     finally:
         step.train()
-    return _merged(metrics, ranks)
+    return _merged(sliced, ranks)
 
 
-def _merged(metrics: list[Metric[Any]], ranks: Ranks) -> Judgement:
+def _merged(sliced: Sliced, ranks: Ranks) -> Judgement:
     """Merged in order of ranks, so that every rank computes the same figures."""
-    first, *others = ranks.gather(metrics)
+    sliced.by_slice, *others = ranks.gather(sliced.by_slice)
     for other in others:
-        for metric, part in zip(first, other, strict=True):
-            metric.merge(part)
-    judgement = Judgement({}, {})
-    for metric in first:
-        judgement.figures.update(metric.result())
+        sliced.merge(other)
+    judgement = Judgement(sliced.result(), {})
+    for metric in sliced.overall:
         judgement.exhibits.update(metric.exhibits().model_dump(mode="json", exclude_defaults=True))
     return judgement

@@ -15,6 +15,7 @@ from pretune_api.run_config import RunConfig
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import QuestionAnswering, text_columns
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
+from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
@@ -88,7 +89,8 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, sounds, _part(config))
     )
     check_metrics(config, task)
-    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean)
+    grouping = Grouping(validation=tuple(config.evaluation.slices))
+    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean, grouping)
     task.check_documents(cache.documents - cache.dropped)
     kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
     build = Build(start.origin, tokenizer, length, kernel, images, extractor=extractor)

@@ -17,6 +17,7 @@ from pretune_trainer.batches import Work
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.evaluate import evaluate
+from pretune_trainer.metrics.slices import metric_of
 from pretune_trainer.model.flops import Utilization
 from pretune_trainer.optim import clip_gradients
 from pretune_trainer.parallel import Ranks
@@ -187,7 +188,7 @@ class Loop:
         with autocast(self.parts.config.training, self.parts.ranks):
             found = evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
         wanted = self.parts.config.evaluation.metrics
-        figures = {name: value for name, value in found.figures.items() if wanted is None or name in wanted}
+        figures = {name: value for name, value in found.figures.items() if wanted is None or metric_of(name) in wanted}
         self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
         if found.exhibits:
             self.parts.reporter.tell(Exhibited(self.state.step, found.exhibits))

@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.artifact import ARTIFACT_DTYPES, export, publish
-from pretune_trainer.batches import pinned, split, works
+from pretune_trainer.batches import judged, works
 from pretune_trainer.course import Course, plot_course
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
@@ -175,7 +175,7 @@ class Session:
 
         def batches() -> Iterator[Batch]:
             packs = list(validation(inputs.cache, task.layout, self.ranks.rank, self.ranks.size, most))
-            return (pinned(task.batch(part), self.ranks) for part in split(packs, rows))
+            return judged(packs, task, rows, self.ranks)
 
         return batches
 

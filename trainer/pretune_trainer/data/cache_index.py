@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Side = Literal["train", "validation"]
 SIDES: Final[tuple[Side, Side]] = ("train", "validation")
@@ -21,8 +21,12 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """One source on one side, as the cache's index lists it."""
+    """One source on one side, or a group of its rows, as the cache's index lists it."""
 
+    source: int
+    """Number of the source: those of the training first, then those of the validation."""
+    group: tuple[str, ...]
+    """Values of the columns that rows are kept apart by; none where they are not."""
     lengths: str
     """Path of the lengths of its examples."""
     tokens: int
@@ -56,7 +60,6 @@ class Index:
         return cls(document["documents"], document["dropped"], sides["train"], sides["validation"])
 
 
-def _source_entry(entry: dict[str, object]) -> SourceEntry:
-    parts = entry["parts"]
-    assert isinstance(parts, list), "the cache's version is part of its digest"
-    return SourceEntry(str(entry["lengths"]), int(str(entry["tokens"])), [PartEntry(**part) for part in parts])
+def _source_entry(entry: dict[str, Any]) -> SourceEntry:
+    parts = [PartEntry(**part) for part in entry["parts"]]
+    return SourceEntry(**{**entry, "group": tuple(entry["group"]), "parts": parts})

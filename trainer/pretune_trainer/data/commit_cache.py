@@ -5,15 +5,16 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.manifest import File, Manifest
 from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, Index, PartEntry, Side, SourceEntry
+from pretune_trainer.data.groups import Group, Grouping
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit
 from pretune_trainer.errors import UserError
@@ -29,6 +30,18 @@ _ADVICE: Final[dict[Side, str]] = {
 
 
 @dataclass(frozen=True)
+class UnitPart:
+    """Examples of a unit that lie together."""
+
+    side: Side
+    group: Group
+    file: File
+    """Where they lie."""
+    lengths: NDArray[np.int32]
+    """Their lengths: int32 [examples]."""
+
+
+@dataclass(frozen=True)
 class UnitReport:
     """What came of a unit."""
 
@@ -36,20 +49,15 @@ class UnitReport:
     """Rows read."""
     dropped: int = 0
     """Rows that gave no example."""
-    files: list[File] = field(default_factory=list)
+    parts: tuple[UnitPart, ...] = ()
     """The parts written."""
-    lengths: dict[Side, NDArray[np.int32]] = field(default_factory=dict)
-    """Lengths of the examples in each part: int32 [examples]."""
 
     def to_bytes(self) -> bytes:
         """As `from_bytes` reads it: arrays, without pickle."""
-        head = {
-            "documents": self.documents,
-            "dropped": self.dropped,
-            "files": [file.model_dump() for file in self.files],
-        }
+        parts = [{"side": part.side, "group": part.group, "file": part.file.model_dump()} for part in self.parts]
+        head = {"documents": self.documents, "dropped": self.dropped, "parts": parts}
         buffer = io.BytesIO()
-        arrays = {"train": self.lengths["train"], "validation": self.lengths["validation"]}
+        arrays: dict[str, Any] = {f"lengths{number}": part.lengths for number, part in enumerate(self.parts)}
         np.savez(buffer, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
         return buffer.getvalue()
 
@@ -58,9 +66,11 @@ class UnitReport:
         """A report that was written."""
         with np.load(io.BytesIO(content)) as arrays:
             head = json.loads(arrays["head"].tobytes())
-            lengths = {side: arrays[side] for side in SIDES}
-        files = [File.model_validate(file) for file in head["files"]]
-        return cls(head["documents"], head["dropped"], files, lengths)
+            parts = [
+                UnitPart(part["side"], tuple(part["group"]), File(**part["file"]), arrays[f"lengths{number}"])
+                for number, part in enumerate(head["parts"])
+            ]
+        return cls(head["documents"], head["dropped"], tuple(parts))
 
 
 @dataclass(frozen=True)
@@ -78,17 +88,17 @@ class _Reported:
     def dropped(self) -> int:
         return sum(report.dropped for _, report in self.reports)
 
-    def lengths(self, side: Side) -> NDArray[np.int32]:
-        return np.concatenate([np.zeros(0, np.int32), *(report.lengths[side] for _, report in self.reports)])
+    def by_group(self, side: Side) -> dict[Group, list[UnitPart]]:
+        """The parts of a side, by group; of a side without examples, an empty one."""
+        found: dict[Group, list[UnitPart]] = {}
+        for part in (part for _, report in self.reports for part in report.parts if part.side == side):
+            found.setdefault(part.group, []).append(part)
+        return dict(sorted(found.items())) or {(): []}
 
-    def parts(self, side: Side) -> list[PartEntry]:
-        counts = [(number, len(report.lengths[side])) for number, report in self.reports]
-        return [PartEntry(unit_name(number, side), count) for number, count in counts if count]
 
-
-def unit_name(number: int, side: Side | None = None) -> str:
-    """Where a unit's examples of a side lie, or its report."""
-    return f"units/{number:06d}.npz" if side is None else f"parts/{number:06d}-{side}.arrow"
+def unit_name(number: int, part: str | None = None) -> str:
+    """Where a part of a unit's examples lies, or its report."""
+    return f"units/{number:06d}.npz" if part is None else f"parts/{number:06d}-{part}.arrow"
 
 
 def unit_number(path: str) -> int:
@@ -96,18 +106,21 @@ def unit_number(path: str) -> int:
     return int(PurePosixPath(path).stem)
 
 
-def commit_cache(units: Sequence[Unit], sources: Sequence[DataSource], nothing_learnt: str, store: Store) -> None:
+def commit_cache(
+    units: Sequence[Unit], sources: Sequence[DataSource], grouping: Grouping, nothing_learnt: str, store: Store
+) -> None:
     """Write the index and commit; `nothing_learnt` says why rows give no examples.
 
     Raises:
-        UserError: a source has no rows, or none that can be learnt from; or nothing is left on one side.
+        UserError: a source has no rows, or none that can be learnt from; or nothing is left on one side; or there are
+            too many groups.
     """
     with ThreadPoolExecutor(_READERS) as pool:
         contents = list(pool.map(store.get, (unit_name(number) for number in range(len(units)))))
     reported = _by_source(units, sources, [UnitReport.from_bytes(content) for content in contents])
     for each in reported:
         _check_source(each, nothing_learnt)
-    _check_sides(reported)
+    _check_sides(reported, grouping)
     files = [*_files_of_units(reported, contents), *_write_index(reported, store)]
     manifest = Manifest(content="cache", files=sorted(files, key=lambda file: file.path))
     commit(store, manifest, still_allowed=_always)
@@ -133,12 +146,13 @@ def _check_source(reported: _Reported, nothing_learnt: str) -> None:
         raise UserError(where, f"none of the {reported.documents} rows of {uri} can be learnt from: {nothing_learnt}")
 
 
-def _check_sides(reported: Sequence[_Reported]) -> None:
+def _check_sides(reported: Sequence[_Reported], grouping: Grouping) -> None:
     where, documents = "spec.data.validation.fraction", sum(each.documents for each in reported)
     for side, advice in _ADVICE.items():
         wanted = [each for each in reported if side in _sides(each.source)]
-        if wanted and not any(len(each.lengths(side)) for each in wanted):
+        if wanted and not any(any(each.by_group(side).values()) for each in wanted):
             raise UserError(where, f"of {documents} documents none is left {advice}")
+        grouping.check({group for each in wanted for group in each.by_group(side)}, side)
 
 
 def _sides(source: DataSource) -> list[Side]:
@@ -151,10 +165,12 @@ def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
     entries: dict[Side, list[SourceEntry]] = {side: [] for side in SIDES}
     for number, each in enumerate(reported):
         for side in _sides(each.source):
-            lengths = each.lengths(side)
-            file = store.put(f"lengths/{side}-{number}.npy", _npy(lengths))
-            entries[side].append(SourceEntry(file.path, int(lengths.sum()), each.parts(side)))
-            yield file
+            for group, parts in each.by_group(side).items():
+                lengths = np.concatenate([np.zeros(0, np.int32), *(part.lengths for part in parts)])
+                file = store.put(f"lengths/{side}-{len(entries[side])}.npy", _npy(lengths))
+                listed = [PartEntry(part.file.path, len(part.lengths)) for part in parts]
+                entries[side].append(SourceEntry(number, group, file.path, int(lengths.sum()), listed))
+                yield file
     documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))
     yield store.put(INDEX_NAME, Index(documents, dropped, entries["train"], entries["validation"]).to_json())
 
@@ -168,6 +184,6 @@ def _npy(lengths: NDArray[np.int32]) -> bytes:
 def _files_of_units(reported: Sequence[_Reported], contents: Sequence[bytes]) -> Iterator[File]:
     for each in reported:
         for _, report in each.reports:
-            yield from report.files
+            yield from (part.file for part in report.parts)
     for number, content in enumerate(contents):
         yield File(path=unit_name(number), size=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -1,5 +1,6 @@
 """What travels from a source to a model: rows, examples, packs."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -77,6 +78,15 @@ class Row:
             )
         return found
 
+    def name_in(self, column: str) -> str:
+        """The value of a column with names, such as labels or groups; what is no text is written as JSON.
+
+        Raises:
+            BadRowError: there is no such column.
+        """
+        value = self.value(column)
+        return value if isinstance(value, str) else json.dumps(value, default=str)
+
     def value(self, column: str) -> object:
         """The value of a column.
 
@@ -99,6 +109,8 @@ class Pack:
     """(epoch, window, row): names the pack, whatever the ranks and micro-batches."""
     held_out: bool = False
     """Whether the model is judged on it: it is shown as it is, never augmented."""
+    slices: tuple[str, ...] = ()
+    """Slices of the validation that all of its examples belong to, such as language=de."""
 
     def random(self, seed: int) -> np.random.Generator:
         """Randomness that belongs to this pack: the same on whichever rank it is computed."""

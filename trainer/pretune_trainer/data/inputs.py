@@ -43,6 +43,7 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "files": [(file.name, file.size, file.modified, file.format, file.compression) for file in listed],
             "column": source.opened.source.column,
             "document": source.opened.source.document,
+            "values": source.opened.source.values,
             "heldOut": source.holdout.fraction,
         }
         for source, listed in zip(sources, files, strict=True)

@@ -61,7 +61,7 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
 
 
 def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a unit. Of Parquet only the source's column is read, and `columns`.
+    """The rows of a unit. Of Parquet only the source's column is read, and `columns`; the source's `values` are added.
 
     Raises:
         BadRowError: a row is not valid JSON, or not UTF-8.
@@ -69,7 +69,9 @@ def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterato
         StorageError: the store refuses or cannot be reached.
     """
     with explained(unit.file.uri, f"{opened.where}.uri"):
-        yield from _READERS[unit.file.format](opened, unit, columns)
+        found = _READERS[unit.file.format](opened, unit, columns)
+        same = opened.source.values
+        yield from (replace(row, values={**row.values, **same}) for row in found) if same else found
 
 
 def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:

@@ -100,19 +100,34 @@ def validation(
 ) -> Iterator[Pack]:
     """This rank's packs of the validation data, in a fixed order; every rank has the same number.
 
-    All ranks together have every example once; or `most` rows at most, spread over all of them.
+    All ranks together have every example once; or `most` rows at most, spread over all of them. Examples of different
+    slices are in different packs, and every rank has as many packs of each.
     """
-    number = 0
-    starts = range(0, sum(map(len, cache.validation)), WINDOW)
+    by_slices: dict[tuple[str, ...], list[SourceExamples]] = {}
+    for source in cache.validation:
+        by_slices.setdefault(source.slices, []).append(source)
+    total, before = sum(map(len, cache.validation)), 0
+    for slices, sources in by_slices.items():
+        after = before + sum(map(len, sources))
+        share = None if most is None else most * after // total - most * before // total
+        dealt = 0
+        for pack in _held_out(sources, layout, before, share):
+            if dealt % size == rank:
+                yield replace(pack, slices=slices)
+            dealt += 1
+        if 0 < dealt % size <= rank:
+            yield Pack(slices=slices)
+        before = after
+
+
+def _held_out(sources: Sequence[SourceExamples], layout: Layout, number: int, most: int | None) -> Iterator[Pack]:
+    """Packs of these sources; `number` is that of their first example."""
+    starts = range(0, sum(map(len, sources)), WINDOW)
     for window, start in enumerate(starts):
-        plan = _in_order(cache.validation, layout, start)
+        plan = _in_order(sources, layout, start)
         share = None if most is None else most * (window + 1) // len(starts) - most * window // len(starts)
         for row in _spread(len(plan.rows), share):
-            if number % size == rank:
-                yield replace(_pack(cache.validation, plan, row, (0, window, row)), held_out=True)
-            number += 1
-    if 0 < number % size <= rank:
-        yield Pack()
+            yield replace(_pack(sources, plan, row, (0, number + start, row)), held_out=True)
 
 
 def _spread(count: int, most: int | None) -> Sequence[int]:

@@ -12,6 +12,7 @@ from pretune_api.data import Data
 from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.example import Example
+from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.parts import Part
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.tokenise import Tokenises, make, plan
@@ -28,8 +29,10 @@ _OPEN_PARTS: Final = 256
 class SourceExamples:
     """The examples of one source, on one side: lengths at hand, tokens at random."""
 
-    def __init__(self, shelf: Shelf, entry: SourceEntry) -> None:
+    def __init__(self, shelf: Shelf, entry: SourceEntry, slices: tuple[str, ...] = ()) -> None:
         self._entry = entry
+        self.slices = slices
+        """Slices of the validation that all of them belong to."""
         self._shelf = shelf
         self._starts = [0, *np.cumsum([part.examples for part in entry.parts]).tolist()]
         self._part = lru_cache(maxsize=_OPEN_PARTS)(self._open)
@@ -59,8 +62,8 @@ class SourceExamples:
 class TokenCache:
     """All examples of a job's data."""
 
-    def __init__(self, store: Store, weights: Sequence[float | None]) -> None:
-        """Opens a committed cache; `weights` are those of the training sources.
+    def __init__(self, store: Store, weights: Sequence[float | None], grouping: Grouping) -> None:
+        """Opens a committed cache, whose rows `grouping` keeps apart; `weights` are those of the training sources.
 
         Raises:
             MissingObjectError: it is not committed.
@@ -72,8 +75,8 @@ class TokenCache:
         self.digest = manifest.digest
         self.documents, self.dropped = index.documents, index.dropped
         self.train = [SourceExamples(shelf, entry) for entry in index.train]
-        self.validation = [SourceExamples(shelf, entry) for entry in index.validation]
-        self.weights = list(weights)
+        self.validation = [SourceExamples(shelf, entry, grouping.slices(entry.group)) for entry in index.validation]
+        self.weights = [weights[entry.source] for entry in index.train]
 
 
 def token_cache(
@@ -84,19 +87,20 @@ def token_cache(
     ranks: "Ranks",
     stop: Callable[[], bool],
     clean: Cleaned | None = None,
+    grouping: Grouping = Grouping(),  # frozen
 ) -> TokenCache:
     """The cache of `data` for `task`, made by all ranks if it is not there yet. Collective.
 
     `tokenizer` is the digest of the tokenizer, `storage` the storage's root, `stop` says whether to leave early,
-    `clean` which documents to leave out.
+    `clean` which documents to leave out, `grouping` which rows to keep apart.
 
     Raises:
         UserError: a source is empty, missing or damaged, or a row cannot be learnt from.
         StorageError: a store refuses or cannot be reached.
         StopRequestedError: asked to stop; what is done is kept for the next time.
     """
-    work = ranks.once(lambda: plan(data, task, tokenizer, storage, clean))
+    work = ranks.once(lambda: plan(data, task, tokenizer, storage, clean, grouping))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
-        make(work, data, task, store, ranks, stop, clean)
-    return TokenCache(store, [source.weight for source in data.train])
+        make(work, data, task, store, ranks, stop, clean, grouping)
+    return TokenCache(store, [source.weight for source in data.train], grouping)

@@ -1,6 +1,7 @@
 """Makes a token cache: all ranks tokenise, unit by unit, and rank 0 commits the whole.
 
 cache/<digest>/parts/000012-train.arrow, 000012-validation.arrow     examples of a unit, by side; none where empty
+                     000012-validation-1.arrow …                   and by group, where rows are kept apart
                units/000012.npz                                      lengths and counts: the unit is done
                lengths/train-0.npy …  cache.json                     all lengths of a source, the index
                manifest.json  COMMITTED
@@ -8,19 +9,17 @@ cache/<digest>/parts/000012-train.arrow, 000012-validation.arrow     examples of
 
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from pretune_api.data import Data
 from pretune_trainer.data.cache_index import SIDES, Side
 from pretune_trainer.data.cleaning.clean import Cleaned
-from pretune_trainer.data.commit_cache import UnitReport, commit_cache, unit_name
+from pretune_trainer.data.commit_cache import UnitPart, UnitReport, commit_cache, unit_name
 from pretune_trainer.data.example import Example, Layout, Row, content_of
+from pretune_trainer.data.groups import Group, Grouping
 from pretune_trainer.data.holdout import Holdout
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.parts import PartWriter
@@ -33,7 +32,7 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the cache's format, and of how rows are read."""
 _ROWS: Final = 1000
 """Rows given to the tokenizer at once: it works on them in parallel."""
@@ -53,7 +52,9 @@ class Tokenises(Protocol):
         """The examples of each row, in order."""
 
 
-def plan(data: Data, task: Tokenises, tokenizer: str, storage: Store, clean: Cleaned | None) -> Work:
+def plan(
+    data: Data, task: Tokenises, tokenizer: str, storage: Store, clean: Cleaned | None, grouping: Grouping
+) -> Work:
     """What is to be done, from the sources' listings and the headers of their Parquet files.
 
     Raises:
@@ -70,6 +71,7 @@ def plan(data: Data, task: Tokenises, tokenizer: str, storage: Store, clean: Cle
         task.fingerprint,
         layout,
         list(task.columns),
+        [grouping.train, grouping.validation],
         *([clean.digest] if clean else []),
     )
     return find_work(digest, sources, files, storage)
@@ -83,17 +85,18 @@ def make(
     ranks: "Ranks",
     stop: Callable[[], bool],
     clean: Cleaned | None,
+    grouping: Grouping,
 ) -> None:
     """Tokenise what is missing, and commit the cache. Collective.
 
     Raises:
-        UserError: a row cannot be learnt from, or a source has none.
+        UserError: a row cannot be learnt from, or a source has none; or `grouping` makes too many groups.
         StopRequestedError: asked to stop; finished units are kept.
     """
     sources = data_sources(data)
-    with closing(_make_units(work, share(work, ranks), sources, task, store, clean)) as steps:
+    with closing(_make_units(work, share(work, ranks), sources, task, store, clean, grouping)) as steps:
         work_together(steps, ranks, stop, "tokenised")
-    ranks.once(lambda: commit_cache(work.units, sources, task.nothing_learnt, store))
+    ranks.once(lambda: commit_cache(work.units, sources, grouping, task.nothing_learnt, store))
 
 
 def _make_units(
@@ -103,6 +106,7 @@ def _make_units(
     task: Tokenises,
     store: Store,
     clean: Cleaned | None,
+    grouping: Grouping,
 ) -> Generator[None, None, None]:
     """Yields after each batch of rows, so that others get a word in."""
     scratch = cache_folder()
@@ -111,45 +115,70 @@ def _make_units(
         unit = work.units[number]
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             source = sources[unit.source]
-            found = rows(source.opened, unit, task.columns)
+            found = rows(source.opened, unit, [*task.columns, *grouping.columns])
             kept = clean.rows(source, unit, found) if clean else found
-            yield from _make_unit(number, kept, source.holdout, task, store, Path(folder))
+            parts = _Parts(Path(folder), grouping)
+            yield from _make_unit(number, kept, source.holdout, task, store, parts)
+
+
+class _Parts:
+    """The parts that a unit is written to: one for each side, and each group of its rows."""
+
+    def __init__(self, folder: Path, grouping: Grouping) -> None:
+        self._folder, self._grouping = folder, grouping
+        self._stack = ExitStack()
+        self._writers: dict[Side, dict[Group, PartWriter]] = {side: {} for side in SIDES}
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(explained("write", f"file://{self._folder}"))
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    def add(self, side: Side, row: Row, examples: Sequence[Example]) -> None:
+        """Append the examples of a row.
+
+        Raises:
+            UserError: there are too many groups.
+        """
+        writers, group = self._writers[side], self._grouping.of(row, side)
+        if group not in writers:
+            self._grouping.check([*writers, group], side)
+            name = _part_name(side, len(writers), group)
+            writers[group] = self._stack.enter_context(PartWriter(self._folder / name))
+        writers[group].add(examples)
+
+    def put(self, number: int, store: Store) -> Iterator[UnitPart]:
+        """Send all of them to the store, once they are closed."""
+        for side, writers in self._writers.items():
+            for place, (group, writer) in enumerate(writers.items()):
+                name = _part_name(side, place, group)
+                file = store.put(unit_name(number, name), self._folder / name)
+                yield UnitPart(side, group, file, writer.lengths)
+
+
+def _part_name(side: Side, place: int, group: Group) -> str:
+    return f"{side}-{place}" if group else side
 
 
 def _make_unit(
-    number: int, found: Iterator[Row], holdout: Holdout, task: Tokenises, store: Store, folder: Path
+    number: int, found: Iterator[Row], holdout: Holdout, task: Tokenises, store: Store, parts: _Parts
 ) -> Iterator[None]:
     report = UnitReport()
-    with (
-        explained("write", f"file://{folder}"),
-        PartWriter(folder / "train") as train,
-        PartWriter(folder / "validation") as validation,
-    ):
+    with parts:
         for batch in _batches(found):
             kept = [row for row in batch if row.values.get(row.column, "") is not None]
-            report = _add(report, len(batch), _split(kept, holdout, task), (train, validation))
+            given = 0
+            for row, examples in zip(kept, task.examples(kept), strict=True):
+                if examples:
+                    parts.add(SIDES[holdout(row)], row, examples)
+                    given += 1
+            report = replace(
+                report, documents=report.documents + len(batch), dropped=report.dropped + len(batch) - given
+            )
             yield
-    lengths: dict[Side, NDArray[np.int32]] = {"train": train.lengths, "validation": validation.lengths}
-    files = [store.put(unit_name(number, side), folder / side) for side in SIDES if len(lengths[side])]
-    store.put(unit_name(number), replace(report, files=files, lengths=lengths).to_bytes())
-
-
-def _split(rows: Sequence[Row], holdout: Holdout, task: Tokenises) -> Iterator[tuple[bool, list[Example]]]:
-    """Of each row, whether it is held out, and its examples."""
-    return zip((holdout(row) for row in rows), task.examples(rows), strict=True)
-
-
-def _add(
-    report: UnitReport, count: int, made: Iterator[tuple[bool, list[Example]]], writers: tuple[PartWriter, PartWriter]
-) -> UnitReport:
-    given = 0
-    sides: tuple[list[Example], list[Example]] = ([], [])
-    for held_out, examples in made:
-        given += bool(examples)
-        sides[held_out].extend(examples)
-    for writer, examples in zip(writers, sides, strict=True):
-        writer.add(examples)
-    return replace(report, documents=report.documents + count, dropped=report.dropped + count - given)
+    store.put(unit_name(number), replace(report, parts=tuple(parts.put(number, store))).to_bytes())
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
 from pretune_trainer.drive.progress import Progress
+from pretune_trainer.metrics.slices import is_sliced
 from pretune_trainer.report import Committed, Evaluated, Event, Start, Step
 
 RUNNING: Final = "pretune_train_running"
@@ -95,7 +96,8 @@ class TrainMetrics:
                 self._observe_step(job, event)
             case Evaluated():
                 for metric, value in event.metrics.items():
-                    self._evaluation.labels(**job, metric=metric).set(value)
+                    if not is_sliced(metric):
+                        self._evaluation.labels(**job, metric=metric).set(value)
             case Committed():
                 self._observe_commit(job, event)
 

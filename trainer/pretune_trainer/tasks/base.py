@@ -31,6 +31,8 @@ class Batch:
     """Tokens that are not padding."""
     packs: Sequence[Pack] = ()
     """What the batch was made of, where judging a model needs more than tensors: texts, names of examples."""
+    slices: tuple[str, ...] = ()
+    """Slices of the validation that all of it belongs to."""
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""

@@ -119,8 +119,7 @@ class Surveyor:
 
     def _group(self, row: Row, number: int) -> int:
         column, known = self._cleaning.balance[number], self._values[number]
-        value = row.value(column)
-        name = value if isinstance(value, str) else json.dumps(value, default=str)
+        name = row.name_in(column)
         if name not in known and len(known) == _MOST_VALUES:
             raise BadRowError(
                 str(row.place),
