@@ -166,7 +166,7 @@ def _sign_of(pod: SeenPod) -> tuple[Cause, str] | None:
 
 
 def _out_of_memory(pod: SeenPod) -> str:
-    return f"host: {pod.name} used more memory than its limit and was killed"
+    return f"host: {pod.name} used more memory than its limit and was killed; raise spec.compute.resources.memory"
 
 
 def _unexplained(attempt: SeenAttempt) -> str:

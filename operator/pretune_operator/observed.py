@@ -125,6 +125,8 @@ class SeenAttempt:
     wanted_workers: int = 1
     progress: SeenProgress | None = None
     """What its head pod said; not what the head of an earlier Ray cluster of this RayJob said, before Kueue took it."""
+    last_line: Ending | None = None
+    """What the driver that failed said in its last line, as KubeRay passes it on."""
 
     @property
     def pods(self) -> tuple[SeenPod, ...]:
@@ -133,8 +135,8 @@ class SeenAttempt:
 
     @property
     def ending(self) -> Ending | None:
-        """The driver's last word."""
-        return self.progress.ending if self.progress else None
+        """The driver's last word: what its board says, or the line that it ended with where the board did not hear."""
+        return (self.progress.ending if self.progress else None) or self.last_line
 
     @property
     def has_finished(self) -> bool:

@@ -135,6 +135,14 @@ def seen(document: dict[str, Any]) -> SeenProgress:
     )
 
 
+def last_line(logs: str) -> Ending | None:
+    """The ending that the last line of a driver's logs tells, if it does."""
+    try:
+        return _ending(json.loads(logs.strip().rpartition("\n")[2])["ending"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _ending(document: dict[str, Any]) -> Ending:
     return Ending(
         exit_code=int(document["exitCode"]),

@@ -1,5 +1,6 @@
 """From what is remembered of the cluster to what a decision is made from."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,19 @@ def test_pods_of_an_earlier_cluster_of_the_ray_job_do_not_count(cache: Cache) ->
     put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
     put_pod(cache, "old-head", "head", cluster="ptj-a-1-older")
     assert attempt(cache).head is None
+
+
+def test_a_driver_that_failed_is_heard_through_kuberay_where_its_board_is_not(cache: Cache) -> None:
+    said = {"exitCode": 1, "cause": "OutOfMemory", "message": "host: a worker was killed"}
+    status = {
+        "jobDeploymentStatus": "Failed",
+        "jobStatus": "FAILED",
+        "message": f"logs:\n{json.dumps({'ending': said})}",
+    }
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB | {"status": status})
+    found = attempt(cache).ending
+    assert found is not None
+    assert (found.cause, found.message) == ("OutOfMemory", "host: a worker was killed")
 
 
 def test_an_attempt_is_seen_until_its_last_pod_is_gone(cache: Cache) -> None:

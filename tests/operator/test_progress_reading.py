@@ -12,7 +12,7 @@ from pretune_api.names import PROGRESS_PORT
 from pretune_api.status import MOST_METRICS
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import SeenPod
-from pretune_operator.progress import Readings, seen
+from pretune_operator.progress import Readings, last_line, seen
 from pretune_trainer.drive.progress import Progress
 from pretune_trainer.drive.wire import Artifact, Ending, Order
 from pretune_trainer.report import Committed, Evaluated, Start
@@ -55,6 +55,18 @@ def test_the_last_word_of_a_run_comes_with_its_artifact(progress: Progress) -> N
     assert read.ending.artifact is not None
     assert (read.ending.artifact.uri, read.ending.artifact.digest) == ("s3://models/a", DIGEST)
     assert (read.ending.step, read.ending.metrics) == (400, {"loss": 2.0})
+
+
+def test_the_last_line_of_a_driver_says_what_its_board_did_not_hear() -> None:
+    ending = Ending(1, "the ranks were lost", "OutOfMemory")
+    read = last_line("Job failed, last available logs:\n{}\n" + json.dumps({"ending": ending.to_json()}) + "\n")
+    assert read is not None
+    assert (read.exit_code, read.cause, read.message) == (1, "OutOfMemory", "the ranks were lost")
+
+
+@pytest.mark.parametrize("logs", ["", "Killed", "7", '{"ending": null}', '{"ending": {"exitCode": null}}'])
+def test_a_last_line_that_tells_no_ending_is_none(logs: str) -> None:
+    assert last_line(logs) is None
 
 
 def test_a_metric_that_is_no_number_is_left_out(progress: Progress) -> None:

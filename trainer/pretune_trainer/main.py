@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.group import Group, Orders, drive
 from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
-from pretune_trainer.drive.wire import Ending, ending_of, failure, finite
+from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError, UserError
 
 _ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, make_group: MakeGroup = on_ray)
         ending = failure(str(error))
     if ending.traceback:
         print(ending.traceback, file=sys.stderr)
-    print(json.dumps({"ending": finite(asdict(ending))}), flush=True)
+    print(json.dumps({"ending": ending.to_json()}), flush=True)
     return ending.exit_code
 
 

@@ -14,6 +14,7 @@ from pretune_operator.cluster.objects import (
     StoredRayJob,
 )
 from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenParent, SeenPod, SeenProgress
+from pretune_operator.progress import last_line
 
 NodeLost = Callable[[str], bool]
 """Whether the node of a name is gone, or not heard of."""
@@ -76,6 +77,7 @@ def _attempt(
         gpus=ray_job.gpus,
         wanted_workers=ray_job.workers,
         progress=read(name, head, ending) if name else None,
+        last_line=last_line(ray_job.message) if ray_job.job_status == "FAILED" else None,
     )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.reporting import open_sinks
-from pretune_trainer.drive.wire import Ending, failure
+from pretune_trainer.drive.wire import Ending, ending_of, failure
+from pretune_trainer.errors import PretuneError
 from pretune_trainer.report import Reporter
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _wait(desk: Desk, number: int, group: Group, stop: threading.Event) -> Endin
 def _lost(group: Group) -> Ending:
     if group.error is None:
         return failure("the ranks left without a word")
+    if isinstance(group.error, PretuneError):
+        return ending_of(group.error)
     return failure(f"the ranks were lost: {str(group.error).strip().splitlines()[-1]}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, run_rank
 from pretune_trainer.drive.reporting import open_sinks
+from pretune_trainer.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -85,7 +86,23 @@ def _fit(desk: Desk, settings: RaySettings) -> None:
         ray.init(settings.address)
     imports.join()
     with tempfile.TemporaryDirectory(prefix="pretune-ray-") as folder:
-        _trainer(desk, settings, folder).fit()
+        try:
+            _trainer(desk, settings, folder).fit()
+        except Exception as error:
+            if (said := _killed_for_memory(error)) is None:
+                raise
+            raise OutOfMemoryError(f"host: {said}; raise spec.compute.resources.memory") from error
+
+
+def _killed_for_memory(error: Exception) -> str | None:
+    """What Ray says where it has ended processes for their memory, and Ray Train gave up over it."""
+    from ray.exceptions import OutOfMemoryError as KilledForMemory
+
+    of_ranks = getattr(error, "worker_failures", {}).values()
+    for cause in (error, getattr(error, "controller_failure", None), *of_ranks):
+        if isinstance(cause, KilledForMemory):
+            return str(cause).strip().splitlines()[0]
+    return None
 
 
 def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":

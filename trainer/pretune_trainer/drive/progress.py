@@ -104,7 +104,7 @@ class Progress:
                 "learningRate": self.step and self.step.learning_rate,
                 "checkpoint": self._checkpoint(),
                 "metrics": self.metrics,
-                "ending": self.ending and _ending_to_json(self.ending),
+                "ending": self.ending and self.ending.to_json(),
             }
         )
 
@@ -125,15 +125,3 @@ class Progress:
         if self.committed is None:
             return None
         return {"step": self.committed.step, "ageSeconds": round(time.monotonic() - self.committed_at, 1)}
-
-
-def _ending_to_json(ending: Ending) -> dict[str, Any]:
-    artifact = ending.artifact and {"uri": ending.artifact.uri, "digest": ending.artifact.digest}
-    return {
-        "exitCode": int(ending.exit_code),
-        "cause": ending.cause,
-        "message": ending.message,
-        "artifact": artifact,
-        "metrics": ending.metrics,
-        "step": ending.step,
-    }

@@ -68,6 +68,19 @@ class Ending:
             return "Succeeded"
         return "Stopped" if self.exit_code == ExitCode.STOPPED else "Failed"
 
+    def to_json(self) -> dict[str, Any]:
+        """The ending as others read it: at /progress, and in the driver's last line."""
+        return finite(
+            {
+                "exitCode": int(self.exit_code),
+                "cause": self.cause,
+                "message": self.message,
+                "artifact": self.artifact and {"uri": self.artifact.uri, "digest": self.artifact.digest},
+                "metrics": self.metrics,
+                "step": self.step,
+            }
+        )
+
 
 def failure(message: str, traceback: str | None = None) -> Ending:
     """The ending of an order for a reason that nobody has named."""
