@@ -102,6 +102,9 @@ def _pod(
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # The first process of a namespace ignores SIGTERM until it has a handler, which Ray has once it has started:
+        # a pod that is deleted before would hold its machine for all of the grace period.
+        "shareProcessNamespace": True,
         "securityContext": _POD_SECURITY,
         "containers": [container],
         "volumes": [
