@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.process import wait_until
@@ -204,9 +205,9 @@ def test_a_deleted_job_is_no_longer_counted(world: World, operator: OperatorProc
     job = pretrain("none", compute={"pool": "none-such"})
     world.apply(job)
     world.until_condition(job, "Failed")
-    before = failed_jobs(operator)
+    wait_until(lambda: failed_jobs(operator, world.namespace) == 1, "the job is counted")
     world.delete(job)
-    wait_until(lambda: failed_jobs(operator) == before - 1, "one job fewer is counted")
+    wait_until(lambda: failed_jobs(operator, world.namespace) == 0, "it is no longer counted")
 
 
 def test_the_operator_is_healthy_and_measures_itself(world: World, operator: OperatorProcess) -> None:
@@ -218,10 +219,11 @@ def test_the_operator_is_healthy_and_measures_itself(world: World, operator: Ope
         assert f"pretune_operator_{name}" in metrics
 
 
-def failed_jobs(operator: OperatorProcess) -> float:
-    series = 'pretune_operator_jobs{kind="PretrainJob",state="Failed"} '
-    lines = operator.says("/metrics")[1].splitlines()
-    return next((float(line.removeprefix(series)) for line in lines if line.startswith(series)), 0.0)
+def failed_jobs(operator: OperatorProcess, namespace: str) -> float:
+    wanted = {"namespace": namespace, "state": "Failed"}.items()
+    families = text_string_to_metric_families(operator.says("/metrics")[1])
+    samples = [sample for family in families if family.name == "pretune_operator_jobs" for sample in family.samples]
+    return sum(sample.value for sample in samples if wanted <= sample.labels.items())
 
 
 def made(kuberay: FakeKubeRay, world: World) -> dict[str, int]:
