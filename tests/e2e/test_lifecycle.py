@@ -14,9 +14,15 @@ def job(name: str, **spec: object) -> Document:
     return found
 
 
-def wait_until_gone(team: Namespace, name: str) -> None:
-    """Returns when nothing is left of a job's children."""
-    for kind in ("rayjobs", "rayclusters", "pods", "configmaps", "networkpolicies"):
+RUNS = ("rayjobs", "rayclusters", "pods")
+"""What holds machines, or tells how it went."""
+SETTINGS = ("configmaps", "networkpolicies")
+"""What else is made for a job; it goes with the job."""
+
+
+def wait_until_gone(team: Namespace, name: str, kinds: tuple[str, ...] = RUNS + SETTINGS) -> None:
+    """Returns when nothing of these kinds is left of a job."""
+    for kind in kinds:
         selector = ("-l", f"pretune.dev/name={name}")
         team.kubectl("wait", "--for=delete", f"--timeout={SECONDS:.0f}s", kind, *selector)
         assert team.items(kind, *selector) == []
@@ -27,7 +33,7 @@ def test_a_deadline_ends_a_job_and_a_time_to_live_removes_its_children(team: Nam
     status = team.wait_for_state("pretrainjob/brief", "Failed", SECONDS)
     assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
     assert "15 s" in condition(status, "Failed")["message"]
-    wait_until_gone(team, "brief")
+    wait_until_gone(team, "brief", RUNS)
     assert team.status("pretrainjob/brief")["state"] == "Failed"
 
 
