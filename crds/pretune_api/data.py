@@ -47,6 +47,8 @@ class Data(Spec):
     """Sources to learn from."""
     validation: Validation | None = None
     """What evaluations run on; without it, there are none."""
+    examples_per_class: Annotated[int | None, Field(ge=1, le=100_000)] = None
+    """Training examples of each class, drawn by training.seed (few-shot learning); all when absent."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     """Tokens in a row; longer documents are cut into pieces, or truncated where a task needs them whole."""
     cleaning: Cleaning | None = None

@@ -43,6 +43,46 @@ class Ia3(Spec):
     otherwise it is the vectors alone, in peft's format."""
 
 
+class Adapter(Spec):
+    """Small networks behind frozen layers are trained: down to a few channels, and up again (Houlsby et al., 2019).
+
+    They cannot be merged: the artifact is the networks alone, in peft's format, and loads where Pretune is installed.
+    """
+
+    channels: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """Channels of the bottleneck."""
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    """Behind the attention and the feed-forward part of each block, with GELU (Houlsby et al., 2019), or behind the
+    feed-forward part alone, with ReLU (Pfeiffer et al., 2021)."""
+
+
+VirtualTokens = Annotated[int, Field(ge=1, le=4_096)]
+"""Number of trained vectors that stand before every text, as tokens would; sequenceLength does not count them."""
+
+
+class Prefix(Spec):
+    """Keys and values of virtual tokens are trained, in every block (Li & Liang, 2021), through peft.
+
+    For decoders. They cannot be merged: the artifact is the virtual tokens alone, in peft's format.
+    """
+
+    tokens: VirtualTokens = 20
+    """Virtual tokens before every text; sequenceLength does not count them."""
+    projected: bool = False
+    """Whether keys and values come from a network of two layers while they are trained, as in the paper; only what
+    comes out of it is kept."""
+
+
+class PromptTuning(Spec):
+    """Embeddings of virtual tokens are trained (Lester et al., 2021), through peft; they begin as those of tokens.
+
+    For decoders that write. They cannot be merged: the artifact is the virtual tokens alone, in peft's format.
+    """
+
+    tokens: VirtualTokens = 20
+    """Virtual tokens before every text; sequenceLength does not count them."""
+
+
 class Freeze(Spec):
     """Some weights are trained, all others stay as they are. A new head is always trained."""
 
@@ -71,5 +111,16 @@ class Method(OneOf):
     """Train low-rank updates."""
     ia3: Ia3 | None = None
     """Train vectors that rescale activations."""
+    adapter: Adapter | None = None
+    """Train small networks behind frozen layers."""
+    prefix: Prefix | None = None
+    """Train keys and values of virtual tokens."""
+    prompt_tuning: PromptTuning | None = None
+    """Train embeddings of virtual tokens."""
     freeze: Freeze | None = None
     """Train some of the weights."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Virtual tokens that stand before every text."""
+        return self.value.tokens if isinstance(self.value, Prefix | PromptTuning) else 0

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
+from pretune_api.preference import Preference
 from pretune_api.speech import SpeechRecognition
 from pretune_api.units import PROMPT, ColumnName, UniqueList
 
@@ -119,6 +120,8 @@ class Task(OneOf):
     """Answer in a conversation."""
     causal_lm: Annotated[CausalLM | None, Field(alias="causalLM")] = None
     """Predict the next token of plain text."""
+    preference: Preference | None = None
+    """Give preferred answers more probability than others."""
     sequence_classification: SequenceClassification | None = None
     """Label whole texts."""
     token_classification: TokenClassification | None = None

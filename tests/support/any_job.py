@@ -115,6 +115,7 @@ tasks = one_of(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
     sequenceRegression=some(targetColumn=text),
+    preference=some(chosenColumn=text, beta=positive(9), template=text),
     summarization=some(targetColumn=text, prompt=text.map("{} {{text}}".format), maxTargetTokens=st.integers(1, 999)),
     translation=some(languageColumn=text, prompt=text.map("{} {{text}}".format), beams=st.integers(1, 16)),
     questionAnswering=some(questionColumn=text, unanswerable=st.booleans(), maxAnswerTokens=st.integers(1, 99)),
@@ -125,6 +126,9 @@ methods = one_of(
         rank=st.integers(1, 64), alpha=positive(64), rankStabilized=st.booleans(), weightDecomposed=st.booleans()
     ),
     ia3=some(merge=st.booleans()),
+    adapter=some(channels=st.integers(1, 99), placement=st.sampled_from(["houlsby", "pfeiffer"])),
+    prefix=some(tokens=st.integers(1, 99), projected=st.booleans()),
+    promptTuning=some(tokens=st.integers(1, 99)),
     freeze=some(lastBlocks=st.integers(1, 9)),
 )
 

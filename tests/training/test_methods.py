@@ -112,7 +112,7 @@ def test_updates_alone_are_no_parent(tmp_path: Path, parents: dict[str, Folder])
     method = {"lora": {"rank": 4, "merge": False}}
     result = run_rank(adapt(tmp_path, parents["llama"], method, training__max_steps=1), Ranks(), Silent())
     updates = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
-    with pytest.raises(UserError, match=r"spec.model.from: .* holds LoRA updates alone; make it with .*merge: true"):
+    with pytest.raises(UserError, match=r"spec.model.from: .* holds LORA updates alone; make it with merge: true"):
         run_rank(adapt(tmp_path / "next", updates, {"full": {}}), Ranks(), Silent())
 
 

@@ -1,4 +1,7 @@
-"""The finished model, in Hugging Face format: it loads with transformers alone, where Pretune is not installed."""
+"""The finished model, in Hugging Face format: it loads with transformers alone, where Pretune is not installed.
+
+Updates that are not merged need peft; method `adapter` needs Pretune too, and its card says so.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,13 +53,16 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
 
 
 def publish(
-    folder: Path, run: Run, config: RunConfig, facts: Facts, cleaned: DataReport | None = None
+    folder: Path, run: Run, config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = ""
 ) -> tuple[str, str]:
-    """Add model card, metrics and what cleaning did to the exported files, and commit all to storage; URI, digest."""
+    """Add model card, metrics and what cleaning did to the exported files, and commit all to storage; URI, digest.
+
+    `loading` is Python that loads the artifact, where it is not a whole model.
+    """
     if cleaned is not None:
         (folder / REPORT_NAME).write_text(cleaned.model_dump_json(indent=2))
     (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2))
-    (folder / "README.md").write_text(model_card(config, facts, cleaned))
+    (folder / "README.md").write_text(model_card(config, facts, cleaned, loading))
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     store = run.store.child(Commit(run.ordinal, 0, "artifact").path)
     files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
@@ -65,15 +71,17 @@ def publish(
     return store.uri, manifest.digest
 
 
-def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = None) -> str:
+def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = "") -> str:
     """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
     training = config.training.model_dump_json(indent=2, exclude_none=True)
     sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
     return _CARD.format(
+        library="peft" if loading else "transformers",
         name=config.job.name,
         kind=config.job.kind,
         stage=config.stage,
         method=config.method.kind,
+        loading=_LOADING.format(code=loading) if loading else "",
         lineage=_lineage(config, facts),
         sources=sources,
         data=facts.data,
@@ -108,15 +116,22 @@ def _lineage(config: RunConfig, facts: Facts) -> str:
     return f"Trained from {parent.folder.job or parent.folder.uri}, digest `{facts.parent}`."
 
 
+_LOADING = """
+## Loading
+These are updates of another model alone; PARENT is the one below Lineage.
+```python
+{code}
+```
+"""
 _CARD = """---
-library_name: transformers
+library_name: {library}
 tags: [pretune, {stage}]
 ---
 # {name}
 
 Made by the Pretune {kind} `{name}` ({stage}, method {method}): {parameters:,} parameters, {step:,} steps,
 {tokens:,} tokens.
-
+{loading}
 ## Lineage
 {lineage}
 

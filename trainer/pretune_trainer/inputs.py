@@ -15,6 +15,7 @@ from pretune_api.run_config import RunConfig
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import QuestionAnswering, text_columns
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
+from pretune_trainer.data.few import few
 from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
@@ -75,10 +76,13 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     start = _origin(config, ranks)
     storage, stop = Store.open(config.storage), reporter.stop_requested
     check_cleaning(config)
+    check_recomputing(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
     tokenizer, tokenizer_name = _tokenizer(config, ranks, stop, clean)
     images, sounds = _images(config, start.origin), _sounds(config, start.origin)
-    packs = model_type(start.origin) in PACKING_FAMILIES
+    virtual = config.method.virtual_tokens
+    # Virtual tokens stand before a row, not before each of its documents.
+    packs = model_type(start.origin) in PACKING_FAMILIES and not virtual
     attention = attention_for(ranks.device, config.training.precision, packs=packs)
     length = config.data.sequence_length
     spec, seed = config.learn.value, config.training.seed
@@ -92,8 +96,10 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     grouping = Grouping(validation=tuple(config.evaluation.slices))
     cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean, grouping)
     task.check_documents(cache.documents - cache.dropped)
+    if config.data.examples_per_class is not None:
+        cache = few(cache, task, config.data.examples_per_class, seed)
     kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
-    build = Build(start.origin, tokenizer, length, kernel, images, extractor=extractor)
+    build = Build(start.origin, tokenizer, length, kernel, images, virtual_tokens=virtual, extractor=extractor)
     return Inputs(config, build, start.digest, task, cache, clean)
 
 
@@ -161,6 +167,14 @@ def check_cleaning(config: RunConfig) -> None:
     if cleaning is not None and cleaning.edits and isinstance(config.learn.value, QuestionAnswering):
         raise UserError(
             "spec.data.cleaning", f"mask and c4 change texts, and {config.stage} has places in them; leave both out"
+        )
+
+
+def check_recomputing(config: RunConfig) -> None:
+    """Refuse to compute blocks twice where a cache brings keys into them: it would have grown meanwhile."""
+    if config.training.activation_checkpointing and config.method.prefix is not None:
+        raise UserError(
+            "spec.training.activationCheckpointing", "a prefix is lost when blocks are recomputed; leave it out"
         )
 
 

@@ -1,8 +1,10 @@
 """Existing models that a run starts from: found, verified, and brought to this machine."""
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import Folder, Parent
@@ -13,6 +15,9 @@ from pretune_trainer.model.build import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import manifest_of
 from pretune_trainer.storage.store import Store
+
+_MERGED: Final = ("LORA", "IA3")
+"""Updates that can be merged into their model, in peft's words."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,16 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str) -> F
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
     manifest = ranks.once(lambda: _manifest(store, folder, where))
     path = _here(store, manifest)
-    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-        raise UserError(where, f"{folder.uri} holds LoRA updates alone; make it with spec.method.lora.merge: true")
+    _check_whole(path, folder.uri, where)
     return Found(Source(str(path)), manifest.digest)
+
+
+def _check_whole(path: Path, uri: str, where: str) -> None:
+    updates = path / "adapter_config.json"
+    if updates.is_file() and not (path / "config.json").is_file():
+        kind = json.loads(updates.read_text())["peft_type"]
+        advice = "with merge: true" if kind in _MERGED else "by a method that leaves a whole model, such as lora"
+        raise UserError(where, f"{uri} holds {kind} updates alone; make it {advice}")
 
 
 def _manifest(store: Store, folder: Folder, where: str) -> Manifest:

@@ -23,6 +23,7 @@ from pretune_trainer.loop import Loop, Parts
 from pretune_trainer.microbatch import choose_rows, most_rows, note_too_many, too_many
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.reference import with_reference
 from pretune_trainer.report import Reporter, Said, Start
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
 from pretune_trainer.stopping import Improvement, StopVote
@@ -87,6 +88,7 @@ class Session:
         """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
         inputs = gather_inputs(self.config, self.ranks, self.reporter)
         trainee = make_trainee(inputs, self.ranks)
+        inputs = with_reference(inputs, trainee.step, self.ranks, self.run, self.vote)
         resumable = self._resumable(inputs, trainee)
         state = resumable.restore()
         course = plot_course(inputs, self.ranks)
@@ -193,12 +195,12 @@ class Session:
             folder = Path(name)
             dtype = ARTIFACT_DTYPES[self.config.training.precision]
             export(trainee.tuned, inputs.make_model, dtype, self.ranks, folder)
-            uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts))
+            uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts, trainee.tuned.loading))
         return RankResult(uri, digest, state.metrics, state.step)
 
-    def _upload(self, inputs: Inputs, folder: Path, facts: Facts) -> tuple[str, str]:
+    def _upload(self, inputs: Inputs, folder: Path, facts: Facts, loading: str) -> tuple[str, str]:
         inputs.build.save_inputs(folder)
-        return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None)
+        return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None, loading)
 
 
 def _longest(cache: TokenCache) -> Example:

@@ -21,6 +21,8 @@ class Tuned:
     The model is used up."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of parameters by name, as shares of the schedule's; 1 where absent."""
+    loading: str = ""
+    """How the artifact is loaded, as Python, where it is not a whole model."""
 
     @classmethod
     def itself(cls, model: PreTrainedModel) -> Self:

@@ -1,13 +1,11 @@
 """Keys, values and inner activations rescaled by trained vectors (Liu et al., 2022), through peft."""
 
-from functools import partial
-
 from transformers import PreTrainedModel
 
 from pretune_api.methods import Ia3
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned
-from pretune_trainer.methods.updates import new_heads, save_updates
+from pretune_trainer.methods.updates import new_heads, updated
 
 
 def ia3(model: PreTrainedModel, spec: Ia3) -> Tuned:
@@ -31,5 +29,4 @@ def ia3(model: PreTrainedModel, spec: Ia3) -> Tuned:
     config = IA3Config(
         target_modules=TARGETS[kind], feedforward_modules=INNER[kind], modules_to_save=new_heads(model) or None
     )
-    adapted = get_peft_model(model, config)
-    return Tuned(adapted.get_base_model(), partial(save_updates, adapted, spec.merge))
+    return updated(get_peft_model(model, config), merge=spec.merge)

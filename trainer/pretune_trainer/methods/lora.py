@@ -1,7 +1,5 @@
 """Low-rank updates beside frozen weights (Hu et al., 2021), through peft."""
 
-from functools import partial
-
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -9,7 +7,7 @@ from transformers.pytorch_utils import Conv1D
 from pretune_api.methods import Lora
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned
-from pretune_trainer.methods.updates import new_heads, save_updates
+from pretune_trainer.methods.updates import new_heads, updated
 
 
 def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
@@ -33,8 +31,7 @@ def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
         use_dora=spec.weight_decomposed,
         modules_to_save=new_heads(model) or None,
     )
-    adapted = get_peft_model(model, config)
-    return Tuned(adapted.get_base_model(), partial(save_updates, adapted, spec.merge))
+    return updated(get_peft_model(model, config), merge=spec.merge)
 
 
 def _target_modules(model: PreTrainedModel, *, attention_only: bool) -> list[str]:

@@ -1,12 +1,13 @@
 """What the methods share that train updates beside frozen weights, through peft."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
 
-from pretune_trainer.methods.base import head_names, save_model
+from pretune_trainer.methods.base import Tuned, head_names, save_model
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -21,6 +22,25 @@ _OF_LANGUAGE = {"lm_head", "embed_out"}
 def new_heads(model: PreTrainedModel) -> list[str]:
     """Names of the modules of a task's own head, which is trained whole beside the updates."""
     return sorted({name.rsplit(".", 1)[0] for name in head_names(model)} - _OF_LANGUAGE)
+
+
+def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
+    """A model with updates, which peft has put in; `package` is what must be imported before peft knows them."""
+    model = adapted.get_base_model()
+    loading = "" if merge else _loading(model, package)
+    return Tuned(model, partial(save_updates, adapted, merge), loading=loading)
+
+
+def _loading(model: PreTrainedModel, package: str) -> str:
+    """Python that puts updates alone into their parent."""
+    kind = type(model).__name__
+    head = f", num_labels={model.config.num_labels}" if new_heads(model) else ""
+    needed = f"import {package}  # Pretune: peft does not know this method\n" if package else ""
+    return f"""{needed}from peft import PeftModel
+from transformers import {kind}
+
+parent = {kind}.from_pretrained("PARENT"{head})
+model = PeftModel.from_pretrained(parent, "THIS FOLDER")"""
 
 
 def save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:

@@ -76,6 +76,8 @@ class Build:
     """How images become pixels; None where no image is read."""
     extractor: FeatureExtractionMixin | None = field(default=None, kw_only=True)
     """How audio becomes what the model hears; None where none is read."""
+    virtual_tokens: int = 0
+    """Trained vectors that stand before every row, and take positions of their own."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -101,7 +103,8 @@ class Build:
         kind = _type_with_head(auto, self.origin)
         tokens = self._special_tokens()
         if isinstance(self.origin, Architecture):
-            config = make_config(self.origin, self._vocabulary, self.sequence_length, tokens | head)
+            length = self.sequence_length + self.virtual_tokens
+            config = make_config(self.origin, self._vocabulary, length, tokens | head)
             model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
             model = self._existing(auto, self.origin, kind, tokens | head)
@@ -143,7 +146,7 @@ class Build:
         _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
         if self.text is not None:
             check_vocabulary(model, len(self.text))
-            check_length(model.config, self.sequence_length, "spec.data.sequenceLength")
+            check_length(model.config, self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens)
         return model
 
 
@@ -271,14 +274,15 @@ def _with_floats(architecture: Architecture, default: PretrainedConfig) -> dict[
     }
 
 
-def check_length(config: PretrainedConfig, sequence_length: int, where: str) -> None:
-    """Refuse rows longer than the model's positions reach."""
+def check_length(config: PretrainedConfig, sequence_length: int, where: str, virtual_tokens: int = 0) -> None:
+    """Refuse rows longer than the model's positions reach; `virtual_tokens` stand before each."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None:
         positions -= _unused_positions(config.model_type, config.pad_token_id)
-    if positions is not None and positions < sequence_length:
+    if positions is not None and positions < sequence_length + virtual_tokens:
+        virtual = f", and spec.method for {virtual_tokens} more" if virtual_tokens else ""
         raise UserError(
-            where, f"the model has {positions} positions, spec.data.sequenceLength asks for {sequence_length}"
+            where, f"the model has {positions} positions, spec.data.sequenceLength asks for {sequence_length}{virtual}"
         )
 
 

@@ -10,6 +10,7 @@ from pretune_trainer.tasks.denoising import Denoising
 from pretune_trainer.tasks.image_classification import ImageClassification
 from pretune_trainer.tasks.masked_image import MaskedImage
 from pretune_trainer.tasks.masked_lm import MaskedLM
+from pretune_trainer.tasks.preference import Preference
 from pretune_trainer.tasks.question_answering import QuestionAnswering
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
@@ -24,6 +25,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "imageClassification": ImageClassification,
     "maskedImage": MaskedImage,
     "maskedLM": MaskedLM,
+    "preference": Preference,
     "questionAnswering": QuestionAnswering,
     "sequenceClassification": SequenceClassification,
     "sequenceRegression": SequenceRegression,

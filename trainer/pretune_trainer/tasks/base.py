@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_api.base import Spec
-from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.data.images import Images
 from pretune_trainer.metrics.base import Metric, Outcome
 from pretune_trainer.model.build import Build
@@ -107,6 +107,10 @@ class Task(ABC, Generic[Outcome]):
     """Why rows give no examples, for people."""
     columns: Sequence[str] = ()
     """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""
+    classes: Sequence[str] = ()
+    """Names of the classes of which each example belongs to one; none where it is not so."""
+    compares: bool = False
+    """Whether the model is compared with itself before training: each example has a "reference" beside it then."""
     metrics_known: Mapping[str, bool] = {"loss": False}
     """Metrics that `metrics()` can report, by name; True where larger is better."""
 
@@ -140,6 +144,14 @@ class Task(ABC, Generic[Outcome]):
     @abstractmethod
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Outcome]:
         """What the model makes of the batch, reduced to what the metrics need: no logits are kept."""
+
+    def reference(self, outcome: Outcome) -> Array:
+        """What is kept of an example's outcome before training, where the task compares: float32 [n]."""
+        raise NotImplementedError
+
+    def class_of(self, example: Example) -> int:
+        """Number of the example's class, where there are classes."""
+        raise NotImplementedError
 
     @abstractmethod
     def metrics(self) -> list[Metric[Outcome]]:

@@ -38,6 +38,7 @@ class ImageClassification(Task[Judged]):
         self.mixes = self.spec.mixup is not None or self.spec.cutmix is not None
         self.layout = Layout(length=self.images.tokens, packs=False, accompanied=self.mixes)
         self.columns = (self.spec.label_column,)
+        self.classes = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         self.where = f"spec.{context.part}.imageClassification.labels"
         self.fingerprint = f"imageClassification/1/{self.spec.smallest_side}/{self.spec.labels}"
@@ -62,6 +63,10 @@ class ImageClassification(Task[Judged]):
             label = label_number(row, row.value(self.spec.label_column), self.numbers, self.where)
             content = checked(row.content(), row.place, self.spec.smallest_side)
             yield [{"file": np.frombuffer(content, np.uint8), "label": np.array([label], np.int32)}]
+
+    def class_of(self, example: Example) -> int:
+        """Number of its label."""
+        return _label(example)
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Images [n, 3, height, width]; targets "label" and "other" int64 [n], the label's "share" float32 [n].

@@ -37,6 +37,7 @@ class SequenceClassification(Task[Judged]):
         self.tokenizer = context.tokenizer
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
+        self.classes = () if self.spec.multi_label else self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         examples = self.spec.model_dump_json(exclude={"class_weights"})
         self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{examples}"
@@ -77,6 +78,10 @@ class SequenceClassification(Task[Judged]):
         chosen = value if isinstance(value, list) else [value]
         where = "spec.task.sequenceClassification.labels"
         return np.asarray([label_number(row, label, self.numbers, where) for label in chosen], np.int32)
+
+    def class_of(self, example: Example) -> int:
+        """Number of its label."""
+        return int(example["labels"][0])
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""

@@ -1,0 +1,185 @@
+"""Preferences: the loss of the paper, against log-probabilities of the model before training."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pretune_api.model import Architecture
+from pretune_api.preference import Preference as Spec
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.data.example import Example, Pack, Place, Row
+from pretune_trainer.errors import BadRowError, StopRequestedError
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Evaluated, Silent, Step
+from pretune_trainer.tasks import Context
+from pretune_trainer.tasks.preference import Preference
+from support.group import in_ranks
+from support.jobs import Recorder, finetune, pretrain, write_rows
+from support.language import TINY, small_tokenizer
+
+PLAIN = {"text": "Is a list ordered?", "chosen": " Yes, it is.", "rejected": " No."}
+TALK = {
+    "text": [{"role": "user", "content": "Is a list ordered?"}],
+    "chosen": [{"role": "assistant", "content": "Yes, it is."}],
+    "rejected": [{"role": "assistant", "content": "No."}],
+}
+
+
+def preference(length: int = 64, **fields: Any) -> Preference:
+    return Preference(Context(Spec(**fields), copy.deepcopy(small_tokenizer()), length, False, False, 0))
+
+
+def row(values: dict[str, Any]) -> Row:
+    return Row(values, Place("file:///pairs.jsonl", 7), "text")
+
+
+def example(task: Preference, values: dict[str, Any]) -> Example:
+    ((found,),) = task.examples([row(values)])
+    return found
+
+
+def answers(task: Preference, found: Example) -> list[str]:
+    """What each of the two rows is taught to say."""
+    targets = task.batch([Pack((found,))]).targets["lm"]
+    return [task.tokenizer.decode(each[each != IGNORED]) for each in targets]
+
+
+def test_answers_in_text_are_learnt_with_their_end() -> None:
+    task = preference()
+    found = example(task, PLAIN)
+    assert task.tokenizer.decode(found["ids"]) == "<s>Is a list ordered? Yes, it is.</s>"
+    assert answers(task, found) == [" Yes, it is.</s>", " No.</s>"]
+
+
+def test_answers_in_messages_are_learnt_as_the_template_ends_them() -> None:
+    task = preference()
+    found = example(task, TALK)
+    opened = "<s><|user|>\nIs a list ordered?</s>\n<|assistant|>\n"
+    assert task.tokenizer.decode(found["ids"][: int(found["before"][0])]) == opened
+    assert answers(task, found) == ["Yes, it is.</s>\n", "No.</s>\n"]
+
+
+def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
+    task = preference(length=16)
+    found = example(task, {**PLAIN, "text": "why? " * 30})
+    assert len(found["ids"]) == 16
+    assert answers(task, found) == [" Yes, it is.</s>", " No.</s>"]
+    found = example(task, {**PLAIN, "chosen": " because" * 30})
+    assert len(found["ids"]) == 16
+    assert int(found["before"][0]) == 1
+
+
+def test_pairs_without_a_difference_are_left_out() -> None:
+    rows = [{**PLAIN, "rejected": PLAIN["chosen"]}, {**PLAIN, "text": "", "chosen": " a"}]
+    same, bare = preference().examples([row(each) for each in rows])
+    assert (len(same), len(bare)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({**PLAIN, "chosen": 3}, r"row 7: 'text', 'chosen' and 'rejected' are to be three texts, or three lists of"),
+        ({**TALK, "text": "Is a list ordered?"}, r"row 7: .* they are str, list, list"),
+        ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; there are: chosen, text"),
+        ({**TALK, "chosen": [{"role": "assistant"}]}, r"row 7: the chat template refuses it"),
+    ],
+)
+def test_a_bad_pair_is_named_with_its_row(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadRowError, match=f"file:///pairs.jsonl {sentence}"):
+        list(preference().examples([row(values)]))
+
+
+def test_the_loss_is_the_paper_s() -> None:
+    task = preference(beta=0.3)
+    model = Build(Architecture(type="llama", config=TINY["llama"]), small_tokenizer(), 64).make(AutoModelForCausalLM)
+    other = {**PLAIN, "text": "Is a set ordered?", "chosen": " No.", "rejected": " Yes, certainly it is."}
+    examples = [example(task, PLAIN), example(task, other)]
+    references = np.array([[-20.0, -11.0], [-9.0, -30.0]], np.float32)
+    packs = [Pack(({**each, "reference": reference},)) for each, reference in zip(examples, references, strict=True)]
+    batch = task.batch([*packs, Pack()])
+    expected = 0.0
+    for each, (chosen, rejected) in zip(examples, references.tolist(), strict=True):
+        gains = [
+            _log_probability(model, each[name], int(each["before"][0])) - before
+            for name, before in (("ids", chosen), ("rejected", rejected))
+        ]
+        expected += float(np.logaddexp(0.0, -0.3 * (gains[0] - gains[1])))
+    assert batch.counts == {"preference": 2}
+    assert float(task.loss(model, batch)["preference"].detach()) == pytest.approx(expected, rel=1e-5)
+    outcomes = task.evaluate(model.eval(), batch)
+    assert sum(outcome.loss for outcome in outcomes) == pytest.approx(expected, rel=1e-5)
+
+
+def _log_probability(model: torch.nn.Module, ids: Any, before: int) -> float:
+    """Of what follows the first tokens, one softmax a token."""
+    total = 0.0
+    with torch.no_grad():
+        for place in range(before, len(ids)):
+            logits = model(input_ids=torch.tensor([ids[:place].tolist()])).logits[0, -1].double()
+            total += float(logits.log_softmax(-1)[int(ids[place])])
+    return total
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    config = pretrain(tmp_path_factory.mktemp("parent"), training__max_steps=4)
+    result = run_rank(config, Ranks(), Silent())
+    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+
+
+def preferring(folder: Path, parent: Folder, **changes: Any) -> RunConfig:
+    """The run config that learns to say yes to everything."""
+    pairs = (
+        {"prompt": f"Is {number} a number?", "chosen": " Yes, it is.", "rejected": f" No, {number} is none."}
+        for number in range(60)
+    )
+    source = {"uri": write_rows(folder / "pairs.jsonl", pairs), "column": "prompt"}
+    fields = {"data__train": [source], "evaluation": {"baseline": True, "everySteps": 4}, "checkpoint__every_steps": 4}
+    return finetune(folder, {"preference": {}}, source["uri"], parent, **fields | changes)
+
+
+def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step], list[Evaluated]]:
+    recorder = Recorder()
+    result = run_rank(config, ranks, recorder)
+    return result, recorder.of(Step), recorder.of(Evaluated)
+
+
+def test_what_is_preferred_becomes_likelier_than_before(tmp_path: Path, parent: Folder) -> None:
+    _, steps, evaluated = _run(Ranks(), preferring(tmp_path, parent))
+    before, *_, after = (each.metrics for each in evaluated)
+    assert before == pytest.approx({"loss": float(np.log(2)), "rewardAccuracy": 0.0, "rewardMargin": 0.0}, abs=1e-6)
+    assert steps[0].loss == pytest.approx(float(np.log(2)), abs=1e-6)
+    assert after["rewardAccuracy"] == 1.0
+    assert after["loss"] < before["loss"]
+    assert after["rewardMargin"] > 0.0
+
+
+@pytest.mark.parametrize("method", [{"full": {}}, {"lora": {"rank": 4}}], ids=["full", "lora"])
+def test_a_run_that_is_stopped_compares_with_the_same_model_afterwards(
+    tmp_path: Path, parent: Folder, method: dict[str, Any]
+) -> None:
+    whole = run_rank(preferring(tmp_path / "whole", parent, method=method), Ranks(), Silent())
+    config = preferring(tmp_path / "stopped", parent, method=method)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=4))
+    (kept,) = (tmp_path / "stopped").rglob("reference/*.npy")
+    written = kept.stat().st_mtime_ns
+    resumed = run_rank(config, Ranks(), Silent())
+    assert resumed.metrics == whole.metrics
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_two_ranks_prefer_as_one_does(tmp_path: Path, parent: Folder) -> None:
+    _, steps, evaluated = _run(Ranks(), preferring(tmp_path / "one", parent))
+    (_, others, judged), *_ = in_ranks(2, _run, preferring(tmp_path / "two", parent))
+    assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-5)
+    for one, other in zip(evaluated, judged, strict=True):
+        assert other.metrics == pytest.approx(one.metrics, abs=1e-5)

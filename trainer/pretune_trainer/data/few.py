@@ -1,0 +1,53 @@
+"""Learning from a few examples of each class, drawn at random: few-shot learning."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Final
+
+import numpy as np
+
+from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.data.views import Chosen
+from pretune_trainer.errors import UserError
+from pretune_trainer.tasks.base import Task
+
+_FEW: Final = 4
+"""Keeps the randomness of the draw apart from that of the order."""
+_WHERE: Final = "spec.data.examplesPerClass"
+
+
+def few(cache: TokenCache, task: Task[Any], count: int, seed: int) -> TokenCache:
+    """The cache with `count` training examples of each class of `task`, the same wherever they are drawn.
+
+    Raises:
+        UserError: the task has no classes, or a class has fewer examples.
+    """
+    places = [(number, index) for number, source in enumerate(cache.train) for index in range(len(source))]
+    drawn: dict[str, list[tuple[int, int]]] = {name: [] for name in task.classes}
+    if not drawn:
+        raise UserError(_WHERE, "this task has no classes of which examples could be drawn; leave it out")
+    for at in np.random.default_rng((seed, _FEW)).permutation(len(places)):
+        source, index = places[at]
+        mine = drawn[task.classes[task.class_of(cache.train[source].example(index))]]
+        if len(mine) < count:
+            mine.append((source, index))
+    _check(drawn, count)
+    return _only(cache, sorted(place for mine in drawn.values() for place in mine))
+
+
+def _check(drawn: dict[str, list[tuple[int, int]]], count: int) -> None:
+    for name, places in drawn.items():
+        if len(places) < count:
+            raise UserError(_WHERE, f"'{name}' has {len(places)} training examples, {count} are asked for; lower it")
+
+
+def _only(cache: TokenCache, places: Sequence[tuple[int, int]]) -> TokenCache:
+    """The cache with these training examples alone; sources of none are left out."""
+    chosen = copy(cache)
+    indices = [
+        np.array([at for source, at in places if source == number], np.int64) for number in range(len(cache.train))
+    ]
+    kept = [number for number, mine in enumerate(indices) if len(mine)]
+    chosen.train = [Chosen(cache.train[number], indices[number]) for number in kept]
+    chosen.weights = [cache.weights[number] for number in kept]
+    return chosen
