@@ -10,6 +10,7 @@ from pretune_api.units import ColumnName
 Characters = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Words = Annotated[int, Field(ge=1, le=100_000_000)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
 class LengthFilter(Spec):
@@ -49,6 +50,27 @@ class CharacterFilter(Spec):
     """Largest share of digits."""
 
 
+class AudioFilter(Spec):
+    """Drops clips of audio that nothing can be learnt from. Those that are empty or damaged are always dropped."""
+
+    min_seconds: Seconds | None = None
+    """Shortest clip."""
+    max_seconds: Seconds | None = None
+    """Longest clip."""
+    min_level: Annotated[float, Field(ge=-120.0, le=0.0)] | None = None
+    """Quietest clip: its mean level (root mean square) in decibels, where 0 is as loud as can be and -60 is silence."""
+    max_clipped: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Largest share of samples that are as loud as can be: what was louder than that was cut off."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            message="minSeconds must not be greater than maxSeconds",
+            cel="!has(self.minSeconds) || !has(self.maxSeconds) || self.minSeconds <= self.maxSeconds",
+            holds=lambda self: None in (self.min_seconds, self.max_seconds) or self.min_seconds <= self.max_seconds,
+        ),
+    )
+
+
 class Cleaning(Spec):
     """What is dropped from the data, and what is masked in it; data.json in the artifact says how much.
 
@@ -59,6 +81,9 @@ class Cleaning(Spec):
     """Length of documents."""
     characters: CharacterFilter | None = None
     """Characters of documents."""
+    audio: AudioFilter | None = None
+    """Length and loudness of audio; where the documents are clips, all other rules are about their transcripts, but for
+    duplicates: those are equal files."""
     filters: Annotated[list[Literal["gopherQuality", "gopherRepetition", "c4"]], Field(max_length=3)] = []
     """Published rules: gopherQuality (for English prose) and gopherRepetition as in Rae et al. 2021, table A1; c4 as in
     Raffel et al. 2020, which also leaves out single lines."""

@@ -60,10 +60,11 @@ def tones(said: str, random: np.random.Generator, rate: int = RATE, seconds: flo
     return (loudness * (heard + random.normal(0, 0.01, len(heard)))).astype(np.float32)
 
 
-def sentences(random: np.random.Generator, count: int, most: int = 3) -> list[str]:
-    """Words of one to four letters, letters that come twice in a row among them."""
-    words = ["".join(random.choice(list(LETTERS), random.integers(1, 5))) for _ in range(60)]
-    return [" ".join(random.choice(words, random.integers(1, most + 1))) for _ in range(count)]
+def sentences(random: np.random.Generator, count: int, words: int = 60, most: int = 3) -> list[str]:
+    """One to `most` of so many words of one to four letters, letters that come twice in a row among them."""
+    chosen = np.random.default_rng(3)
+    known = ["".join(chosen.choice(list(LETTERS), chosen.integers(1, 5))) for _ in range(words)]
+    return [" ".join(random.choice(known, random.integers(1, most + 1))) for _ in range(count)]
 
 
 def sound_file(wave: np.ndarray, rate: int = RATE, form: str = "WAV") -> bytes:

@@ -23,14 +23,12 @@ def decode(content: bytes) -> tuple[Wave, int]:
     """The audio in a WAV, FLAC, MP3 or Ogg file, float32 [samples], its channels mixed; and its samples a second.
 
     Raises:
-        ValueError: it is no audio, a damaged one, or an empty one.
+        ValueError: it is no audio, or a damaged one.
     """
     try:
         channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError("the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read") from error
-    if not len(channels):
-        raise ValueError("the audio is empty")
     return channels.mean(axis=1), int(rate)
 
 
@@ -51,6 +49,8 @@ def checked(content: bytes, place: object, rate: int, seconds: float) -> Samples
         wave, own = decode(content)
     except ValueError as error:
         raise BadRowError(str(place), str(error)) from error
+    if not len(wave):
+        raise BadRowError(str(place), "the audio is empty")
     if len(wave) > seconds * own:
         raise BadRowError(
             str(place),

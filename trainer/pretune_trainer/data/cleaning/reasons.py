@@ -30,6 +30,9 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "nearDuplicate"
     CONTAMINATION = "contamination"
     NEAR_CONTAMINATION = "nearContamination"
+    UNDECODABLE = "undecodable"
+    SILENT = "silent"
+    CLIPPED = "clipped"
 
 
 REASONS: Final = tuple(Reason)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.cleaning import Cleaning
+from pretune_trainer.data.cleaning.audio import judge_audio
 from pretune_trainer.data.cleaning.c4 import c4_page
 from pretune_trainer.data.cleaning.minhash import PLACES, signature
 from pretune_trainer.data.cleaning.quality import characters, gopher_quality, length
 from pretune_trainer.data.cleaning.reasons import Reason, verdict
 from pretune_trainer.data.cleaning.repetition import gopher_repetition
 from pretune_trainer.data.cleaning.text import edited, text_in
-from pretune_trainer.data.example import Row
+from pretune_trainer.data.example import Row, content_of
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.errors import BadRowError
 
@@ -86,15 +87,27 @@ class Surveyor:
             BadRowError: a column is missing, holds no text, or, to be balanced, too many values.
         """
         self._groups.append([self._group(row, number) for number in range(len(self._values))])
-        _check(row)
+        _check(row, self._cleaning)
         reason = None
         if not self._source.is_validation:
             row = edited(row, self._cleaning, self._columns, self._masked)
-            reason = judge(text_in(row.value(row.column)), self._cleaning)
-        text = text_in(row.value(row.column))
-        self._rows.append((verdict(reason), self._source.holdout(row), len(text)))
+            reason = self._heard(row) or judge(self._text(row), self._cleaning)
+        self._rows.append((verdict(reason), self._source.holdout(row), len(self._text(row))))
         if self._cleaning.duplicates is not None:
-            self._compare("\n".join([text, *(text_in(row.value(column)) for column in self._columns)]), reason)
+            self._compare(row, reason)
+
+    def _heard(self, row: Row) -> Reason | None:
+        """Why a row is dropped for its audio."""
+        content, wanted = content_of(row.value(row.column)), self._cleaning.audio
+        return None if content is None or wanted is None else judge_audio(content, wanted)
+
+    def _text(self, row: Row) -> str:
+        """What a row says: its document, or its transcript where that is audio."""
+        value = row.value(row.column)
+        return text_in(value) if content_of(value) is None else self._others(row)
+
+    def _others(self, row: Row) -> str:
+        return "\n".join(text_in(row.value(column)) for column in self._columns)
 
     def survey(self) -> Survey:
         """What was learnt."""
@@ -111,8 +124,10 @@ class Surveyor:
             dict(self._masked),
         )
 
-    def _compare(self, text: str, reason: Reason | None) -> None:
-        same = " ".join(text.split()).encode("utf-8", "surrogatepass")
+    def _compare(self, row: Row, reason: Reason | None) -> None:
+        value = row.value(row.column)
+        text = "\n".join([text_in(value), *([self._others(row)] if self._columns else [])])
+        same = content_of(value) or " ".join(text.split()).encode("utf-8", "surrogatepass")
         self._digests.append(bytes(16) if reason else hashlib.blake2b(same, digest_size=16).digest())
         if self._cleaning.duplicates == "near":
             self._signatures.append(np.zeros(PLACES, np.uint16) if reason else signature(text))
@@ -129,11 +144,17 @@ class Surveyor:
         return known.setdefault(name, len(known))
 
 
-def _check(row: Row) -> None:
+def _check(row: Row, cleaning: Cleaning) -> None:
     value = row.value(row.column)
-    if not isinstance(value, str | list | None):
+    is_file = content_of(value) is not None
+    if is_file and cleaning.duplicates == "near":
+        raise BadRowError(str(row.place), "audio has no words to compare; set spec.data.cleaning.duplicates to exact")
+    if not isinstance(value, str | list | None) and not (is_file and cleaning.audio):
         held = type(value).__name__
-        raise BadRowError(str(row.place), f"column '{row.column}' holds {held}, and spec.data.cleaning reads text")
+        raise BadRowError(
+            str(row.place),
+            f"column '{row.column}' holds {held}, and spec.data.cleaning reads text, or audio where it has audio: {{}}",
+        )
 
 
 def judge(text: str, cleaning: Cleaning) -> Reason | None:
