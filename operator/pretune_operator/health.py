@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pretune_api.status import Status
+from pretune_api.status import State, Status
 from pretune_operator import metrics
 from pretune_operator.cluster.objects import StoredJob
 from pretune_operator.conditions import About, condition
@@ -63,9 +63,11 @@ class Health:
         metrics.QUEUE_DEPTH.set(len(self.machine.queue))
         metrics.CENSUS_AGE.set(time.monotonic() - self.resync.last)
         metrics.JOBS.clear()
-        for (namespace, kind, state), number in Counter((job.namespace, job.kind, job.shown) for job in jobs).items():
+        numbers = Counter((job.namespace, job.kind, job.shown) for job in jobs)
+        for namespace, kind in {(job.namespace, job.kind) for job in jobs}:
             metrics.expect(namespace, kind)
-            metrics.JOBS.labels(namespace, kind, state).set(number)
+            for state in get_args(State):
+                metrics.JOBS.labels(namespace, kind, state).set(numbers[namespace, kind, state])
         _count_queued(jobs)
 
 

@@ -1,4 +1,4 @@
-"""What is made from values.yaml and the operator's settings: the README's table, and parts of values.schema.json.
+"""What is made for the chart: the README's table, parts of values.schema.json, and Grafana's dashboards.
 
 `python tests/chart/generated.py` writes them; tests/chart/test_documentation.py fails where they are stale.
 """
@@ -12,6 +12,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
+import dashboards
 from ruamel.yaml import YAML
 
 from pretune_operator.settings import Settings
@@ -20,6 +21,8 @@ CHART: Final = Path(__file__).parents[2] / "charts/pretune"
 VALUES: Final = CHART / "values.yaml"
 README: Final = CHART / "README.md"
 SCHEMA: Final = CHART / "values.schema.json"
+
+DASHBOARDS: Final = CHART / "files/dashboards"
 
 SET_BY_TEMPLATES: Final = "operatorNamespace"
 """The only setting that is no value."""
@@ -93,7 +96,8 @@ def _describe(schema: dict[str, Any], value: Value) -> None:
 
 def files() -> dict[Path, str]:
     """What every file should hold."""
-    return {README: readme(), SCHEMA: json.dumps(schema(), indent=1) + "\n"}
+    shown = {DASHBOARDS / f"{name}.json": text for name, text in dashboards.written()}
+    return {README: readme(), SCHEMA: json.dumps(schema(), indent=1) + "\n", **shown}
 
 
 def main() -> int:
