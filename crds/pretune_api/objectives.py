@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
+from pretune_api.contrastive import Contrastive
 from pretune_api.images import Pictures
 from pretune_api.masked_image import MaskedImage
 from pretune_api.speech import SpeechRecognition
@@ -107,3 +108,5 @@ class Objective(OneOf):
     """Write down what is said."""
     masked_image: MaskedImage | None = None
     """Paint what is hidden of images."""
+    contrastive: Contrastive | None = None
+    """Match images with captions."""

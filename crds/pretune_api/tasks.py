@@ -5,6 +5,8 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from pretune_api.base import OneOf, Spec
+from pretune_api.contrastive import Contrastive
+from pretune_api.images import Pictures
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
 from pretune_api.preference import Preference
 from pretune_api.speech import SpeechRecognition
@@ -138,6 +140,8 @@ class Task(OneOf):
     """Label images."""
     speech_recognition: SpeechRecognition | None = None
     """Write down what is said."""
+    contrastive: Contrastive | None = None
+    """Match images with captions."""
 
 
 IMAGES_ALONE: Final = ("imageClassification", "maskedImage")
@@ -147,6 +151,16 @@ IMAGES_ALONE: Final = ("imageClassification", "maskedImage")
 def reads_text(learn: Objective | Task) -> bool:
     """Whether an objective or task reads text, and so needs a tokenizer."""
     return learn.kind not in IMAGES_ALONE
+
+
+def image_column(learn: OneOf) -> str | None:
+    """Column with images; empty where it is the source's own, None where no image is read."""
+    match learn.value:
+        case Contrastive(image_column=image):
+            return image
+        case Pictures():
+            return ""
+    return None
 
 
 def text_columns(learn: OneOf) -> list[str]:

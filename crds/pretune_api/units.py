@@ -20,6 +20,8 @@ _QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _ENV: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PROMPT: Final = r"\{text\}"
 """Looked for anywhere in a prompt."""
+LABEL_PROMPT: Final = r"\{label\}"
+"""Looked for anywhere in a prompt of a label."""
 _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
@@ -35,6 +37,7 @@ LOOKS: Final = {
     _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
     _ENV: "letters, digits and underscores, such as HF_HOME",
     PROMPT: 'words with {text} where the text stands, such as "summarize: {text}"',
+    LABEL_PROMPT: 'words with {label} where the label stands, such as "a photo of a {label}"',
     _LABEL_VALUE: "letters, digits, dashes, underscores and dots, at most 63 of them",
 }
 """What a value of each pattern looks like, for messages."""

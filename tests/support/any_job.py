@@ -44,6 +44,7 @@ sources = st.lists(
 cleanings = some(
     length=some(minWords=st.integers(1, 9), maxCharacters=st.integers(1, 999)),
     characters=some(minLetters=positive(1)),
+    audio=some(minLevel=st.floats(-90, 0), maxClipped=st.floats(0, 1)),
     filters=st.lists(st.sampled_from(["gopherQuality", "gopherRepetition", "c4"]), max_size=3),
     duplicates=st.sampled_from(["exact", "near"]),
     mask=st.lists(st.sampled_from(["emailAddress", "ipAddress", "phoneNumber"]), max_size=3),
@@ -83,11 +84,6 @@ training = st.fixed_dictionaries(
 batches = one_of(tokensPerStep=st.integers(1, 10**9), examplesPerStep=st.integers(1, 10**6))
 rates = positive(1)
 spans = {"maskingRate": rates, "meanSpanLength": st.floats(1, 100)}
-objectives = one_of(
-    causalLM=st.just({}),
-    maskedLM=some(maskingRate=rates, wholeWord=st.booleans(), nextSentence=st.booleans()),
-    denoising=one_of(spanCorruption=some(**spans), infilling=some(**spans)),
-)
 images = st.fixed_dictionaries(
     {"labels": st.lists(text, min_size=2, max_size=4, unique=True)},
     optional={
@@ -100,9 +96,19 @@ images = st.fixed_dictionaries(
         "freezeBatchNorm": st.booleans(),
     },
 )
+contrastive = some(imageColumn=text, flip=st.booleans(), zeroShot=images.map(lambda drawn: {"labels": drawn["labels"]}))
+objectives = one_of(
+    causalLM=st.just({}),
+    maskedLM=some(maskingRate=rates, wholeWord=st.booleans(), nextSentence=st.booleans()),
+    denoising=one_of(spanCorruption=some(**spans), infilling=some(**spans)),
+    contrastive=contrastive,
+)
 pictures = st.one_of(
     st.fixed_dictionaries({"imageClassification": images}),
     st.fixed_dictionaries({"maskedImage": some(maskRatio=rates, normalizePixels=st.booleans(), crop=positive(1))}),
+)
+speech = some(
+    transcriptColumn=text, samplingRate=st.integers(1_000, 48_000), maxSeconds=positive(600), language=st.just("en")
 )
 tasks = one_of(
     chat=some(template=text),
@@ -115,6 +121,7 @@ tasks = one_of(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
     sequenceRegression=some(targetColumn=text),
+    contrastive=contrastive,
     preference=some(chosenColumn=text, beta=positive(9), template=text),
     summarization=some(targetColumn=text, prompt=text.map("{} {{text}}".format), maxTargetTokens=st.integers(1, 999)),
     translation=some(languageColumn=text, prompt=text.map("{} {{text}}".format), beams=st.integers(1, 16)),
@@ -152,6 +159,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         spec |= {"objective": draw(pictures)} if pretrain else {"task": {"imageClassification": draw(images)}}
         spec.pop("tokenizer", None)
+        spec["training"].pop("tokensPerStep", None)
+        spec["training"]["examplesPerStep"] = 8
+    elif draw(st.booleans()):
+        spec["objective" if pretrain else "task"] = {"speechRecognition": draw(speech)}
         spec["training"].pop("tokensPerStep", None)
         spec["training"]["examplesPerStep"] = 8
     kind = "PretrainJob" if pretrain else "FinetuneJob"

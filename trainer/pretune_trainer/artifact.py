@@ -46,6 +46,8 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
         if not ranks.is_first:
             return
         whole = rebuild()
+        shapes = {name: tensor.shape for name, tensor in whole.model.state_dict().items()}
+        weights = {name: tensor.reshape(shapes[name]) for name, tensor in weights.items()}  # scalars were widened
         whole.model.load_state_dict(weights, assign=True)
         whole.model.tie_weights()
     whole.model.to(device="cpu")

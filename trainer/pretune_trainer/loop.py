@@ -98,6 +98,7 @@ class Loop:
             group["lr"] = rate * group["share"]
         parts.resumable.checkpoints.wait_staged()
         parts.optimizer.step()
+        parts.step.task.settle(parts.step.model)
         parts.optimizer.zero_grad(set_to_none=True)
         self._advance(work)
         self._tell_pending()

@@ -114,10 +114,11 @@ class Session:
     def _micro_batch(self, trainee: Trainee, inputs: Inputs, course: Course) -> int:
         most = -(-course.rows_per_step // self.ranks.size)
         asked = self.config.training.micro_batch_rows
+        if inputs.task.couples_rows:
+            _check_whole(asked, most)
+            return most
         if asked is not None:
             return min(asked, most)
-        if inputs.task.couples_rows:
-            return most
         longest = _longest(inputs.cache)
         probe = partial(trainee.probe, longest, self.config.training, self.ranks)
         return choose_rows(most, inputs.task.layout.length, self.ranks, probe)
@@ -201,6 +202,16 @@ class Session:
     def _upload(self, inputs: Inputs, folder: Path, facts: Facts, loading: str) -> tuple[str, str]:
         inputs.build.save_inputs(folder)
         return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None, loading)
+
+
+def _check_whole(asked: int | None, rows: int) -> None:
+    """Refuse to compute fewer rows at once than a rank has in a step, where they are compared with each other."""
+    if asked is not None and asked < rows:
+        raise UserError(
+            "spec.training.microBatchRows",
+            f"a row's loss depends on the other rows of its step, of which a rank has {rows}: they cannot be computed "
+            f"{asked} at a time; leave it out, use more ranks, or lower examplesPerStep",
+        )
 
 
 def _longest(cache: TokenCache) -> Example:

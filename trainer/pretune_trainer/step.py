@@ -59,6 +59,7 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
         param_dtype=torch.bfloat16 if training.precision == "bf16" else None, reduce_dtype=torch.float32
     )
     share_batch_norms(step.model)
+    _widen_scalars(step.model)
     mesh = _mesh(ranks)
     for module in [*reversed(blocks), step]:  # blocks in blocks (of MAE's decoder) first
         shard = fully_shard(module, mesh=mesh, mp_policy=policy)
@@ -66,6 +67,14 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
         shard.set_gradient_divide_factor(1.0)
         shard.set_force_sum_reduction_for_comms(True)
     register_fsdp_forward_method(step, "evaluate")
+
+
+def _widen_scalars(model: nn.Module) -> None:
+    """Make vectors of scalars, such as CLIP's temperature, which cannot be sharded."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.ndim == 0:
+                setattr(module, name, nn.Parameter(parameter.detach().reshape(1), parameter.requires_grad))
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:

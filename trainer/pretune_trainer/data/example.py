@@ -63,18 +63,19 @@ class Row:
             )
         return value
 
-    def content(self) -> bytes:
-        """The image, or other file, of the row.
+    def content(self, column: str | None = None) -> bytes:
+        """The image, or other file, in a column: the source's own if none is named.
 
         Raises:
             BadRowError: the column is missing or holds no bytes.
         """
-        value = self.value(self.column)
+        column = column or self.column
+        value = self.value(column)
         found = content_of(value)
         if found is None:
             held = type(value).__name__
             raise BadRowError(
-                str(self.place), f"column '{self.column}' holds {held}, where bytes, or an object {{bytes}}, are wanted"
+                str(self.place), f"column '{column}' holds {held}, where bytes, or an object {{bytes}}, are wanted"
             )
         return found
 

@@ -186,10 +186,14 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        value = row.values.get(row.column)
-        characters += len(value if isinstance(value, str) else content_of(value) or "")
+        characters += sum(map(_size, row.values.values()))
         if len(batch) == _ROWS or characters > _CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def _size(value: object) -> int:
+    """Characters of a text, bytes of a file."""
+    return len(value if isinstance(value, str) else content_of(value) or "")

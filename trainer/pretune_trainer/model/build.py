@@ -1,6 +1,7 @@
 """Making a model: from an architecture, from a folder, from a hub. Never with code or pickles of others."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,11 @@ from pretune_api.model import Architecture
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 
-_ARCHITECTURE = "spec.model.architecture"
-_USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet")
+_ARCHITECTURE: Final = "spec.model.architecture"
+_CONFIG: Final = f"{_ARCHITECTURE}.config"
+_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""What a configuration says of a tokenizer's special tokens."""
+_USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet", "clip")
 """Types of models that come to mind first."""
 _ENCODERS: Final = {"vit_mae": "vit"}
 """Types that are only made to be pre-trained, and the type that their encoder alone is of."""
@@ -107,7 +111,7 @@ class Build:
             config = make_config(self.origin, self._vocabulary, length, tokens | head)
             model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
-            model = self._existing(auto, self.origin, kind, tokens | head)
+            model = self._existing(auto, self.origin, kind, _known(self.origin, tokens) | head)
         if model.can_generate():
             model.generation_config.update(**_with_other_ends(tokens, model.generation_config.eos_token_id))
         assert isinstance(model, PreTrainedModel)
@@ -120,8 +124,7 @@ class Build:
     def _special_tokens(self) -> dict[str, int]:
         if self.text is None:
             return {}
-        names = ("bos_token_id", "eos_token_id", "pad_token_id")
-        return {name: value for name in names if (value := getattr(self.tokenizer, name)) is not None}
+        return {name: value for name in _TOKENS if (value := getattr(self.tokenizer, name)) is not None}
 
     def _existing(
         self, auto: type[_BaseAutoModelClass], source: Source, kind: str, fields: dict[str, Any]
@@ -146,7 +149,7 @@ class Build:
         _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
         if self.text is not None:
             check_vocabulary(model, len(self.text))
-            check_length(model.config, self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens)
+            check_length(text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens)
         return model
 
 
@@ -189,6 +192,12 @@ def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
         raise UserError(where, f"{stage} trains models of type {wanted}, not '{kind}'")
 
 
+def _known(source: Source, tokens: Mapping[str, int]) -> dict[str, int]:
+    """Those that the parent's configuration has: one of two towers has none, and keeps its text tower's."""
+    config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    return {name: token for name, token in tokens.items() if hasattr(config, name)}
+
+
 def _with_other_ends(tokens: dict[str, int], ends: int | list[int] | None) -> dict[str, int | list[int]]:
     """Special tokens, and the parent's other end tokens (chat models have several) if it knows the tokenizer's."""
     if isinstance(ends, list) and tokens.get("eos_token_id") in ends:
@@ -226,23 +235,39 @@ def make_config(
         UserError: unknown type, unknown field, a value that the type refuses, or too few positions.
     """
     default = _default_config(architecture.type)
-    _check_fields(architecture, default)
-    given = _with_floats(architecture, default)
-    if vocabulary is not None and given.setdefault("vocab_size", vocabulary) != vocabulary:
+    given = _given(architecture.config, default, _CONFIG)
+    reader, text, where = _text_part(default, given)
+    if vocabulary is not None and text.setdefault("vocab_size", vocabulary) != vocabulary:
         raise UserError(
-            f"{_ARCHITECTURE}.config.vocab_size",
-            f"{given['vocab_size']} differs from the tokenizer's {vocabulary} entries; leave it out to follow them",
+            f"{where}.vocab_size",
+            f"{text['vocab_size']} differs from the tokenizer's {vocabulary} entries; leave it out to follow them",
         )
-    positions = default.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    if positions in default.to_dict() and positions not in given:
-        given[positions] = sequence_length + _unused_positions(architecture.type, fields.get("pad_token_id"))
+    positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    if positions in reader.to_dict() and positions not in text:
+        text[positions] = sequence_length + _unused_positions(architecture.type, fields.get("pad_token_id"))
+    for name, value in fields.items():
+        (text if name in _TOKENS else given).setdefault(name, value)
     try:
-        config = AutoConfig.for_model(architecture.type, **(fields | given))
+        config = AutoConfig.for_model(architecture.type, **given)
     except (TypeError, ValueError, StrictDataclassError) as error:
-        raise UserError(f"{_ARCHITECTURE}.config", _first_line(error.__cause__ or error)) from error
-    check_length(config, sequence_length, f"{_ARCHITECTURE}.config.{positions}")
+        raise UserError(_CONFIG, _first_line(error.__cause__ or error)) from error
+    check_length(text_config(config), sequence_length, f"{where}.{positions}")
     assert isinstance(config, PretrainedConfig)
     return config
+
+
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
+    """The part of a configuration that is about text: a tower's (CLIP), or the whole."""
+    tower = getattr(config, "text_config", None)
+    return tower if isinstance(tower, PretrainedConfig) else config
+
+
+def _text_part(default: PretrainedConfig, given: dict[str, Any]) -> tuple[PretrainedConfig, dict[str, Any], str]:
+    """What the tokenizer has a say in: its default, the fields given for it, and where these stand."""
+    reader = text_config(default)
+    if reader is default:
+        return default, given, _CONFIG
+    return reader, given.setdefault("text_config", {}), f"{_CONFIG}.text_config"
 
 
 def _default_config(name: str) -> PretrainedConfig:
@@ -256,22 +281,25 @@ def _default_config(name: str) -> PretrainedConfig:
     return config
 
 
-def _check_fields(architecture: Architecture, default: PretrainedConfig) -> None:
+def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> dict[str, Any]:
+    """The fields of a configuration, and of its towers'. JSON writes 1.0 as 1, and transformers takes no whole number
+    where it wants another.
+
+    Raises:
+        UserError: there is no such field.
+    """
     known = {*default.to_dict(), *default.attribute_map}
-    for name in architecture.config:
+    given: dict[str, Any] = {}
+    for name, value in fields.items():
         if name not in known:
             raise UserError(
-                f"{_ARCHITECTURE}.config.{name}",
-                f"a {architecture.type} model has no such field{_nearest(name, sorted(known))}",
+                f"{where}.{name}", f"a {default.model_type} model has no such field{_nearest(name, sorted(known))}"
             )
-
-
-def _with_floats(architecture: Architecture, default: PretrainedConfig) -> dict[str, Any]:
-    """The given fields. JSON writes 1.0 as 1, and transformers takes no whole number where it wants another."""
-    return {
-        name: float(value) if type(value) is int and isinstance(getattr(default, name, None), float) else value
-        for name, value in architecture.config.items()
-    }
+        usual = getattr(default, name, None)
+        if isinstance(usual, PretrainedConfig) and isinstance(value, dict):
+            value = _given(value, usual, f"{where}.{name}")
+        given[name] = float(value) if type(value) is int and isinstance(usual, float) else value
+    return given
 
 
 def check_length(config: PretrainedConfig, sequence_length: int, where: str, virtual_tokens: int = 0) -> None:
@@ -300,9 +328,10 @@ def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:
 
 
 def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
-    """The table of a model that reads tokens; None for images, whose patches go through a convolution."""
+    """The table of a model, or of its tower, that reads tokens; None where only images are read."""
+    reader = getattr(model, "text_model", model)
     try:
-        found = model.get_input_embeddings()
+        found = reader.get_input_embeddings()
     except NotImplementedError:
         return None
     return found if isinstance(found, nn.Embedding) else None

@@ -63,7 +63,8 @@ class Utilization:
 def utilization(model: PreTrainedModel, training: Training, ranks: Ranks) -> Utilization:
     """Of this model on these devices; call before it is sharded. Known for bf16 on some GPUs."""
     embedding = token_embedding(model)
-    unused = embedding.weight if embedding is not None and not model.config.tie_word_embeddings else None
+    tied = getattr(model.config, "tie_word_embeddings", False)
+    unused = embedding.weight if embedding is not None and not tied else None
     used = [parameter for parameter in model.parameters() if parameter is not unused]
     trained = sum(parameter.numel() for parameter in used if parameter.requires_grad)
     known = ranks.device.type == "cuda" and training.precision == "bf16"

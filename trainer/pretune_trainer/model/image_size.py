@@ -18,9 +18,10 @@ def images_for(origin: Architecture | Source, asked: int | None, where: str) -> 
     Raises:
         UserError: it reads no images, or none of that size, or none in colour.
     """
-    config, model = _config(origin)
+    whole, model = _config(origin)
+    config = getattr(whole, "vision_config", whole)
     if getattr(config, "num_channels", None) is None:
-        raise UserError(model, f"a {config.model_type} model reads no images; take a vit or a resnet")
+        raise UserError(model, f"a {whole.model_type} model reads no images; take a vit or a resnet")
     if config.num_channels != 3:
         raise UserError(model, f"it reads {config.num_channels} channels; images have 3 (num_channels)")
     settings = {} if isinstance(origin, Architecture) else _settings(origin)

@@ -99,7 +99,8 @@ def require_same(saved: TensorIndex, held: Sequence[Piece], uri: str) -> None:
         raise UserError(uri, f"only {where} has '{name}': {advice}")
     for name, entry in wanted.items():
         other = saved.tensors[name]
-        if (entry.dtype, entry.shape) != (other.dtype, other.shape):
+        # Where ranks share a scalar it is a vector of one.
+        if (entry.dtype, entry.shape or [1]) != (other.dtype, other.shape or [1]):
             raise UserError(
                 uri,
                 f"'{name}' is {other.dtype} {other.shape} in the checkpoint, {entry.dtype} {entry.shape} in the model:"

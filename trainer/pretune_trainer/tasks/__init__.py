@@ -6,6 +6,7 @@ from typing import Any, Final
 from pretune_trainer.tasks.base import Context, Task
 from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
+from pretune_trainer.tasks.contrastive import Contrastive
 from pretune_trainer.tasks.denoising import Denoising
 from pretune_trainer.tasks.image_classification import ImageClassification
 from pretune_trainer.tasks.masked_image import MaskedImage
@@ -21,6 +22,7 @@ from pretune_trainer.tasks.token_classification import TokenClassification
 TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "causalLM": CausalLM,
     "chat": Chat,
+    "contrastive": Contrastive,
     "denoising": Denoising,
     "imageClassification": ImageClassification,
     "maskedImage": MaskedImage,

@@ -141,6 +141,9 @@ class Task(ABC, Generic[Outcome]):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Sums over the batch's targets, by key; the loop divides by the global counts."""
 
+    def settle(self, model: nn.Module) -> None:
+        """Bring weights back within the task's bounds after each update; there are none by default."""
+
     @abstractmethod
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Outcome]:
         """What the model makes of the batch, reduced to what the metrics need: no logits are kept."""

@@ -1,0 +1,162 @@
+"""Images and captions are matched over all ranks, as transformers' CLIP would on the whole step; bad pairs are refused."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, CLIPModel, pipeline
+
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.data.example import Cursor, Pack
+from pretune_trainer.data.stream import Stream
+from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent, Step
+from support.group import in_ranks
+from support.images import ARCHITECTURES
+from support.jobs import Recorder
+from support.pairs import CLIP, SHAPES, matched, rows, write_pairs
+
+LABELS = {"zeroShot": {"labels": list(SHAPES)}}
+
+
+def some_pairs(folder: Path, count: int = 100) -> str:
+    return write_pairs(folder / "pairs.parquet", rows(2, 1)[:count])
+
+
+def path_of(result: RankResult) -> Path:
+    return Path(result.artifact_uri.removeprefix("file://"))
+
+
+def gathered(config: RunConfig) -> Inputs:
+    return gather_inputs(config, Ranks(), Silent())
+
+
+def packs_of(inputs: Inputs, count: int) -> list[Pack]:
+    return next(Stream(inputs.cache, inputs.task.layout, 1, count).steps(Cursor())).packs
+
+
+def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    torch.set_num_threads(1)
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def named(config: RunConfig, name: str) -> RunConfig:
+    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
+
+
+def test_the_loss_is_that_of_transformers_and_rows_without_a_pair_change_nothing(tmp_path: Path) -> None:
+    inputs = gathered(matched(tmp_path, some_pairs(tmp_path)))
+    model = inputs.make_model().model
+    batch = inputs.task.batch(packs_of(inputs, 16))
+    theirs = model(**batch.inputs, return_loss=True).loss
+    padded = inputs.task.batch([*packs_of(inputs, 16), Pack(), Pack()])
+    for each in (batch, padded):
+        assert each.counts == {"pair": 16}
+        torch.testing.assert_close(inputs.task.loss(model, each)["pair"] / 16, theirs)
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
+    config = matched(tmp_path, some_pairs(tmp_path), LABELS, training__examples_per_step=15)
+    whole, steps = run(Ranks(), config)
+    (half, others), *_ = in_ranks(2, run, named(config, "other"))
+    assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
+    assert half.metrics == pytest.approx(whole.metrics, abs=1e-6)
+    weights, same = (load_file(path_of(result) / "model.safetensors") for result in (whole, half))
+    assert same["logit_scale"].shape == ()
+    for name, weight in weights.items():
+        if name.endswith("k_proj.bias"):
+            continue  # adds the same to all scores of a softmax: its gradient is rounding alone, which AdamW scales up
+        torch.testing.assert_close(same[name], weight, atol=1e-4, rtol=0)
+
+
+def test_one_rank_goes_on_where_two_stopped(tmp_path: Path) -> None:
+    config = matched(tmp_path, some_pairs(tmp_path))
+    whole, _ = run(Ranks(), named(config, "whole"))
+    in_ranks(2, stopped, config)
+    again, steps = run(Ranks(), config)
+    assert 1 < steps[0].step <= 4
+    assert again.metrics == pytest.approx(whole.metrics, abs=1e-4)
+
+
+def stopped(ranks: Ranks, config: RunConfig) -> None:
+    """Train the first steps of a job."""
+    torch.set_num_threads(1)
+    with pytest.raises(StopRequestedError):
+        run_rank(config, ranks, Recorder(stop_at=1))
+
+
+def test_the_scale_of_similarities_never_passes_100(tmp_path: Path) -> None:
+    hot = {"type": "clip", "config": CLIP["config"] | {"logit_scale_init_value": math.log(100) + 0.5}}
+    result, _ = run(Ranks(), matched(tmp_path, some_pairs(tmp_path), model={"architecture": hot}))
+    scale = load_file(path_of(result) / "model.safetensors")["logit_scale"].exp()
+    assert 0 < scale <= 100.001
+
+
+def test_an_artifact_is_a_zero_shot_pipeline_and_a_parent(tmp_path: Path) -> None:
+    uri = some_pairs(tmp_path)
+    result, _ = run(Ranks(), matched(tmp_path, uri, training__max_steps=2))
+    inputs = gathered(matched(tmp_path, uri))
+    text = "a red circle top left"
+    assert AutoTokenizer.from_pretrained(path_of(result))(text).input_ids == inputs.build.tokenizer(text).input_ids
+    model = CLIPModel.from_pretrained(path_of(result)).eval()
+    pack = packs_of(inputs, 1)[0]
+    with torch.no_grad():
+        (ours,) = inputs.task.evaluate(model, inputs.task.batch([pack]))
+    judge = pipeline("zero-shot-image-classification", model=str(path_of(result)))
+    file = Image.open(io.BytesIO(pack.examples[0]["file"].tobytes()))
+    said = judge(file, candidate_labels=list(SHAPES), hypothesis_template="a photo of a {}")
+    assert said[0]["label"] == guessed(inputs, model, ours.image)
+    folder = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    child, steps = run(Ranks(), matched(tmp_path / "child", uri, LABELS, folder, evaluation={"baseline": True}))
+    assert len(steps) == 4
+    assert 0 <= child.metrics["zeroShotAccuracy"] <= 1
+    assert CLIPModel.from_pretrained(path_of(child)).config.text_config.eos_token_id == inputs.build.tokenizer.eos_token_id
+
+
+def guessed(inputs: Inputs, model: torch.nn.Module, image: Any) -> str:
+    """The label whose prompt is most like the image, by hand."""
+    tokenizer = inputs.build.tokenizer
+    ids = tokenizer([f"a photo of a {label}" for label in SHAPES], padding=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        texts = model.get_text_features(input_ids=ids).pooler_output
+    return SHAPES[int((torch.nn.functional.normalize(texts, dim=-1) @ torch.from_numpy(image)).argmax())]
+
+
+GOOD = rows(1, 1)[0]
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no caption": ({"text": "  "}, "column 'text' holds no caption; every image needs one"),
+    "no image": ({"image": {"bytes": b"text", "path": None}}, "the image cannot be decoded; PNG and JPEG can be read"),
+    "label": ({"label": "star"}, "label 'star' is not listed in spec.objective.contrastive.zeroShot.labels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_pair_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+    changes, says = BAD[name]
+    uri = write_pairs(tmp_path / "bad.parquet", [*rows(6, 1), GOOD | changes])
+    with pytest.raises(UserError) as caught:
+        gathered(matched(tmp_path, uri, LABELS))
+    assert f"bad.parquet row 385: {says}" in str(caught.value)
+
+
+def test_a_job_that_cannot_match_is_refused(tmp_path: Path) -> None:
+    uri = some_pairs(tmp_path)
+    with pytest.raises(UserError, match=r"architecture\.type: contrastive trains models of type clip, not 'vit'"):
+        gathered(matched(tmp_path, uri, model={"architecture": ARCHITECTURES["vit"]})).make_model()
+    with pytest.raises(UserError, match="clip_text_model model has no such field; did you mean hidden_size"):
+        towers = {"type": "clip", "config": {"text_config": {"hiden_size": 8}}}
+        gathered(matched(tmp_path, uri, model={"architecture": towers}))
+    with pytest.raises(UserError, match=r"microBatchRows: .* of which a rank has 32: they cannot be computed 8 at a"):
+        run(Ranks(), matched(tmp_path, uri, training__micro_batch_rows=8))
+    with pytest.raises(UserError, match=r"spec\.tokenizer: it puts no end token behind a text"):
+        wordpiece = {"train": {"algorithm": "wordpiece", "vocabSize": 64}}
+        gathered(matched(tmp_path, uri, tokenizer=wordpiece)).make_model()

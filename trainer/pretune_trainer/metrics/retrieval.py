@@ -1,0 +1,119 @@
+"""How well images find their captions, and captions their images, in the pool that the validation data is."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_trainer.metrics.base import Metric
+
+Vectors = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+
+BEST: Final = (1, 5, 10)
+"""How far down a list the right one may stand."""
+_CHUNK: Final = 1024
+"""Rows of the pool compared with all others at once."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A pair, as a model sees it."""
+
+    image: Vectors
+    """Unit vector [width]."""
+    text: Vectors
+    """Unit vector [width]."""
+    image_name: bytes
+    """Names the image by its content."""
+    text_name: bytes
+    """Names the caption by its content."""
+    scale: float
+    """What similarities are multiplied by: one over the temperature."""
+    right: bool | None = None
+    """Whether it was given the right label by zero-shot classification; None where it has none."""
+
+
+class RetrievalReport(Metric[Compared]):
+    """Loss and recall@k over the whole pool, and the accuracy of zero-shot classification.
+
+    Equal captions are one caption, which any of their images answers, and equal images are one image. The pool is held
+    in memory, 8 bytes a dimension and pair, and compared with itself: evaluation.maxBatches bounds it.
+    """
+
+    of_pairs: ClassVar[Mapping[str, bool]] = {
+        "loss": False,
+        **{f"imageToTextRecallAt{best}": True for best in BEST},
+        **{f"textToImageRecallAt{best}": True for best in BEST},
+    }
+    """Names of the figures without labels, and whether larger is better. The loss depends on the pool's size."""
+    known: ClassVar[Mapping[str, bool]] = {**of_pairs, "zeroShotAccuracy": True}
+    """Names of the figures with labels."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Compared] = []
+
+    def update(self, outcomes: Sequence[Compared]) -> None:
+        """Add pairs to the pool."""
+        self.pairs.extend(outcomes)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's pairs to the pool."""
+        self.pairs.extend(other.pairs)
+
+    def result(self) -> dict[str, float]:
+        """Shares from 0 to 1; loss in nats."""
+        if not self.pairs:
+            return dict.fromkeys(self.of_pairs, math.nan)
+        pairs = sorted(self.pairs, key=lambda pair: (pair.image_name, pair.text_name))
+        images, texts = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("image", "text"))
+        figures = {"loss": _loss(images, texts, pairs[0].scale)}
+        first_images, of_image = _distinct([pair.image_name for pair in pairs])
+        first_texts, of_text = _distinct([pair.text_name for pair in pairs])
+        images, texts = images[first_images], texts[first_texts]
+        figures |= _recalls("imageToText", images, texts, of_image, of_text)
+        figures |= _recalls("textToImage", texts, images, of_text, of_image)
+        labelled = [pair.right for pair in pairs if pair.right is not None]
+        return figures | ({"zeroShotAccuracy": sum(labelled) / len(labelled)} if labelled else {})
+
+
+def _distinct(names: Sequence[bytes]) -> tuple[Numbers, Numbers]:
+    """Where each name stands first, and the number of each name among the distinct ones: int64 [distinct], [n]."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    of_name = np.array([numbers[name] for name in names])
+    return np.unique(of_name, return_index=True)[1], of_name
+
+
+def _recalls(name: str, queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Numbers) -> dict[str, float]:
+    """Share of the queries that have a right answer among the k best; pairs are (of_query[i], of_pool[i])."""
+    ahead = np.concatenate(list(_wrong_ahead(queries, pool, of_query, of_pool)))
+    return {f"{name}RecallAt{best}": float((ahead < best).mean()) for best in BEST}
+
+
+def _wrong_ahead(queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Numbers) -> Iterator[Numbers]:
+    """How many wrong answers stand before each query's best right one. Whatever is not worse counts as before it, so
+    that a model for which all is alike, or not a number, finds nothing."""
+    for start in range(0, len(queries), _CHUNK):
+        scores = queries[start : start + _CHUNK] @ pool.T
+        right = np.zeros(scores.shape, bool)
+        here = (of_query >= start) & (of_query < start + len(scores))
+        right[of_query[here] - start, of_pool[here]] = True
+        best = np.where(right, scores, -np.inf).max(1, keepdims=True)
+        yield (~(scores < best) & ~right).sum(1)
+
+
+def _loss(images: Vectors, texts: Vectors, scale: float) -> float:
+    """CLIP's loss over all pairs: mean of both directions."""
+    ways = [math.fsum(each for part in _losses(*way, scale) for each in part) for way in ((images, texts), (texts, images))]
+    return sum(ways) / 2 / len(images)
+
+
+def _losses(queries: Vectors, pool: Vectors, scale: float) -> Iterator[NDArray[np.float64]]:
+    """Negative log-probability of each query's own answer among all: float64 [n]."""
+    for start in range(0, len(queries), _CHUNK):
+        logits = scale * (queries[start : start + _CHUNK] @ pool.T).astype(np.float64)
+        own = logits[np.arange(len(logits)), np.arange(start, start + len(logits))]
+        yield np.logaddexp.reduce(logits, axis=1) - own

@@ -1,0 +1,24 @@
+"""Rows of all ranks, where the loss of one depends on all others."""
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed._functional_collectives import all_gather_single_autograd
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of all ranks, in order of ranks: [n, …] -> [ranks * n, …]. Collective.
+
+    Gradients go back to the rank that a row came from, summed over all ranks' losses.
+    """
+    if not _are_several():
+        return rows
+    return all_gather_single_autograd(rows, 0, dist.group.WORLD)
+
+
+def place_of(rows: Tensor) -> int:
+    """Where this rank's rows begin among those of all ranks."""
+    return dist.get_rank() * len(rows) if _are_several() else 0
+
+
+def _are_several() -> bool:
+    return dist.is_initialized() and dist.get_world_size() > 1
