@@ -18,6 +18,14 @@ POOLS = ("a", "b")
 """The node belongs to two pools, by the labels `pool.pretune.test/a: "true"` and `pool.pretune.test/b: "true"`."""
 
 
+_API_SERVICE = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService"}
+_NO_API_SERVICES = {
+    "target": {"kind": "APIService"},
+    "patch": json.dumps({"$patch": "delete", "metadata": {"name": "any"}, **_API_SERVICE}),
+}
+"""This API server hands no calls on to others; one that is registered and not heard keeps namespaces from ending."""
+
+
 def prepare_node(cluster: Cluster) -> None:
     """Gives the node, once it is there, GPUs that do not exist, and puts it into both pools."""
     node = f"node/{cluster.node}"
@@ -62,7 +70,7 @@ def _install(cluster: Cluster, tool: str, program: str) -> None:
     overlay = cluster.folder / tool
     overlay.mkdir(exist_ok=True)
     manifests = os.path.relpath(programs(tool) / "config" / "default", overlay)
-    kustomization = {"resources": [manifests], "patches": [_local(image)]}
+    kustomization = {"resources": [manifests], "patches": [_local(image), _NO_API_SERVICES]}
     (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
     cluster.kubectl("apply", "--server-side", "--kustomize", overlay)
 
