@@ -14,7 +14,10 @@ from support.job_files import continued, finetune, pretrain, write
 HEAVY = {"torch", "transformers", "ray", "pyarrow", "peft", "pydantic", "ruamel", "numpy", "rich"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["validate", "--help"], ["render", "--help"]])
+COMMANDS = ("run", "validate", "render", "report")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
 def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
     program = (
         "import atexit, sys\n"

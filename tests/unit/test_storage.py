@@ -81,6 +81,13 @@ def test_objects_are_listed_below_their_folder_only(store: Store) -> None:
     assert store.list("nothing") == []
 
 
+def test_folders_are_those_right_below(store: Store) -> None:
+    for path in ("a/b/c/1", "a/b/2", "a/d/3", "a/4"):
+        store.put(path, b"")
+    assert store.folders() == ["a"]
+    assert store.folders("a") == ["a/b", "a/d"]
+
+
 def test_deleting_twice_is_deleting_once(store: Store) -> None:
     store.put("gone", b"")
     store.delete("gone")

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_validate(commands)
     _add_render(commands)
+    _add_report(commands)
     return parser
 
 
@@ -90,6 +91,27 @@ def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     render.set_defaults(command=_render)
 
 
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser(
+        "report",
+        help="write what is known of a job into one HTML file",
+        description="Write how a job was trained, and how well, into one HTML file, from what lies in its storage.",
+    )
+    report.add_argument(
+        "job",
+        metavar="JOB",
+        help="folder or URI of a job, of its artifact, or of a storage with one job; or NAME or KIND/NAME of one on a"
+        " cluster, whose storage is read with the credentials of the environment",
+    )
+    _add_namespace(report)
+    report.add_argument("--output", type=Path, metavar="FILE", help="where to write it; without it, <job>.html here")
+    report.set_defaults(command=_report)
+
+
+def _add_namespace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", "-n", help="namespace of the cluster, in place of the kubeconfig's")
+
+
 def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML or JSON, with one or several jobs")
     parser.add_argument(
@@ -134,6 +156,12 @@ def _render(arguments: argparse.Namespace) -> int:
     from pretune_cli.render import render
 
     return render(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pretune_cli.report.command import report
+
+    return report(arguments)
 
 
 if __name__ == "__main__":

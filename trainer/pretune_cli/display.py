@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -58,7 +58,7 @@ class Terminal(Display):
             case Start():
                 self.say(_started(self.progress(), event))
             case Evaluated():
-                self.say(f"step {event.step}: {_figures(event.metrics)}")
+                self.say(f"step {event.step}: {figures(event.metrics)}")
             case Said():
                 self.say(event.text)
 
@@ -144,22 +144,26 @@ def _table(endings: Sequence[tuple[Job, Ending]]) -> Table:
         state = f"{ending.state} before" if ending.was_done else ending.state
         step = str(ending.step) if ending.step else ""
         headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
-        table.add_row(_name(job), job.spec.stage, state, step, _figures(headline))
+        table.add_row(_name(job), job.spec.stage, state, step, figures(headline))
     table.columns[0].no_wrap = True
     return table
 
 
 def _line(progress: dict[str, Any]) -> Table:
     line = Table.grid(padding=(0, 1))
-    cells: list[Any] = [progress["state"] if "job" not in progress else f"{_job(progress)} {progress['state'].lower()}"]
+    state = progress["state"] if "job" not in progress else f"{_job(progress)} {progress['state'].lower()}"
+    line.add_row(state, *progress_cells(progress))
+    return line
+
+
+def progress_cells(progress: dict[str, Any]) -> Iterator[RenderableType]:
+    """How far training is, as far as it is known: a bar, steps, loss, speed, time left."""
     if progress.get("total"):
-        cells.append(ProgressBar(total=progress["total"], completed=progress["step"], width=24))
-        cells.append(f"{progress['step']}/{progress['total']}")
+        yield ProgressBar(total=progress["total"], completed=progress["step"], width=24)
+        yield f"{progress['step']}/{progress['total']}"
     for name, form in _FIGURES.items():
         if progress.get(name) is not None:
-            cells.append(form(progress[name]))
-    line.add_row(*cells)
-    return line
+            yield form(progress[name])
 
 
 def _eta(seconds: float) -> str:
@@ -183,8 +187,8 @@ def _started(progress: dict[str, Any], event: Start) -> str:
     return f"{_job(progress)}: {event.stage}, {event.parameters:,} parameters{share}, run {event.run}{resumed}"
 
 
-def _figures(metrics: dict[str, float]) -> str:
-    """Figures of single labels, whose names have [brackets], are left to the artifact's metrics.json."""
+def figures(metrics: dict[str, float]) -> str:
+    """Metrics in one line; figures of single labels, which have [brackets], are left to the artifact's metrics.json."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "[" not in name)
 
 

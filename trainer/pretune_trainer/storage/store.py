@@ -181,6 +181,13 @@ class Store:
             found = [meta for batch in obstore.list(self._objects, at) for meta in batch]
         return sorted((Object(meta["path"][cut:], meta["size"]) for meta in found), key=lambda object_: object_.path)
 
+    def folders(self, prefix: str = "") -> Sequence[str]:
+        """Paths of the folders right below a folder, in order; what is in them is not listed."""
+        at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
+        with explained("list", self._uri(prefix)):
+            found = obstore.list_with_delimiter(self._objects, at)["common_prefixes"]
+        return sorted(path[cut:] for path in found)
+
     def delete(self, path: str) -> None:
         """Remove an object; it may be gone already."""
         self._patiently(lambda: self._delete(path))

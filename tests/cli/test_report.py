@@ -1,0 +1,138 @@
+"""`pretune report`: what a run leaves in its storage, as one page that a browser shows without fetching anything."""
+
+from pathlib import Path
+
+import pytest
+
+from pretune_api.run_config import RunConfig
+from pretune_cli.__main__ import main
+from pretune_trainer.storage.runs import claim_run
+from support.browser import browser
+from support.jobs import run_config
+from support.reported import CONFUSION, exhibited, finish, folder_of, local, run
+
+Capture = pytest.CaptureFixture[str]
+
+
+def spec(folder: Path, **more: object) -> dict[str, object]:
+    return {
+        "data": {"train": [{"uri": "s3://corpora/general/"}]},
+        "storage": {"uri": (folder / "storage").as_uri()},
+        "compute": {"gpusPerWorker": 0},
+        **more,
+    }
+
+
+def pretrain(folder: Path) -> RunConfig:
+    training = {"tokensPerStep": 2048, "maxSteps": 100}
+    model = {"architecture": {"type": "llama", "config": {}}}
+    learns = {"objective": {"causalLM": {}}, "tokenizer": {"train": {}}}
+    return run_config("PretrainJob", "general", spec(folder, model=model, training=training, **learns), {})
+
+
+def finetune(folder: Path, parent: str) -> RunConfig:
+    task = {"sequenceClassification": {"labels": ["cat", "dog"]}}
+    training = {"examplesPerStep": 8, "maxSteps": 100}
+    model = {"from": {"uri": parent}}
+    return run_config("FinetuneJob", "classify", spec(folder, task=task, model=model, training=training), {})
+
+
+def chain(folder: Path) -> str:
+    """A chain of two jobs, the second of which was interrupted at step 80 and went on from step 50; its artifact."""
+    general = pretrain(folder)
+    run(general, range(1, 101))
+    classify = finetune(folder, finish(general, 100))
+    run(classify, range(1, 81))
+    run(classify, range(51, 101), exhibited(100))
+    return finish(classify, 100)
+
+
+def reported(artifact: str, folder: Path) -> Path:
+    file = folder / "report.html"
+    assert main(["report", artifact, "--output", str(file)]) == 0
+    return file
+
+
+def test_it_tells_of_figures_lineage_runs_confusion_and_samples(tmp_path: Path) -> None:
+    page = reported(chain(tmp_path), tmp_path).read_text()
+    assert "<dt>accuracy</dt><dd>0.1</dd>" in page
+    assert page.index("PretrainJob/general") < page.index("FinetuneJob/classify</b>")
+    assert "0 to 80</td><td>30</td>" in page
+    assert "went on from step 50" in page
+    assert all(f">{label}</th>" in page for label in CONFUSION["confusion"]["labels"])
+    assert "<td>9</td><td>0.85</td>" in page
+    assert "animal=dog</th>" in page
+
+
+def test_text_of_the_data_is_never_markup(tmp_path: Path) -> None:
+    page = reported(chain(tmp_path), tmp_path).read_text()
+    assert "the &lt;b&gt;cat&lt;/b&gt; &amp; dog" in page
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_shows_it_on_a_phone_without_errors_or_sideways_scrolling(tmp_path: Path, dark: bool) -> None:
+    page = reported(chain(tmp_path), tmp_path)
+    with browser(tmp_path / "profile") as seen:
+        seen.open(page, dark=dark)
+        assert seen.value("document.documentElement.scrollWidth") == 390
+        assert seen.value("document.querySelectorAll('figure svg path.line').length") >= 6
+        lightness = seen.value("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+        assert (int(lightness) < 64) == dark
+        box = "document.querySelector('svg').getBoundingClientRect()"
+        touch = f"{{clientX: {box}.left + {box}.width / 2, bubbles: true}}"
+        seen.value(f"document.querySelector('svg').dispatchEvent(new PointerEvent('pointerdown', {touch}))")
+        assert seen.value("document.querySelector('output').textContent").startswith("step 4")
+        assert seen.errors == []
+
+
+def test_a_job_that_is_still_at_work_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 41))
+    page = reported(folder_of(general).uri, tmp_path).read_text()
+    assert "<dt>step</dt><dd>40 of 100</dd>" in page
+    assert "Unfinished" in page
+
+
+def test_a_storage_with_one_job_is_that_job_and_of_several_one_must_be_given(tmp_path: Path, capsys: Capture) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 3))
+    storage = str(tmp_path / "storage")
+    reported(storage, tmp_path)
+    run(finetune(tmp_path, finish(general, 2)), range(1, 3))
+    capsys.readouterr()
+    assert main(["report", storage]) == 2
+    said = capsys.readouterr().err
+    assert "there are several jobs below it; give one of " in said
+    assert "/local/finetunejob-classify-00000000, " in said
+
+
+def test_a_parent_that_is_gone_is_told_by_its_name(tmp_path: Path) -> None:
+    artifact = chain(tmp_path)
+    general = local(folder_of(pretrain(tmp_path)).uri)
+    general.rename(tmp_path / "moved")
+    assert f"{general.as_uri()}/artifact/0001</b>" in reported(artifact, tmp_path).read_text()
+
+
+def test_what_cleaning_did_is_told_by_source_and_reason(tmp_path: Path) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 3))
+    source = {"uri": "s3://corpora/general/", "characters": 9000, "charactersKept": 8000}
+    counts = {"documents": 200, "kept": 150, "dropped": {"duplicate": 50}}
+    report = counts | {"heldOut": 10, "masked": {"emailAddress": 3}, "sources": [source | counts], "balance": {}}
+    page = reported(finish(general, 2, data=report), tmp_path).read_text()
+    assert "Of 200 documents 150 were kept, 10 of them held out. Masked: emailAddress 3." in page
+    assert '<th scope="row">duplicate</th><td>50</td>' in page
+
+
+@pytest.mark.parametrize("folder", ["nothing", "."])
+def test_where_there_is_no_job_it_is_said(tmp_path: Path, folder: str, capsys: Capture) -> None:
+    assert main(["report", str(tmp_path / folder)]) == 2
+    assert capsys.readouterr().err.startswith(str(tmp_path) if folder == "nothing" else tmp_path.as_uri())
+
+
+def test_a_job_that_has_not_begun_to_train_has_nothing_to_report(tmp_path: Path, capsys: Capture) -> None:
+    general = pretrain(tmp_path)
+    claim_run(folder_of(general), lambda text: None)
+    assert main(["report", folder_of(general).uri]) == 2
+    assert "no run of a job has begun to train here" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""What is drawn over the steps: which curves there are, thinned to what a screen can show."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretune_cli.report.history import Course, Floats
+from pretune_cli.report.words import of_part
+
+_POINTS: Final = 240
+"""Of a curve at most: each stands for the mean of its steps."""
+_METRICS: Final = 12
+"""Metrics of the validation data that get a chart of their own."""
+LOSS: Final = "loss"
+
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure over the steps."""
+
+    name: str
+    """What it is, among the lines of its chart."""
+    steps: Floats
+    values: Floats
+    lowest: Floats
+    """The least of the values that a point stands for."""
+    highest: Floats
+    """The greatest."""
+    marked: bool = False
+    """Whether each point is one measurement, to be shown as such."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines that share their axes."""
+
+    title: str
+    lines: tuple[Line, ...]
+    resumed_at: tuple[int, ...] = ()
+    """Steps from which later runs went on."""
+
+
+def charts(course: Course) -> list[Chart]:
+    """All charts of a training that have anything to show."""
+    resumed = tuple(course.resumed_at)
+    drawn = [Chart(title, tuple(line for line in lines if len(line.steps)), resumed) for title, lines in _all(course)]
+    return [chart for chart in drawn if chart.lines]
+
+
+def _all(course: Course) -> Iterator[tuple[str, list[Line]]]:
+    measured = list(dict.fromkeys(name for figures in course.evaluations.values() for name in figures))
+    judged = [_evaluated(course, LOSS, "validation")] if LOSS in measured else []
+    yield "Loss", [_averaged("training", course, course.steps["loss"]), *judged]
+    whole = [name for name in measured if name != LOSS and not of_part(name)]
+    for name in whole[:_METRICS]:
+        yield name, [_evaluated(course, name, "validation")]
+    yield "Learning rate", [_averaged("learning rate", course, course.steps["learning_rate"])]
+    yield "Tokens per second", [_rate("tokens/s", course, course.steps["tokens"])]
+    yield "Share of time waiting for data", [_rate("waiting", course, course.steps["data_wait_seconds"])]
+    yield "Gradient norm", [_averaged("gradient norm", course, course.steps["grad_norm"])]
+    yield "Model FLOPs utilisation", [_averaged("MFU", course, course.steps["mfu"])]
+
+
+def _evaluated(course: Course, metric: str, name: str) -> Line:
+    found = {step: figures[metric] for step, figures in sorted(course.evaluations.items()) if metric in figures}
+    steps, values = np.array([*found], np.float64), np.array([*found.values()], np.float64)
+    known = np.isfinite(values)
+    values = values[known]
+    return Line(name, steps[known], values, values, values, marked=True)
+
+
+def _averaged(name: str, course: Course, values: Floats) -> Line:
+    known = np.isfinite(values)
+    steps, values = course.steps["step"][known], values[known]
+    starts, sizes = _parts(len(steps))
+    if not len(starts):
+        return Line(name, steps, values, values, values)
+    return Line(
+        name,
+        steps[starts + sizes - 1],
+        np.add.reduceat(values, starts) / sizes,
+        np.minimum.reduceat(values, starts),
+        np.maximum.reduceat(values, starts),
+    )
+
+
+def _rate(name: str, course: Course, amounts: Floats) -> Line:
+    """`amounts` per second: sums over each part, as the mean of rates would favour short steps."""
+    steps = course.steps["step"]
+    starts, sizes = _parts(len(steps))
+    if not len(starts):
+        return Line(name, steps, amounts, amounts, amounts)
+    seconds = np.maximum(np.add.reduceat(course.steps["seconds"], starts), 1e-9)
+    values = np.add.reduceat(amounts, starts) / seconds
+    return Line(name, steps[starts + sizes - 1], values, values, values)
+
+
+def _parts(count: int) -> tuple[Whole, Whole]:
+    """Where `count` values are cut into parts, and how many are in each."""
+    edges = np.linspace(0, count, min(count, _POINTS) + 1).astype(np.int64)
+    return edges[:-1], np.diff(edges)

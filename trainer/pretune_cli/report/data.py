@@ -1,0 +1,56 @@
+"""What the model was trained on, and what cleaning left of it."""
+
+from collections.abc import Iterator
+
+from pretune_cli.report.html import Html, element
+from pretune_cli.report.story import Story
+from pretune_cli.report.tables import section, table
+from pretune_cli.report.words import amount
+from pretune_trainer.data.cleaning.report import Balance, DataReport
+
+
+def data(story: Story) -> Iterator[Html]:
+    """The sources; and what cleaning did, where there was any."""
+    if story.cleaned is None:
+        rows = [
+            (source.uri, source.format or "", f"{source.weight:g}" if source.weight else "")
+            for source in story.config.data.train
+        ]
+        yield section("Data", table(("source", "format", "weight"), rows))
+        return
+    yield section("Data", element("p", _summary(story.cleaned)), _sources(story.cleaned), *_more(story.cleaned))
+
+
+def _summary(cleaned: DataReport) -> str:
+    said = f"Of {cleaned.documents:,} documents {cleaned.kept:,} were kept, {cleaned.held_out:,} of them held out."
+    masked = ", ".join(f"{kind} {count:,}" for kind, count in cleaned.masked.items())
+    return f"{said} Masked: {masked}." if masked else said
+
+
+def _sources(cleaned: DataReport) -> Html:
+    rows = [
+        (
+            source.uri,
+            f"{source.documents:,}",
+            f"{source.kept:,}",
+            f"{source.kept / source.documents:.1%}" if source.documents else "",
+            amount(source.characters_kept),
+        )
+        for source in cleaned.sources
+    ]
+    return table(("source", "documents", "kept", "share", "characters kept"), rows)
+
+
+def _more(cleaned: DataReport) -> Iterator[Html]:
+    if cleaned.dropped:
+        rows = [(reason, f"{count:,}") for reason, count in cleaned.dropped.items()]
+        yield element("h3", "Dropped, by reason")
+        yield table(("reason", "documents"), rows)
+    for column, balance in cleaned.balance.items():
+        yield element("h3", f"Balance of {column}")
+        yield _balance(balance)
+
+
+def _balance(balance: Balance) -> Html:
+    rows = [(value, f"{count:,}", f"{balance.kept.get(value, 0):,}") for value, count in balance.read.items()]
+    return table(("value", "read", "kept"), rows)

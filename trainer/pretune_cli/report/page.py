@@ -1,0 +1,146 @@
+"""The report as one HTML file: nothing is fetched to look at it, in light or in dark, on a phone or a desk."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from pretune_cli.report.chart import draw
+from pretune_cli.report.curves import charts
+from pretune_cli.report.data import data
+from pretune_cli.report.html import Html, element, join
+from pretune_cli.report.judged import evaluation, exhibited
+from pretune_cli.report.lineage import Ancestor
+from pretune_cli.report.story import Story
+from pretune_cli.report.tables import section, table
+from pretune_cli.report.words import amount, duration, figure, moment, of_part
+
+_HEADLINE: Final = 3
+"""Figures of the evaluation that stand at the top."""
+
+
+def page(story: Story) -> str:
+    """The whole document."""
+    here = files("pretune_cli.report")
+    body = join(
+        _header(story),
+        _tiles(story),
+        _lineage(story),
+        section("Curves", element("div", *map(draw, charts(story.course)), class_="charts")),
+        *evaluation(story),
+        *exhibited(story.exhibits),
+        *_attempts(story),
+        _runs(story),
+        *data(story),
+        _config(story),
+    )
+    return Template(here.joinpath("page.html").read_text("utf-8")).substitute(
+        title=join(story.name),
+        style=here.joinpath("page.css").read_text("utf-8"),
+        script=here.joinpath("page.js").read_text("utf-8"),
+        body=body,
+    )
+
+
+def _header(story: Story) -> Html:
+    config = story.config
+    state = element("span", story.state, class_=f"state {story.state.lower()}")
+    method = "" if config.method.kind == "full" else f", by {config.method.kind}"
+    return element(
+        "header",
+        element("h1", config.job.name, " ", state),
+        element("p", f"{config.job.kind} in {config.job.namespace}: {config.stage}{method}"),
+        element("p", f"as of {moment(datetime.now(tz=UTC))}", class_="quiet"),
+    )
+
+
+def _tiles(story: Story) -> Html:
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in _key(story)))
+
+
+def _key(story: Story) -> Iterator[tuple[str, str]]:
+    """The figures to know first."""
+    start = next(run.start for run in reversed(story.course.runs) if run.start)
+    for name in [name for name in story.figures if not of_part(name)][:_HEADLINE]:
+        yield name, figure(story.figures[name])
+    yield "step", f"{story.step:,} of {start['total_steps']:,}"
+    yield "tokens", amount(float(story.course.steps["tokens"].sum()))
+    yield "parameters", amount(start["parameters"])
+    if start["trainable"] != start["parameters"]:
+        yield "trained of them", amount(start["trainable"])
+    yield "time", duration(story.seconds)
+    yield "ranks", f"{story.config.ranks} on {'GPU' if story.config.device == 'cuda' else 'CPU'}"
+    if story.gpu_hours is not None:
+        yield "GPU-hours", figure(story.gpu_hours)
+
+
+def _lineage(story: Story) -> Html:
+    own = _box(story.name, story.config.stage, story.step, story.figures.get("loss"))
+    digest = element("p", element("code", story.artifact.uri), class_="quiet") if story.artifact else ""
+    return section("Lineage", element("div", _family(own, story.ancestors), class_="lineage"), digest)
+
+
+def _family(own: Html, parents: tuple[Ancestor, ...]) -> Html:
+    """Parents first, each with its own; an arrow from each to their child."""
+    if not parents:
+        return own
+    each = (element("div", _forebear(parent), element("span", parent.gave, class_="arrow")) for parent in parents)
+    return element("div", element("div", *each, class_="parents"), own, class_="family")
+
+
+def _forebear(parent: Ancestor) -> Html:
+    facts = parent.facts
+    loss = facts.metrics.get("loss") if facts else None
+    return _family(
+        _box(parent.name, parent.stage or parent.digest[:19], facts.step if facts else None, loss), parent.parents
+    )
+
+
+def _box(name: str, stage: str, step: int | None, loss: float | None) -> Html:
+    figures = [f"step {step:,}" if step else "", f"loss {figure(loss)}" if loss is not None else ""]
+    said = ", ".join(filter(None, figures))
+    return element("div", element("b", name), element("span", stage), element("span", said), class_="box")
+
+
+def _attempts(story: Story) -> Iterator[Html]:
+    """Where a cluster was asked: its attempts, and why they failed."""
+    if story.status is None or not story.status.attempts:
+        return
+    rows = [
+        (
+            str(attempt.number),
+            moment(attempt.start_time) if attempt.start_time else "",
+            duration(attempt.active_seconds),
+            "" if attempt.from_step is None else f"{attempt.from_step:,}",
+            str(attempt.runs),
+            attempt.cause or "",
+            attempt.message or "",
+        )
+        for attempt in story.status.attempts
+    ]
+    heads = ("attempt", "began", "held machines", "from step", "runs", "cause", "what was said")
+    yield section("Attempts", table(heads, rows, "attempts"))
+
+
+def _runs(story: Story) -> Html:
+    runs = story.course.runs
+    following = [*(run.from_step for run in runs[1:]), story.course.last_step]
+    rows = [
+        (
+            str(run.record.ordinal),
+            moment(run.record.time),
+            run.record.host,
+            duration(run.seconds) if run.until else "",
+            f"{run.from_step:,} to {run.last_step:,}" if run.start else "none",
+            f"{max(0, run.last_step - then):,}",
+        )
+        for run, then in zip(runs, following, strict=True)
+    ]
+    return section("Runs", table(("run", "began", "on", "took", "steps", "steps lost"), rows))
+
+
+def _config(story: Story) -> Html:
+    document = story.config.model_dump_json(indent=2, exclude_none=True)
+    shown = element("details", element("summary", "the whole run config"), element("pre", document))
+    return section("Settings", shown, element("p", element("code", story.uri), class_="quiet"))

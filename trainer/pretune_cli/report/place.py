@@ -1,0 +1,62 @@
+"""Where a job's storage is: at a path or URI that is given, or as the job says on a cluster."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pretune_api.status import Status
+from pretune_api.storage import Location
+from pretune_cli.documents import file_uri
+from pretune_trainer.errors import UserError
+from pretune_trainer.storage.store import Store
+
+_FOLDER: Final = re.compile(r"^(.+/(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8})(?:/.*)?$")
+
+_NAME: Final = re.compile(r"^([A-Za-z]+/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A job's folder, and what its cluster says of it."""
+
+    folder: Store
+    """In the storage."""
+    status: Status | None = None
+    """None where no cluster was asked."""
+
+
+def locate(job: str, namespace: str | None) -> Place:
+    """The place of `job`: a path, a URI, or a name on the cluster that the kubeconfig names.
+
+    Raises:
+        UserError: there is no such job, or there are several.
+        StorageError: the storage cannot be read.
+    """
+    if "://" in job or Path(job).exists():
+        return Place(_in_storage(file_uri(job, Path.cwd())))
+    if not _NAME.match(job):
+        raise UserError(job, "there is no such file or folder, and no job on a cluster can have that name")
+    from pretune_cli.cluster import Cluster
+
+    seen = Cluster(namespace).find(job)
+    return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
+
+
+def _in_storage(uri: str) -> Store:
+    """The folder of the job that a URI lies in, such as its artifact's; or of the only job below it."""
+    inside = _FOLDER.match(uri)
+    if inside:
+        return Store.open(Location(uri=inside[1]))
+    root = Store.open(Location(uri=uri))
+    jobs = [
+        f"{root.uri}/{folder}"
+        for namespace in root.folders()
+        for folder in root.folders(namespace)
+        if _FOLDER.match(f"{root.uri}/{folder}")
+    ]
+    if len(jobs) == 1:
+        return Store.open(Location(uri=jobs[0]))
+    if not jobs:
+        raise UserError(uri, "there is no job below it; give the folder that spec.storage.uri names, or an artifact's")
+    raise UserError(uri, f"there are several jobs below it; give one of {', '.join(jobs)}")

@@ -1,0 +1,52 @@
+"""Figures and times as people read them."""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+_LARGE: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
+"""Small counts are written out."""
+
+_OF_PART: Final = re.compile(r"^(\w+)(?:\[(.+)\]|/(.+))$")
+
+
+def of_part(metric: str) -> tuple[str, str] | None:
+    """Metric and label of recall[cat], metric and slice of loss/language=de; None of a figure of everything."""
+    found = _OF_PART.match(metric)
+    return (found[1], found[2] or found[3]) if found else None
+
+
+def figure(value: float) -> str:
+    """Four digits that count: 0.9137, 12.35, 1,234."""
+    if not math.isfinite(value):
+        return "not finite"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def amount(value: float) -> str:
+    """A count in short: 950, 9,500, 12.5k, 3.2M."""
+    for unit, name in _LARGE:
+        if abs(value) >= unit:
+            unit = 1e3 if name == "k" else unit
+            return f"{value / unit:.3g}{name}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def moment(when: datetime) -> str:
+    """2026-11-21 13:05 UTC."""
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
