@@ -96,7 +96,8 @@ def test_an_upgrade_disturbs_no_run(training: Namespace, installation: Installat
 def test_an_uninstall_leaves_definitions_jobs_and_what_runs(training: Namespace, installation: Installation) -> None:
     before, step = what_runs(training), step_of(training)
     assert "These resources were kept" in installation.release.uninstall()
-    assert operator(installation) == ""
+    gone = ("--for=delete", "--timeout=60s", "pods", "-l", f"{OURS},app.kubernetes.io/component=operator")
+    installation.cluster.kubectl("wait", "-n", SYSTEM, *gone)
     assert training.status(JOB)["state"] == "Running"
     training.wait(JOB, lambda _: step_of(training) > step, "to go on without the operator", 120.0)
     assert what_runs(training) == before
