@@ -209,6 +209,8 @@ def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk) -> None:
 
     ending = drive(orders(), Group(lost), desk, threading.Event())
     assert ending == Ending(1, "the ranks were lost: SIGKILL", "Unknown")
+    assert desk.ending(1, 0.0) == ending
+    assert desk.at_rest(0.0)
 
 
 def _work(ranks: Ranks, desk: Desk) -> str:

@@ -85,8 +85,10 @@ class Board:
             return self._at_work
 
     def end(self, number: int, ending: Ending) -> None:
-        """Keep how an order ended. The first word stands: what other ranks say of the same failure is an echo."""
+        """Keep how an order ended, begun or not. The first word stands: others say the same failure once more."""
         with self._changed:
+            if self._at_work is None and self._waiting and self._waiting[0].number == number:
+                self._progress = Progress(self._waiting.popleft())
             if self._progress is None or self._progress.order.number != number or self._progress.ending is not None:
                 return
             self._progress.ending = self._endings[number] = self._progress.completed(ending)

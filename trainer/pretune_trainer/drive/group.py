@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError
@@ -80,7 +81,10 @@ def _wait(desk: Desk, number: int, group: Group, stop: threading.Event) -> Endin
         if ending is not None:
             return ending
         if not was_alive:
-            return _lost(group)
+            ending = _lost(group)
+            with suppress(BoardLostError):  # it is told to whoever started the driver, too
+                desk.end(number, ending)
+            return ending
 
 
 def _lost(group: Group) -> Ending:
