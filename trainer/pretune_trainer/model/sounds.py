@@ -74,8 +74,9 @@ class Sounds:
     def _convolutions(self) -> list[tuple[int, int]]:
         """Kernel and stride of each."""
         own = list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))
-        more = self.config.num_adapter_layers if getattr(self.config, "add_adapter", False) else 0
-        return own + [(1, self.config.adapter_stride)] * more
+        if not getattr(self.config, "add_adapter", False):
+            return own
+        return own + [(1, self.config.adapter_stride)] * self.config.num_adapter_layers
 
 
 def sounds_for(origin: Architecture | Source, spec: SpeechRecognition, where: str) -> Sounds:

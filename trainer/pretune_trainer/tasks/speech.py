@@ -88,7 +88,7 @@ def clips_of(packs: Sequence[Pack], silence: Samples) -> list[Example]:
 
 def frames_in(examples: Sequence[Example], rate: int) -> int:
     """What the clips weigh in tokens."""
-    return sum(len(example["audio"]) for example in examples) * _FRAMES // rate
+    return sum(len(example["audio"]) * _FRAMES // rate for example in examples)
 
 
 def transcripts(
