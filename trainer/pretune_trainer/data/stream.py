@@ -69,8 +69,7 @@ class Stream:
         """The places of a step's rows, with the plans that they are in, and the place after them.
 
         The longest row comes first: micro-batches then hold rows of similar length, with little padding. Which rows
-        share a step is left to chance, because steps of one length each teach the length: T5 then learns to copy in
-        0.53 of the cases, instead of 0.99.
+        share a step is left to chance: steps of one length each would pull the weights from length to length.
         """
         places: list[tuple[_Plan, Cursor]] = []
         while len(places) < self._rows:
