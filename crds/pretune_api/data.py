@@ -1,10 +1,10 @@
 """What a job learns from, and what it is judged on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pretune_api.base import OneOf, Spec
+from pretune_api.base import OneOf, Rule, Spec
 from pretune_api.cleaning import Cleaning
 from pretune_api.storage import Location
 from pretune_api.units import ColumnName
@@ -40,11 +40,25 @@ class Validation(OneOf):
     """Sources that are only evaluated on."""
 
 
+class Mixture(Spec):
+    """How languages, or sources, of unequal size are mixed: of n tokens, n^(1/temperature) say how often they come.
+
+    So the small come more often than they are large (multilingual BERT; XLM, whose alpha is 1/temperature; mT5).
+    """
+
+    temperature: Annotated[float, Field(ge=1.0, le=100.0)]
+    """1 leaves the proportions as they are, 3.3 is that of XLM-R and mT5, 100 makes all nearly alike."""
+    column: ColumnName | None = None
+    """Column whose values are mixed, such as language, 64 at most; without it, the sources are."""
+
+
 class Data(Spec):
     """Training and validation data."""
 
     train: Sources
     """Sources to learn from."""
+    mixture: Mixture | None = None
+    """How they are mixed, in place of weights."""
     validation: Validation | None = None
     """What evaluations run on; without it, there are none."""
     examples_per_class: Annotated[int | None, Field(ge=1, le=100_000)] = None
@@ -53,3 +67,12 @@ class Data(Spec):
     """Tokens in a row; longer documents are cut into pieces, or truncated where a task needs them whole."""
     cleaning: Cleaning | None = None
     """What is dropped from the sources, and masked in them; without it, nothing."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="mixture",
+            message="it decides how often each source comes; leave out their weights",
+            cel="!has(self.mixture) || !self.train.exists(source, has(source.weight))",
+            holds=lambda self: self.mixture is None or all(source.weight is None for source in self.train),
+        ),
+    )

@@ -72,6 +72,14 @@ class JobSpec(Spec):
             holds=lambda self: not self.evaluation.baseline or self.data.validation is not None,
         ),
         Rule(
+            field="tokenizer",
+            message="adapt extends the tokenizer of model.from; a new model takes train or from",
+            cel="!has(self.tokenizer) || !has(self.tokenizer.adapt) || !has(self.model.architecture)",
+            holds=lambda self: (
+                self.tokenizer is None or self.tokenizer.adapt is None or self.model.architecture is None
+            ),
+        ),
+        Rule(
             field="evaluation",
             message="slices needs data.validation to judge the model on",
             cel="!has(self.evaluation.slices) || self.evaluation.slices.size() == 0 || has(self.data.validation)",

@@ -82,10 +82,24 @@ class TokenizerTraining(Spec):
     """At most this many documents are read, spread evenly over the sources."""
 
 
+class TokenizerAdaptation(Spec):
+    """Tokens added to the parent's tokenizer for the words of the job's training data; none of its own changes.
+
+    Frequent pairs of its tokens become tokens, whose embeddings begin as the mean of their pieces'.
+    """
+
+    tokens: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Tokens added."""
+    sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
+    """At most this many documents are read, spread evenly over the sources."""
+
+
 class Tokenizer(OneOf):
     """How text becomes tokens; a model that comes `from` somewhere brings its own."""
 
     train: TokenizerTraining | None = None
     """Train a new tokenizer on the job's training data."""
+    adapt: TokenizerAdaptation | None = None
+    """Extend the tokenizer of model.from by words of the job's training data."""
     from_: Annotated[From | None, Field(alias="from")] = None
     """Use the tokenizer of an existing model."""

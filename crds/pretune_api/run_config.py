@@ -7,7 +7,7 @@ from pydantic import Field
 from pretune_api.base import OneOf, Spec
 from pretune_api.data import Data
 from pretune_api.methods import Method
-from pretune_api.model import Architecture, Hub, TokenizerTraining
+from pretune_api.model import Architecture, Hub, TokenizerAdaptation, TokenizerTraining
 from pretune_api.objectives import Objective
 from pretune_api.storage import Storage
 from pretune_api.tasks import Task
@@ -62,11 +62,20 @@ class RunModel(OneOf):
     """Existing weights."""
 
 
+class RunAdaptation(TokenizerAdaptation):
+    """Tokens added to a tokenizer, resolved."""
+
+    parent: Parent
+    """The model whose tokenizer it is."""
+
+
 class RunTokenizer(OneOf):
     """How text becomes tokens, resolved."""
 
     train: TokenizerTraining | None = None
     """A tokenizer trained on the job's data."""
+    adapt: RunAdaptation | None = None
+    """The tokenizer of an existing model, with tokens added."""
     parent: Parent | None = None
     """The tokenizer of an existing model."""
 

@@ -7,7 +7,7 @@ from pretune_api.compute import Compute
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.methods import Full, Method
 from pretune_api.model import From, Model, Tokenizer
-from pretune_api.run_config import Folder, JobRef, Parent, RunConfig, RunModel, RunTokenizer
+from pretune_api.run_config import Folder, JobRef, Parent, RunAdaptation, RunConfig, RunModel, RunTokenizer
 from pretune_api.tasks import reads_text
 
 
@@ -70,6 +70,8 @@ def _model(model: Model, inputs: Inputs) -> RunModel:
 def _tokenizer(tokenizer: Tokenizer | None, model: Model, inputs: Inputs) -> RunTokenizer:
     if tokenizer is not None and tokenizer.train is not None:
         return RunTokenizer(train=tokenizer.train)
+    if tokenizer is not None and tokenizer.adapt is not None and model.from_ is not None:
+        return RunTokenizer(adapt=RunAdaptation(parent=_parent(model.from_, inputs), **tokenizer.adapt.model_dump()))
     source = tokenizer.from_ if tokenizer is not None else model.from_
     assert source is not None, "the model refuses a new architecture without a tokenizer"
     return RunTokenizer(parent=_parent(source, inputs))

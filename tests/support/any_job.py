@@ -41,6 +41,9 @@ sources = st.lists(
     min_size=1,
     max_size=3,
 )
+mixtures = some(
+    mixture=st.fixed_dictionaries({"temperature": st.floats(1, 100)}, optional={"column": st.just("language")})
+)
 cleanings = some(
     length=some(minWords=st.integers(1, 9), maxCharacters=st.integers(1, 999)),
     characters=some(minLetters=positive(1)),
@@ -143,10 +146,12 @@ methods = one_of(
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """Valid jobs of both kinds."""
+    train = draw(sources)
     spec = draw(scratch | continued) | {
         "data": {
-            "train": draw(sources),
+            "train": train,
             **draw(some(validation=one_of(fraction=positive(0.5), sources=sources), cleaning=cleanings)),
+            **(draw(mixtures) if not any("weight" in source for source in train) else {}),
         },
         "training": draw(training) | draw(batches),
         "storage": {"uri": draw(uris)} | draw(some(**locations)),

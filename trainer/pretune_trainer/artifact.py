@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
+from pretune_trainer.data.adapt import ADDED_NAME
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.methods import Tuned
 from pretune_trainer.parallel import Ranks
@@ -113,9 +114,17 @@ def _lineage(config: RunConfig, facts: Facts) -> str:
     if parent is None:
         return "Trained from random weights."
     if parent.hub is not None:
-        return f"Trained from `{parent.hub.repo}` at revision `{parent.hub.revision}`."
+        said = f"Trained from `{parent.hub.repo}` at revision `{parent.hub.revision}`."
+        return f"{said} {_adaptation(config)}".rstrip()
     assert parent.folder is not None, "a parent is a folder or on a hub"
-    return f"Trained from {parent.folder.job or parent.folder.uri}, digest `{facts.parent}`."
+    said = f"Trained from {parent.folder.job or parent.folder.uri}, digest `{facts.parent}`."
+    return f"{said} {_adaptation(config)}".rstrip()
+
+
+def _adaptation(config: RunConfig) -> str:
+    if config.tokenizer is None or config.tokenizer.adapt is None:
+        return ""
+    return f"Its tokenizer was given {config.tokenizer.adapt.tokens:,} more tokens, listed in `{ADDED_NAME}`."
 
 
 _LOADING = """

@@ -11,15 +11,16 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 from pretune_api.base import Spec
 from pretune_api.images import Pictures
 from pretune_api.model import Architecture
-from pretune_api.run_config import RunConfig
+from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import QuestionAnswering, text_columns
+from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.few import few
-from pretune_trainer.data.groups import Grouping
+from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
-from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
+from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
@@ -41,6 +42,18 @@ class Origin:
     origin: Architecture | Source
     digest: str
     """Names it."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How text becomes tokens."""
+
+    tokenizer: PreTrainedTokenizerBase | None
+    """None where no text is read."""
+    digest: str = ""
+    """Names it."""
+    added: Added | None = None
+    """Tokens that the parent does not know."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,8 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     check_cleaning(config)
     check_recomputing(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
-    tokenizer, tokenizer_name = _tokenizer(config, ranks, stop, clean)
+    vocabulary = _vocabulary(config, ranks, stop, clean)
+    tokenizer = vocabulary.tokenizer
     images, sounds = _images(config, start.origin), _sounds(config, start.origin)
     virtual = config.method.virtual_tokens
     # Virtual tokens stand before a row, not before each of its documents.
@@ -93,13 +107,22 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, sounds, _part(config))
     )
     check_metrics(config, task)
-    grouping = Grouping(validation=tuple(config.evaluation.slices))
-    cache = token_cache(config.data, task, tokenizer_name, storage, ranks, stop, clean, grouping)
+    grouping = grouping_of(config.data, config.evaluation)
+    cache = token_cache(config.data, task, vocabulary.digest, storage, ranks, stop, clean, grouping)
     task.check_documents(cache.documents - cache.dropped)
     if config.data.examples_per_class is not None:
         cache = few(cache, task, config.data.examples_per_class, seed)
     kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
-    build = Build(start.origin, tokenizer, length, kernel, images, virtual_tokens=virtual, extractor=extractor)
+    build = Build(
+        start.origin,
+        tokenizer,
+        length,
+        kernel,
+        images,
+        virtual_tokens=virtual,
+        extractor=extractor,
+        added=vocabulary.added,
+    )
     return Inputs(config, build, start.digest, task, cache, clean)
 
 
@@ -133,21 +156,37 @@ def _sounds(config: RunConfig, origin: Architecture | Source) -> Sounds | None:
     return sounds_for(origin, spec, f"spec.{_part(config)}.{config.stage}")
 
 
-def _tokenizer(
-    config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean: Cleaned | None
-) -> tuple[PreTrainedTokenizerBase | None, str]:
-    """The tokenizer, and a digest of it; none where no text is read."""
+def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean: Cleaned | None) -> Vocabulary:
+    """How text becomes tokens."""
     if config.tokenizer is None:
-        return None, ""
-    training, parent = config.tokenizer.train, config.tokenizer.parent
-    if training is not None:
-        storage, form = Store.open(config.storage), form_for(config.learn)
-        columns = text_columns(config.learn)
+        return Vocabulary(None)
+    storage, columns = Store.open(config.storage), text_columns(config.learn)
+    if (training := config.tokenizer.train) is not None:
+        form = form_for(config.learn)
         folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, columns, clean)
-        return _load(Source(str(folder))), tokenizer_digest(folder)
-    assert parent is not None, "a tokenizer is trained, or has a parent"
+        return Vocabulary(_load(Source(str(folder))), tokenizer_digest(folder))
+    if (adaptation := config.tokenizer.adapt) is not None:
+        parent = _existing(adaptation.parent, config, ranks)
+        assert parent.tokenizer is not None, "an existing model of text has a tokenizer"
+        folder = adapted_tokenizer(
+            adaptation, parent.tokenizer, parent.digest, config.data, storage, ranks, stop, columns, clean
+        )
+        return _adapted(folder)
+    assert config.tokenizer.parent is not None, "a tokenizer is trained or adapted, or has a parent"
+    return _existing(config.tokenizer.parent, config, ranks)
+
+
+def _existing(parent: Parent, config: RunConfig, ranks: Ranks) -> Vocabulary:
     found = find_parent(parent, config.storage, ranks, "spec.tokenizer")
-    return _load(found.source), found.digest if parent.hub is not None else tokenizer_digest(Path(found.source.name))
+    digest = found.digest if parent.hub is not None else tokenizer_digest(Path(found.source.name))
+    return Vocabulary(_load(found.source), digest)
+
+
+def _adapted(folder: Path) -> Vocabulary:
+    added, tokenizer = Added.load(folder), _load(Source(str(folder)))
+    if tokenizer.convert_tokens_to_ids(added.tokens[-1]) != added.first + len(added.tokens) - 1:
+        raise UserError("spec.tokenizer.adapt", "transformers loads the parent's tokenizer without what is added to it")
+    return Vocabulary(tokenizer, tokenizer_digest(folder), added)
 
 
 def _load(source: Source) -> PreTrainedTokenizerBase:

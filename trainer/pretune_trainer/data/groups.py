@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pretune_api.data import Data
+from pretune_api.training import Evaluation
 from pretune_trainer.data.cache_index import Side
 from pretune_trainer.data.example import Row
 from pretune_trainer.errors import UserError
@@ -60,3 +62,13 @@ class Grouping:
 
     def _by_side(self, side: Side) -> tuple[str, ...]:
         return self.train if side == "train" else self.validation
+
+
+TOGETHER: Final = Grouping()
+"""Nothing is kept apart."""
+
+
+def grouping_of(data: Data, evaluation: Evaluation) -> Grouping:
+    """What a job keeps apart."""
+    mixed = data.mixture.column if data.mixture else None
+    return Grouping((mixed,) if mixed else (), tuple(evaluation.slices))

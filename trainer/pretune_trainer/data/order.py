@@ -5,7 +5,8 @@ large sources. A window takes the next examples of every source, by quota, and s
 computed without those before it, and a place in the order is three integers.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -96,6 +97,17 @@ class Order:
         """The blocks of a source in the order of a pass."""
         blocks = -(-self._sources[source].examples // _block(self._sources[source].examples))
         return np.random.default_rng((self._seed, _PASSES, source, number)).permutation(blocks)
+
+
+def tempered(tokens: Sequence[int], kinds: Sequence[Hashable], temperature: float) -> list[float]:
+    """Weights of sources, from their tokens: a kind of n tokens weighs n^(1/temperature), shared out among its sources.
+
+    Conneau and Lample, 2019, equation 1 (alpha is 1/temperature); Xue et al., 2021.
+    """
+    sizes: Counter[Hashable] = Counter()
+    for kind, size in zip(kinds, tokens, strict=True):
+        sizes[kind] += size
+    return [size * max(1, sizes[kind]) ** (1 / temperature - 1) for kind, size in zip(kinds, tokens, strict=True)]
 
 
 def _shares(sources: Sequence[SourceSize]) -> list[int]:

@@ -12,7 +12,8 @@ from pretune_api.data import Data
 from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.example import Example
-from pretune_trainer.data.groups import Grouping
+from pretune_trainer.data.groups import TOGETHER, Grouping
+from pretune_trainer.data.order import tempered
 from pretune_trainer.data.parts import Part
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.tokenise import Tokenises, make, plan
@@ -62,8 +63,8 @@ class SourceExamples:
 class TokenCache:
     """All examples of a job's data."""
 
-    def __init__(self, store: Store, weights: Sequence[float | None], grouping: Grouping) -> None:
-        """Opens a committed cache, whose rows `grouping` keeps apart; `weights` are those of the training sources.
+    def __init__(self, store: Store, data: Data, grouping: Grouping) -> None:
+        """Opens the committed cache of `data`, whose rows `grouping` keeps apart.
 
         Raises:
             MissingObjectError: it is not committed.
@@ -76,7 +77,15 @@ class TokenCache:
         self.documents, self.dropped = index.documents, index.dropped
         self.train = [SourceExamples(shelf, entry) for entry in index.train]
         self.validation = [SourceExamples(shelf, entry, grouping.slices(entry.group)) for entry in index.validation]
-        self.weights = [weights[entry.source] for entry in index.train]
+        self.weights = _weights(data, index.train)
+
+
+def _weights(data: Data, entries: Sequence[SourceEntry]) -> list[float | None]:
+    """How often each of them comes, in relation."""
+    if data.mixture is None:
+        return [data.train[entry.source].weight for entry in entries]
+    kinds = [entry.source if data.mixture.column is None else entry.group for entry in entries]
+    return [*tempered([entry.tokens for entry in entries], kinds, data.mixture.temperature)]
 
 
 def token_cache(
@@ -87,7 +96,7 @@ def token_cache(
     ranks: "Ranks",
     stop: Callable[[], bool],
     clean: Cleaned | None = None,
-    grouping: Grouping = Grouping(),  # frozen
+    grouping: Grouping = TOGETHER,
 ) -> TokenCache:
     """The cache of `data` for `task`, made by all ranks if it is not there yet. Collective.
 
@@ -103,4 +112,4 @@ def token_cache(
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
         make(work, data, task, store, ranks, stop, clean, grouping)
-    return TokenCache(store, [source.weight for source in data.train], grouping)
+    return TokenCache(store, data, grouping)

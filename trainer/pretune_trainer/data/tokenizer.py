@@ -1,4 +1,4 @@
-"""The job's own tokenizer: trained on its documents, once, and kept by content."""
+"""The job's own tokenizer: trained on its documents, or adapted to them, once, and kept by content."""
 
 import hashlib
 import tempfile
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from pretune_api.data import Data
 from pretune_api.manifest import COMMITTED_NAME, Manifest
-from pretune_api.model import TokenizerTraining
+from pretune_api.model import TokenizerAdaptation, TokenizerTraining
+from pretune_trainer.data.adapt import adapt
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
 from pretune_trainer.data.example import content_of
@@ -64,7 +65,44 @@ def trained_tokenizer(
         UserError: a source is empty or damaged, or the vocabulary does not fit the data.
         StopRequestedError: asked to stop.
     """
-    digest = ranks.once(lambda: _committed(training, data, storage, stop, form, columns, clean))
+
+    def make(folder: Path) -> None:
+        texts = _until(stop, sample(data, training.sample_documents, columns, clean))
+        train(training, texts, data.sequence_length, form).save_pretrained(folder)
+
+    key = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length, form]
+    return _opened(ranks.once(lambda: _committed(key, make, data, storage, columns, clean)), storage)
+
+
+def adapted_tokenizer(
+    adaptation: TokenizerAdaptation,
+    parent: "PreTrainedTokenizerBase",
+    parent_digest: str,
+    data: Data,
+    storage: Store,
+    ranks: "Ranks",
+    stop: Callable[[], bool],
+    columns: Sequence[str] = (),
+    clean: Cleaned | None = None,
+) -> Path:
+    """The folder, on this node, of the tokenizer `parent` with tokens added that `data` has often; made if nobody has
+    yet. Collective.
+
+    Raises:
+        UserError: as of `trained_tokenizer`, or the tokenizer is of a kind that cannot be extended.
+        StopRequestedError: asked to stop.
+    """
+
+    def make(folder: Path) -> None:
+        adapt(
+            parent, _until(stop, sample(data, adaptation.sample_documents, columns, clean)), adaptation.tokens, folder
+        )
+
+    key = ["adapted", VERSION, adaptation.tokens, adaptation.sample_documents, parent_digest]
+    return _opened(ranks.once(lambda: _committed(key, make, data, storage, columns, clean)), storage)
+
+
+def _opened(digest: str, storage: Store) -> Path:
     store = storage.child(f"cache/{digest}")
     manifest = read_commit(store)
     shelf = Shelf(store, manifest)
@@ -109,33 +147,25 @@ def _training_sources(data: Data) -> list[DataSource]:
 
 
 def _committed(
-    training: TokenizerTraining,
+    key: Sequence[object],
+    make: Callable[[Path], None],
     data: Data,
     storage: Store,
-    stop: Callable[[], bool],
-    form: Form,
     columns: Sequence[str],
     clean: Cleaned | None,
 ) -> str:
-    """The name of the tokenizer's cache folder, which is committed."""
+    """The name of the tokenizer's cache folder, which is committed; `make` writes it, `key` names how."""
     sources = _training_sources(data)
     files = [source.opened.files() for source in sources]
-    made_with = [VERSION, version("tokenizers"), training.model_dump(mode="json"), data.sequence_length, form]
     read = [fingerprint(sources, files), *([clean.digest] if clean else [])]
-    digest = digest_of("tokenizer", made_with, list(columns), *read)
+    digest = digest_of("tokenizer", key, list(columns), *read)
     store = storage.child(f"cache/{digest}")
     if not store.exists(COMMITTED_NAME):
-        texts = _until(stop, sample(data, training.sample_documents, columns, clean))
-        _write(train(training, texts, data.sequence_length, form), store)
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder))
+            files = [store.put(path.name, path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+        commit(store, Manifest(content="cache", files=files), still_allowed=lambda: None)
     return digest
-
-
-def _write(tokenizer: "PreTrainedTokenizerBase", store: Store) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        made = sorted(path.name for path in Path(folder).iterdir())
-        files = [store.put(name, Path(folder) / name) for name in _KNOWN if name in made]
-    commit(store, Manifest(content="cache", files=files), still_allowed=lambda: None)
 
 
 def _until(stop: Callable[[], bool], texts: Iterator[str]) -> Iterator[str]:

@@ -20,8 +20,10 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from pretune_api.model import Architecture
+from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
+from pretune_trainer.model.added_tokens import embed
 
 _ARCHITECTURE: Final = "spec.model.architecture"
 _CONFIG: Final = f"{_ARCHITECTURE}.config"
@@ -82,6 +84,8 @@ class Build:
     """How audio becomes what the model hears; None where none is read."""
     virtual_tokens: int = 0
     """Trained vectors that stand before every row, and take positions of their own."""
+    added: Added | None = field(default=None, kw_only=True)
+    """Tokens that an existing model has no embeddings for yet."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -93,6 +97,8 @@ class Build:
         """Write what turns text, images and audio into the model's inputs."""
         if self.text is not None:
             self.text.save_pretrained(folder)
+        if self.added is not None:
+            self.added.save(folder)
         if self.images is not None:
             self.images.save(folder)
         if self.extractor is not None:
@@ -148,6 +154,8 @@ class Build:
             model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
         _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
         if self.text is not None:
+            if self.added is not None:
+                embed(model, self.added)
             check_vocabulary(model, len(self.text))
             check_length(text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens)
         return model
