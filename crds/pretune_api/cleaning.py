@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pretune_api.base import Rule, Spec
-from pretune_api.units import ColumnName
+from pretune_api.units import LANGUAGE, ColumnName, UniqueList
 
 Characters = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Words = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -71,6 +71,15 @@ class AudioFilter(Spec):
     )
 
 
+class LanguageFilter(Spec):
+    """Drops documents that are not in one of some languages, as py3langid tells them; the report counts them all."""
+
+    keep: Annotated[
+        UniqueList[Annotated[str, Field(pattern=LANGUAGE, max_length=3)]], Field(min_length=1, max_length=139)
+    ]
+    """Codes of the languages, such as de (ISO 639). Documents without letters are in none."""
+
+
 class Cleaning(Spec):
     """What is dropped from the data, and what is masked in it; data.json in the artifact says how much.
 
@@ -81,6 +90,8 @@ class Cleaning(Spec):
     """Length of documents."""
     characters: CharacterFilter | None = None
     """Characters of documents."""
+    language: LanguageFilter | None = None
+    """Language of documents."""
     audio: AudioFilter | None = None
     """Length and loudness of audio; where the documents are clips, all other rules are about their transcripts, but for
     duplicates: those are equal files."""

@@ -18,6 +18,7 @@ _METRIC: Final = r"^[a-z][A-Za-z0-9]*$"
 _OBJECT: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 _QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _ENV: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+LANGUAGE: Final = r"^[a-z]{2,3}$"
 PROMPT: Final = r"\{text\}"
 """Looked for anywhere in a prompt."""
 LABEL_PROMPT: Final = r"\{label\}"
@@ -35,6 +36,7 @@ LOOKS: Final = {
     _METRIC: "a metric's name, such as loss or f1Macro",
     _OBJECT: "lower-case letters, digits, dashes and dots, such as s3-credentials",
     _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
+    LANGUAGE: "a language's code, such as de",
     _ENV: "letters, digits and underscores, such as HF_HOME",
     PROMPT: 'words with {text} where the text stands, such as "summarize: {text}"',
     LABEL_PROMPT: 'words with {label} where the label stands, such as "a photo of a {label}"',

@@ -23,6 +23,7 @@ from pretune_api.cleaning import Cleaning
 from pretune_api.data import Data
 from pretune_api.manifest import Manifest
 from pretune_trainer.data.cleaning.duplicates import Documents, decide
+from pretune_trainer.data.cleaning.language import check_languages
 from pretune_trainer.data.cleaning.reasons import KEPT
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport, SourceReport, report
 from pretune_trainer.data.cleaning.survey import Survey, Surveyor
@@ -40,7 +41,7 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the rules, and of how their verdicts are kept."""
 _INDEX: Final = "cleaning.json"
 _READERS: Final = 16
@@ -80,12 +81,14 @@ def cleaned(
     `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early.
 
     Raises:
-        UserError: a source is missing, damaged, or wholly dropped.
+        UserError: a source is missing, damaged, or wholly dropped; or a language cannot be told.
         StopRequestedError: asked to stop; what is done is kept for the next time.
     """
     if data.cleaning is None:
         return None
     cleaning = data.cleaning
+    if cleaning.language is not None:
+        check_languages(cleaning.language.keep)
     work = ranks.once(lambda: _plan(data, cleaning, columns, storage))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
@@ -130,7 +133,7 @@ def _commit(units: Sequence[Unit], sources: Sequence[DataSource], cleaning: Clea
         surveys = [Survey.from_bytes(content) for content in contents]
     verdicts = _verdicts(units, surveys, sources, cleaning)
     uris = [source.opened.source.uri for source in sources]
-    found = report(surveys, verdicts, [unit.source for unit in units], uris, cleaning.balance)
+    found = report(surveys, verdicts, [unit.source for unit in units], uris, cleaning)
     for source, each in zip(sources, found.sources, strict=True):
         _check(source, each)
     index = json.dumps([_key(unit) for unit in units]).encode()

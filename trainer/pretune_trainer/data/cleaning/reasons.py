@@ -8,6 +8,7 @@ class Reason(StrEnum):
     """Why a document is dropped, as data.json names it."""
 
     EMPTY = "empty"
+    OTHER_LANGUAGE = "otherLanguage"
     TOO_SHORT = "tooShort"
     TOO_LONG = "tooLong"
     FEW_LETTERS = "fewLetters"

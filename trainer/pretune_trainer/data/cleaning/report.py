@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.base import Spec
+from pretune_api.cleaning import Cleaning
 from pretune_trainer.data.cleaning.reasons import KEPT, REASONS
 from pretune_trainer.data.cleaning.survey import Survey
 
@@ -62,6 +63,8 @@ class DataReport(Spec):
     """By source: those to learn from, then those of the validation."""
     balance: dict[str, Balance]
     """By column with labels or groups: the rows to learn from."""
+    languages: Balance | None = None
+    """By language, where languages are told: the rows to learn from."""
 
     def sentence(self) -> str:
         """For the model card."""
@@ -75,7 +78,7 @@ def report(
     verdicts: Sequence[NDArray[np.uint8]],
     of_source: Sequence[int],
     uris: Sequence[str],
-    columns: Sequence[str],
+    cleaning: Cleaning,
 ) -> DataReport:
     """The report of units, with the verdicts on their rows; `of_source` is the source of each unit."""
     units = list(zip(of_source, surveys, verdicts, strict=True))
@@ -90,7 +93,8 @@ def report(
         dropped=_most_first(sum((Counter(source.dropped) for source in sources), Counter())),
         masked=_most_first(sum((Counter(survey.masked) for survey in surveys), Counter())),
         sources=sources,
-        balance={name: _balance(number, surveys, verdicts) for number, name in enumerate(columns)},
+        balance={name: _balance(number, surveys, verdicts) for number, name in enumerate(cleaning.balance)},
+        languages=_balance(len(cleaning.balance), surveys, verdicts) if cleaning.language else None,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pretune_api.cleaning import Cleaning
 from pretune_trainer.data.cleaning.audio import judge_audio
 from pretune_trainer.data.cleaning.c4 import c4_page
+from pretune_trainer.data.cleaning.language import language_of
 from pretune_trainer.data.cleaning.minhash import PLACES, signature
 from pretune_trainer.data.cleaning.quality import characters, gopher_quality, length
 from pretune_trainer.data.cleaning.reasons import Reason, verdict
@@ -43,9 +44,9 @@ class Survey:
     signatures: NDArray[np.uint16]
     """MinHash signature [n, PLACES], zeros where it is dropped; [n, 0] where none are wanted."""
     groups: NDArray[np.int32]
-    """Index into `values` of each balanced column [n, columns]."""
+    """Index into `values` of each balanced column, and of the language if it is told [n, columns]."""
     values: list[list[str]]
-    """Values of each balanced column."""
+    """Values of each balanced column; and the languages."""
     masked: dict[str, int] = field(default_factory=dict)
     """What was masked, by kind."""
 
@@ -79,6 +80,8 @@ class Surveyor:
         self._signatures: list[NDArray[np.uint16]] = []
         self._groups: list[list[int]] = []
         self._values: list[dict[str, int]] = [{} for _ in cleaning.balance]
+        if cleaning.language is not None:
+            self._values.append({})
 
     def add(self, row: Row) -> None:
         """Take in a row.
@@ -86,7 +89,7 @@ class Surveyor:
         Raises:
             BadRowError: a column is missing, holds no text, or, to be balanced, too many values.
         """
-        self._groups.append([self._group(row, number) for number in range(len(self._values))])
+        self._groups.append(self._groups_of(row))
         _check(row, self._cleaning)
         reason = None
         if not self._source.is_validation:
@@ -132,6 +135,14 @@ class Surveyor:
         if self._cleaning.duplicates == "near":
             self._signatures.append(np.zeros(PLACES, np.uint16) if reason else signature(text))
 
+    def _groups_of(self, row: Row) -> list[int]:
+        """The number of the row's value in each balanced column; and that of its language, if that is told."""
+        groups = [self._group(row, number) for number in range(len(self._cleaning.balance))]
+        if self._cleaning.language is not None:
+            known = self._values[-1]
+            groups.append(known.setdefault(language_of(self._text(row)), len(known)))
+        return groups
+
     def _group(self, row: Row, number: int) -> int:
         column, known = self._cleaning.balance[number], self._values[number]
         name = row.name_in(column)
@@ -165,6 +176,8 @@ def judge(text: str, cleaning: Cleaning) -> Reason | None:
 def _reasons(text: str, cleaning: Cleaning) -> Iterator[Reason]:
     if not text.strip():
         yield Reason.EMPTY
+    if cleaning.language and language_of(text) not in cleaning.language.keep:
+        yield Reason.OTHER_LANGUAGE
     if cleaning.length and (reason := length(text, cleaning.length)):
         yield reason
     if cleaning.characters and (reason := characters(text, cleaning.characters)):
