@@ -12,8 +12,8 @@ class Preference(Spec):
     """Give preferred answers more probability than others, compared with the model before training (DPO, Rafailov et
     al., 2023).
 
-    The source's column holds a prompt, others the two answers, as TRL's preference format has them: all three are texts,
-    or lists of messages, each {role, content}.
+    The source's column holds a prompt, others the two answers, as TRL's preference format has them: all three are
+    texts, or lists of messages, each {role, content}.
     """
 
     chosen_column: ColumnName = "chosen"

@@ -47,7 +47,7 @@ def with_reference(inputs: Inputs, step: Step, ranks: Ranks, run: Run, vote: Sto
     else:
         table = np.load(io.BytesIO(known), allow_pickle=False)
     ends = np.cumsum([len(source) for source in sources])[:-1]
-    beside = [
+    beside: list[SourceExamples] = [
         Extended(source, {"reference": part}) for source, part in zip(sources, np.split(table, ends), strict=True)
     ]
     cache = copy(inputs.cache)

@@ -1,6 +1,7 @@
 """The examples of a source as a job learns them: some of them, or with more beside them."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ class Chosen(SourceExamples):
         """Tokens of these examples."""
         return int(self.lengths.sum())
 
-    @property
-    def lengths(self) -> NDArray[np.int32]:  # type: ignore[override]  # read alike
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
         """Tokens of each example, int32 [examples]."""
         return self._source.lengths[self._indices]
 

@@ -1,7 +1,8 @@
 """Bottleneck adapters (Houlsby et al., 2019) as a method of peft, which knows none: importing this registers them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
@@ -16,7 +17,7 @@ _PREFIX: Final = "bottleneck_"
 
 
 @dataclass
-class BottleneckConfig(PeftConfig):
+class BottleneckConfig(PeftConfig):  # type: ignore[misc]  # peft is not annotated
     """What adapter_config.json says."""
 
     channels: int = 64
@@ -33,10 +34,16 @@ class BottleneckConfig(PeftConfig):
         self.peft_type = PEFT_TYPE
 
 
-class BottleneckLinear(nn.Module, BaseTunerLayer):
+class BottleneckLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # likewise
     """A frozen linear layer, and what a bottleneck makes of its output, added to it: at first nothing."""
 
     adapter_layer_names = (f"{_PREFIX}down", f"{_PREFIX}up")
+    # What peft brings, and does not annotate.
+    get_base_layer: Callable[[], nn.Module]
+    set_adapter: Callable[..., None]
+    _move_adapter_to_device_of_base_layer: Callable[[str], None]
+    active_adapters: list[str]
+    disable_adapters: bool
 
     def __init__(self, base_layer: nn.Module, name: str, config: BottleneckConfig) -> None:
         super().__init__()
@@ -59,16 +66,17 @@ class BottleneckLinear(nn.Module, BaseTunerLayer):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """float [..., width of the inputs] -> float [..., width]."""
-        output = self.base_layer(inputs)
+        output: Tensor = self.base_layer(inputs)
         if self.disable_adapters:
             return output
         for name in self.active_adapters:
-            inner = self.activation(self.bottleneck_down[name](output.to(self.bottleneck_down[name].weight.dtype)))
-            output = output + self.bottleneck_up[name](inner).to(output.dtype)
+            down, up = self.bottleneck_down[name], self.bottleneck_up[name]
+            assert isinstance(down, nn.Linear), "add has made it"
+            output = output + up(self.activation(down(output.to(down.weight.dtype)))).to(output.dtype)
         return output
 
 
-class BottleneckModel(BaseTuner):
+class BottleneckModel(BaseTuner):  # type: ignore[misc]  # likewise
     """A model whose linear layers are followed by bottlenecks."""
 
     prefix = _PREFIX
@@ -76,14 +84,15 @@ class BottleneckModel(BaseTuner):
 
     def _create_and_replace(
         self,
-        peft_config: BottleneckConfig,
+        peft_config: PeftConfig,
         adapter_name: str,
         target: nn.Module,
         target_name: str,
         parent: nn.Module,
         current_key: str,
-        **others: Any,
+        parameter_name: str | None = None,
     ) -> None:
+        assert isinstance(peft_config, BottleneckConfig), "it is registered with this model"
         if isinstance(target, BottleneckLinear):
             target.add(adapter_name, peft_config)
         else:
@@ -93,7 +102,7 @@ class BottleneckModel(BaseTuner):
 def width_of(layer: nn.Module) -> int:
     """Width of a linear layer's output."""
     assert isinstance(layer, nn.Linear | Conv1D), "only linear layers are targets"
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.nf
+    return layer.out_features if isinstance(layer, nn.Linear) else int(layer.nf)
 
 
 PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = _PREFIX
