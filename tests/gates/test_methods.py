@@ -108,9 +108,8 @@ def test_each_method_finds_the_verb_better_than_a_new_head_alone(tmp_path: Path,
 
 
 def test_a_prefix_says_in_which_of_two_languages_to_write(tmp_path: Path, bilingual: Folder) -> None:
-    before, _ = evaluated(
-        tmp_path / "parent", bilingual, {"lora": {}}, rate, steps=1
-    )  # updates that begin with nothing
+    # Updates of low rank begin with nothing: what is measured before them is the parent.
+    before, _ = evaluated(tmp_path / "parent", bilingual, {"lora": {}}, 0.03, steps=1)
     _, after = evaluated(tmp_path / "prefix", bilingual, {"prefix": {"tokens": 8}}, 0.03, steps=100)
     words = sum(len(row["translation"].split()) + 1 for row in long_translations(500, seed=4)) / 500
     gained = (before - after) * words
