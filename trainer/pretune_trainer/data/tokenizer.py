@@ -163,8 +163,8 @@ def _committed(
     if not store.exists(COMMITTED_NAME):
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder))
-            files = [store.put(path.name, path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-        commit(store, Manifest(content="cache", files=files), still_allowed=lambda: None)
+            made = [store.put(path.name, path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+        commit(store, Manifest(content="cache", files=made), still_allowed=lambda: None)
     return digest
 
 
