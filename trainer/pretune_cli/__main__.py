@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_validate(commands)
     _add_render(commands)
+    _add_submit(commands)
+    _add_status(commands)
     _add_report(commands)
     return parser
 
@@ -89,6 +91,30 @@ def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="artifact of a job that model.from or tokenizer.from names; may be repeated",
     )
     render.set_defaults(command=_render)
+
+
+def _add_submit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    submit = commands.add_parser(
+        "submit",
+        help="send the jobs of files to a cluster",
+        description="Check the jobs of files and send them to the cluster that the kubeconfig names.",
+    )
+    _add_files(submit)
+    _add_namespace(submit)
+    submit.add_argument("--follow", action="store_true", help="show them until each has ended")
+    submit.set_defaults(command=_submit)
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show a job on a cluster",
+        description="Show how far a job on a cluster is, its attempts, and what it was made from.",
+    )
+    status.add_argument("job", metavar="JOB", help="NAME, or KIND/NAME")
+    _add_namespace(status)
+    status.add_argument("--watch", action="store_true", help="show its progress until it has ended")
+    status.set_defaults(command=_status)
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -156,6 +182,18 @@ def _render(arguments: argparse.Namespace) -> int:
     from pretune_cli.render import render
 
     return render(arguments)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from pretune_cli.submit import submit
+
+    return submit(arguments)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from pretune_cli.status import status
+
+    return status(arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:

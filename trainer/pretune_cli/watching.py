@@ -1,0 +1,93 @@
+"""How jobs on a cluster look: as a table that stays up to date, or as JSON lines for programs."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pretune_api.names import ExitCode
+from pretune_api.status import Progress
+from pretune_cli.cluster import Cluster, SeenJob
+from pretune_cli.display import progress_cells
+
+_SECONDS: Final = 2.0
+"""Between two looks; the operator writes progress every few seconds at most."""
+_WAITED_FOR: Final = ("Accepted", "InputsResolved", "QuotaReserved")
+"""Conditions that say, while they do not hold, why nothing happens."""
+
+
+def follow(cluster: Cluster, jobs: Sequence[SeenJob]) -> int:
+    """Show the jobs until each has ended; the exit status says whether all have succeeded."""
+    states = _states(cluster, jobs)
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for seen in states:
+                live.update(overview(seen), refresh=True)
+    else:
+        _print_changes(states)
+    return ExitCode.OK if all(job.status.state == "Succeeded" for job in _last(cluster, jobs)) else ExitCode.FAILED
+
+
+def overview(jobs: Sequence[SeenJob]) -> RenderableType:
+    """A line a job, and below each why it waits or has failed."""
+    lines: list[RenderableType] = []
+    for job in jobs:
+        lines.append(_line(job))
+        if said := why(job):
+            lines.append(Text(f"  {said}"))
+    return Group(*lines)
+
+
+def why(job: SeenJob) -> str | None:
+    """Why a job waits or has failed, in a sentence."""
+    wanted = [("Failed", "True"), *((kind, "False") for kind in _WAITED_FOR)]
+    said = {(each.type, each.status): each.message for each in job.status.conditions}
+    return next((said[condition] for condition in wanted if condition in said), None)
+
+
+def _last(cluster: Cluster, jobs: Sequence[SeenJob]) -> list[SeenJob]:
+    return [cluster.get(job.ref.kind, job.ref.name, job.ref.namespace) for job in jobs]
+
+
+def _states(cluster: Cluster, jobs: Sequence[SeenJob]) -> Iterator[list[SeenJob]]:
+    while True:
+        seen = _last(cluster, jobs)
+        yield seen
+        if all(job.ended for job in seen):
+            return
+        time.sleep(_SECONDS)
+
+
+def _print_changes(states: Iterator[list[SeenJob]]) -> None:
+    told: dict[str, dict[str, Any]] = {}
+    for seen in states:
+        for job in seen:
+            line = _as_json(job)
+            if told.get(job.key) != line:
+                told[job.key] = line
+                print(json.dumps(line), file=sys.stdout, flush=True)
+
+
+def _as_json(job: SeenJob) -> dict[str, Any]:
+    progress = job.status.progress
+    figures = progress.model_dump(mode="json", by_alias=True, exclude_none=True) if progress else {}
+    said = why(job)
+    return {"job": job.key, "state": job.status.state, **figures, **({"message": said} if said else {})}
+
+
+def _line(job: SeenJob) -> Table:
+    line = Table.grid(padding=(0, 1))
+    line.add_row(job.key, job.status.state, *_progress(job.status.progress))
+    return line
+
+
+def _progress(progress: Progress | None) -> Iterator[RenderableType]:
+    if progress is not None:
+        yield from progress_cells(progress.model_dump(by_alias=True))
