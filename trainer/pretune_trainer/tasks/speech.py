@@ -82,7 +82,7 @@ class SpeechTask(Task[Transcript]):
 
 def clips_of(packs: Sequence[Pack], silence: Samples) -> list[Example]:
     """The clips of rows that have one; where none has, one in which nothing is said."""
-    nothing = {"audio": silence, "answer": np.zeros(0, np.int32), "said": np.zeros(0, np.uint8)}
+    nothing: Example = {"audio": silence, "answer": np.zeros(0, np.int32), "said": np.zeros(0, np.uint8)}
     return [example for pack in packs for example in pack.examples] or [nothing]
 
 

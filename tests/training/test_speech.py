@@ -1,0 +1,290 @@
+"""Speech is written down: read from tables and files, learnt the same wherever and whenever, or refused."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, pipeline
+
+from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.data.audio import FULL, checked, decode, resampled
+from pretune_trainer.data.example import Pack
+from pretune_trainer.data.stream import validation
+from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent, Step
+from support.group import in_ranks
+from support.jobs import Recorder, classification
+from support.speech import ARCHITECTURES, RATE, listening, sound_file, spoken, write_clips
+
+KINDS = ["wav2vec2", "whisper"]
+
+
+def gathered(config: RunConfig) -> Inputs:
+    return gather_inputs(config, Ranks(), Silent())
+
+
+def clips(folder: Path, kind: str = "wav2vec2", count: int = 60) -> str:
+    rate = 16_000 if kind == "whisper" else RATE
+    return write_clips(folder / "clips.parquet", spoken(count, rate=rate))
+
+
+def path_of(result: RankResult) -> Path:
+    return Path(result.artifact_uri.removeprefix("file://"))
+
+
+def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
+    return load_file(path_of(result) / "model.safetensors")
+
+
+def named(config: RunConfig, name: str) -> RunConfig:
+    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
+
+
+def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    torch.set_num_threads(1)
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def packs_of(inputs: Inputs) -> list[Pack]:
+    return list(validation(inputs.cache, inputs.task.layout))
+
+
+@pytest.mark.parametrize("kind", ["whisper"])
+def test_an_artifact_is_a_pipeline_that_writes_what_the_evaluation_saw(tmp_path: Path, kind: str) -> None:
+    config = listening(tmp_path, clips(tmp_path, kind), kind, training__max_steps=2)
+    result, _ = run(Ranks(), config)
+    how = {"generate_kwargs": {"num_beams": 1}} if kind == "whisper" else {}
+    hears = pipeline("automatic-speech-recognition", model=str(path_of(result)), **how)
+    inputs = gathered(config)
+    packs = packs_of(inputs)
+    model = inputs.make_model().model
+    model.load_state_dict(load_file(path_of(result) / "model.safetensors"), strict=False)
+    with torch.no_grad():
+        seen = [outcome.written for outcome in inputs.task.evaluate(model.eval(), inputs.task.batch(packs))]
+    said = [hears(pack.examples[0]["audio"].astype(np.float32) / FULL)["text"].strip() for pack in packs]
+    assert len(said) > 3
+    assert said == seen
+
+
+def test_audio_is_what_it_was_at_the_rate_that_the_model_reads() -> None:
+    time = np.arange(16_000) / 16_000
+    wave = (0.4 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    for form in ("WAV", "FLAC", "OGG"):
+        stereo = np.stack([1.5 * wave, 0.5 * wave], axis=1)
+        audio = checked(sound_file(stereo, 16_000, form), "a", 8_000, 2.0)
+        assert audio.dtype == np.int16
+        assert len(audio) == 8_000
+        np.testing.assert_allclose(audio[100:-100] / FULL, wave[::2][100:-100], atol=0.02)
+    whole = np.random.default_rng(1).integers(-FULL, FULL, 500).astype(np.int16)
+    kept, rate = decode(sound_file(whole))
+    np.testing.assert_array_equal(resampled(kept, rate, RATE), whole)
+
+
+def test_files_have_what_is_said_in_a_text_beside_them(tmp_path: Path) -> None:
+    chosen = spoken(12)
+    folder = tmp_path / "speech" / "anna"
+    folder.mkdir(parents=True)
+    for number, (content, said) in enumerate(chosen):
+        (folder / f"{number:02d}.wav").write_bytes(content)
+        (folder / f"{number:02d}.txt").write_text(said + "\n")
+    config = listening(tmp_path, (tmp_path / "speech").as_uri(), data__validation=None)
+    (source,) = gathered(config).cache.train
+    found = {source.example(index)["said"].tobytes().decode() for index in range(len(source))}
+    assert found == {said for _, said in chosen}
+    (folder / "07.txt").unlink()
+    with pytest.raises(UserError, match=r"07\.wav row 1: there is no 07\.txt beside it"):
+        gathered(config)
+
+
+LONG = sound_file(np.zeros(4 * RATE))
+SHORT = sound_file(np.zeros(RATE // 50 * 8))
+BAD: dict[str, tuple[object, object, str]] = {
+    "text": (b"no audio", "a", "the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read"),
+    "empty": (sound_file(np.zeros(0)), "a", "the audio is empty"),
+    "long": (LONG, "a", "the clip has 4.00 seconds, and 3 can be heard; cut it, or leave it out with"),
+    "silent": (spoken(1)[0][0], " ", "column 'text' holds ' ', where the transcript is wanted"),
+    "strange": (spoken(1)[0][0], "ÄÖ", "holds 'ÄÖ', of which the tokenizer knows no letter; are they capitals there?"),
+    "blanks": (
+        SHORT,
+        "aabbccd",
+        "too few for 7 letters: 10 are needed, with a blank between letters that are the same",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_clip_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+    content, said, says = BAD[name]
+    good = write_clips(tmp_path / "good.parquet", spoken(40))
+    bad = write_clips(tmp_path / "bad.parquet", [*spoken(1), (content, said)])  # type: ignore[list-item]
+    sources = [{"uri": uri, "column": "audio"} for uri in (good, bad)]
+    with pytest.raises(UserError) as caught:
+        gathered(listening(tmp_path, good, data__train=sources[:1], data__validation={"sources": sources[1:]}))
+    assert "bad.parquet row 2: " in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_no_loss_is_infinite_where_letters_just_fit(tmp_path: Path) -> None:
+    task = gathered(listening(tmp_path, clips(tmp_path))).task
+    for letters in ("abcabca", "aabbc", "abcdefgh"):
+        row, frames = task.tokenizer(letters)["input_ids"], len(letters) + sum(map(str.__eq__, letters, letters[1:]))
+        for count in (frames - 1, frames):
+            log_p = torch.full((1, count, len(task.tokenizer)), 1.0).log_softmax(-1)
+            targets = {
+                "letters": torch.tensor([row]),
+                "frames": torch.tensor([count]),
+                "length": torch.tensor([len(row)]),
+            }
+            loss = task._losses(log_p, type(task.batch([]))({}, targets, {}))
+            assert bool(loss.isfinite()) == (count == frames)
+
+
+def test_a_transcript_of_more_tokens_than_the_model_has_positions_is_refused(tmp_path: Path) -> None:
+    long = [(spoken(1, rate=16_000)[0][0], " ".join("abcdefgh" * 4))]
+    uri = write_clips(tmp_path / "bad.parquet", [*spoken(30, rate=16_000), *long])
+    with pytest.raises(UserError, match=r"bad\.parquet row 31: the transcript has \d+ tokens, and the model has 24"):
+        gathered(listening(tmp_path, uri, "whisper"))
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2"])
+def test_two_ranks_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
+    config = listening(tmp_path, clips(tmp_path, kind), kind, training__max_steps=3, training__examples_per_step=15)
+    whole, steps = run(Ranks(), config)
+    (half, others), *_ = in_ranks(2, run, named(config, "other"))
+    for one, other in zip(steps, others, strict=True):
+        assert one.tokens_total == other.tokens_total
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    assert half.metrics == pytest.approx(whole.metrics, abs=1e-4)
+    for name, weight in weights_of(whole).items():
+        torch.testing.assert_close(weights_of(half)[name], weight, atol=1e-4, rtol=0)
+
+
+def test_stopped_and_gone_on_training_ends_with_the_same_bits_though_parts_are_hidden(tmp_path: Path) -> None:
+    architecture = ARCHITECTURES["wav2vec2"]
+    hiding = {**architecture, "config": architecture["config"] | {"mask_time_prob": 0.3, "mask_time_length": 3}}
+    config = listening(tmp_path, clips(tmp_path), model__architecture=hiding, checkpoint__every_steps=2)
+    whole, _ = run(Ranks(), named(config, "whole"))
+    plain, _ = run(Ranks(), named(listening(tmp_path, clips(tmp_path)), "plain"))
+    with pytest.raises(StopRequestedError):
+        run_rank(config, Ranks(), Recorder(stop_at=3))
+    again, _ = run(Ranks(), config)
+    for name, weight in weights_of(whole).items():
+        assert torch.equal(weight, weights_of(again)[name]), name
+    assert not torch.equal(weights_of(whole)["lm_head.bias"], weights_of(plain)["lm_head.bias"])
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm"])
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_a_loss_does_not_depend_on_the_neighbours_of_a_clip(tmp_path: Path, kind: str, norm: str) -> None:
+    architecture = ARCHITECTURES[kind]
+    config = architecture["config"] | {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
+    inputs = gathered(listening(tmp_path, clips(tmp_path), kind, model__architecture=architecture | {"config": config}))
+    model, packs = inputs.make_model().model.eval(), packs_of(inputs)
+    with torch.no_grad():
+        whole = inputs.task.loss(model, inputs.task.batch(packs))["ctc"]
+        parts = sum(inputs.task.loss(model, inputs.task.batch([pack]))["ctc"] for pack in packs)
+    assert whole.item() == pytest.approx(float(parts), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_without_a_clip_teaches_nothing(tmp_path: Path, kind: str) -> None:
+    inputs = gathered(listening(tmp_path, clips(tmp_path, kind), kind))
+    model, batch = inputs.make_model().model, inputs.task.batch([Pack(), Pack()])
+    assert set(batch.counts.values()) == {0}
+    (loss,) = inputs.task.loss(model, batch).values()
+    assert loss.item() == 0.0
+    assert inputs.task.evaluate(model.eval(), batch) == []
+
+
+def test_letters_are_those_of_the_transcripts_and_an_accent_goes_on_from_them(tmp_path: Path) -> None:
+    parent, _ = run(Ranks(), listening(tmp_path, clips(tmp_path), training__max_steps=2))
+    letters = AutoTokenizer.from_pretrained(path_of(parent))
+    assert sorted(letters.get_vocab(), key=letters.get_vocab().get)[5:] == list("abcdefgh")
+    assert (letters.pad_token, letters.pad_token_id) == ("<pad>", 0)
+    folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
+    uri = write_clips(tmp_path / "accent.parquet", spoken(30, seed=9))
+    child, _ = run(Ranks(), listening(tmp_path / "child", uri, parent=folder, training__learning_rate=1e-9))
+    before, after = weights_of(parent), weights_of(child)
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, atol=1e-5, rtol=0)
+    content, rate = soundfile.read(io.BytesIO(spoken(1)[0][0]))
+    assert "text" in pipeline("automatic-speech-recognition", model=str(path_of(child)))(
+        {"raw": content, "sampling_rate": rate}
+    )
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a reader": (
+        {"model__architecture": {"type": "bert", "config": {}}},
+        r"spec\.model\.architecture: a bert model does not listen; take one of hubert, wav2vec2, wavlm, whisper",
+    ),
+    "words": (
+        {"tokenizer": {"train": {"algorithm": "unigram"}}},
+        r"spec\.tokenizer\.train\.algorithm: speech is written down with character \(CTC\) or bpe \(Whisper\)",
+    ),
+    "pieces": (
+        {"tokenizer": {"train": {"vocabSize": 270}}},
+        r"spec\.tokenizer: CTC writes letter by letter; train one",
+    ),
+    "a language": ({"task__speech_recognition__language": "en"}, r"language: CTC names no language; leave it out"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_listen_or_spell_is_refused(tmp_path: Path, name: str) -> None:
+    changes, says = REFUSED[name]
+    with pytest.raises(UserError, match=says):
+        gathered(listening(tmp_path, clips(tmp_path), **changes))
+
+
+def test_a_window_of_part_of_a_second_is_refused(tmp_path: Path) -> None:
+    config = ARCHITECTURES["whisper"]["config"] | {"max_source_positions": 120}
+    architecture = {"type": "whisper", "config": config}
+    with pytest.raises(UserError, match=r"max_source_positions: Whisper hears whole seconds of 50 positions, not 120"):
+        gathered(listening(tmp_path, clips(tmp_path), "whisper", model__architecture=architecture))
+
+
+def test_only_transcripts_are_spelled(tmp_path: Path) -> None:
+    text = classification(tmp_path, tokenizer={"train": {"algorithm": "character"}})
+    with pytest.raises(UserError, match=r"algorithm: character is for speechRecognition alone; use bpe, unigram or"):
+        gathered(text)
+
+
+def test_cleaning_drops_what_cannot_be_heard_and_says_so(tmp_path: Path) -> None:
+    loud = np.clip(3 * np.sin(np.arange(RATE) / 9), -1, 1)
+    bad = [
+        (b"no audio", "abc"),
+        (sound_file(np.zeros(0)), "abc"),
+        (sound_file(np.full(RATE, 1e-4)), "abc"),
+        (sound_file(loud), "abc"),
+        (sound_file(0.1 * loud[:99]), "abc"),
+        (LONG, "abc"),
+        (sound_file(0.1 * loud), " "),
+        spoken(40)[3],
+    ]
+    uri = write_clips(tmp_path / "mixed.parquet", [*spoken(40), *bad])
+    rules = {"minSeconds": 0.02, "maxSeconds": 3, "minLevel": -50, "maxClipped": 0.01}
+    cleaning = {"audio": rules, "duplicates": "exact"}
+    inputs = gathered(listening(tmp_path, uri, data__cleaning=cleaning))
+    assert inputs.clean is not None
+    reasons = ["undecodable", "empty", "silent", "clipped", "tooShort", "tooLong", "duplicate"]
+    assert inputs.clean.report.dropped == dict.fromkeys(reasons, 1) | {"empty": 2}
+    assert inputs.cache.documents == 40
+
+
+def test_cleaning_that_compares_words_or_knows_no_audio_is_refused(tmp_path: Path) -> None:
+    for cleaning, says in {
+        "exact": "row 1: column 'audio' holds dict, and spec.data.cleaning reads text, or audio where it has audio",
+        "near": "row 1: audio has no words to compare; set spec.data.cleaning.duplicates to exact",
+    }.items():
+        with pytest.raises(UserError, match=says):
+            gathered(listening(tmp_path, clips(tmp_path), data__cleaning={"duplicates": cleaning}))
