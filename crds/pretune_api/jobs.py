@@ -49,8 +49,8 @@ class JobSpec(Spec):
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     """Time that all attempts together may hold machines, in seconds; waiting for quota does not count."""
     ttl_seconds_after_finished: Seconds | None = None
-    """Time after which the RayJobs of a finished job are removed with all that they hold, in seconds; the job itself, its
-    run configs and its artifact stay."""
+    """Time after which the RayJobs of a finished job are removed with all that they hold, in seconds; the job itself,
+    its run configs and its artifact stay."""
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
