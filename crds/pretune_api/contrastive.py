@@ -28,9 +28,9 @@ class ZeroShot(Spec):
 class Contrastive(Pictures):
     """Match images with their captions (CLIP, Radford et al., 2021): a clip model, with a tower for each.
 
-    The source's column holds the caption; or the source consists of image files, with a metadata.jsonl beside them that
-    has a line {file_name, text} for each. Each image is compared with all captions of its step, over all ranks, and
-    each caption with all images: so ranks compute their rows at once, and microBatchRows has nothing to say.
+    The source is Parquet, and its column holds the caption. Each image is compared with all captions of its step, over
+    all ranks, and each caption with all images: so ranks compute their rows at once, and microBatchRows has nothing to
+    say.
     """
 
     image_column: ColumnName = "image"

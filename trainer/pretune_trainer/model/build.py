@@ -157,7 +157,9 @@ class Build:
             if self.added is not None:
                 embed(model, self.added)
             check_vocabulary(model, len(self.text))
-            check_length(text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens)
+            check_length(
+                text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens
+            )
         return model
 
 
@@ -176,9 +178,7 @@ def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Sour
     where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
     head = auto.__name__.removeprefix("AutoModelFor")
     usual = ", ".join(name for name in _USUAL if name in known)
-    raise UserError(
-        where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others"
-    )
+    raise UserError(where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others")
 
 
 def _encoder_config(source: Source, kind: str, fields: dict[str, Any]) -> PretrainedConfig:

@@ -68,7 +68,7 @@ class Contrastive(Task[Compared]):
         """Refuse a tokenizer that does not end texts where the text tower looks for their summary."""
         end, read = self.tokenizer.eos_token_id, config.eos_token_id
         if end is None or self.tokenizer("a")["input_ids"][-1] != end:
-            raise UserError("spec.tokenizer", "it puts no end token behind a text, where clip sums it up; train one (bpe)")
+            raise UserError("spec.tokenizer", "it puts no end token behind a text, where clip sums it up; train a bpe")
         if end != (len(self.tokenizer) - 1 if read == _ARGMAX else read):
             looked = "the largest id" if read == _ARGMAX else f"id {read}"
             raise UserError("spec.tokenizer", f"its end token has id {end}, and the model looks for {looked}")
