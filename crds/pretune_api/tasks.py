@@ -150,16 +150,21 @@ IMAGES_ALONE: Final = ("imageClassification", "maskedImage")
 
 def reads_text(learn: Objective | Task) -> bool:
     """Whether an objective or task reads text, and so needs a tokenizer."""
-    return learn.kind not in IMAGES_ALONE
+    alone = [name for name in learn.alternatives() if learn.alias(name) in IMAGES_ALONE]
+    return all(getattr(learn, name) is None for name in alone)
+
+
+OWN_COLUMN: Final = ""
+"""Stands for the source's own column."""
 
 
 def image_column(learn: OneOf) -> str | None:
-    """Column with images; empty where it is the source's own, None where no image is read."""
+    """Column with images; OWN_COLUMN where the source's own holds them, None where no image is read."""
     match learn.value:
         case Contrastive(image_column=image):
             return image
         case Pictures():
-            return ""
+            return OWN_COLUMN
     return None
 
 
