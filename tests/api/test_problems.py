@@ -118,8 +118,7 @@ def test_the_document_that_was_given_is_left_as_it_was() -> None:
 
 
 def test_a_choice_with_nothing_after_its_colon_is_told_what_to_write() -> None:
-    assert problems(changed(PRETRAIN, {"spec.objective": {"causalLM": None}})) == [
-        "spec.objective: set exactly one of causalLM, maskedLM, denoising, imageClassification, speechRecognition, "
-            "maskedImage, contrastive, if only to {}"
-    ]
+    (problem,) = problems(changed(PRETRAIN, {"spec.objective": {"causalLM": None}}))
+    assert problem.startswith("spec.objective: set exactly one of causalLM, maskedLM, denoising, ")
+    assert problem.endswith(", if only to {}")
     assert parse(changed(PRETRAIN, {"spec.objective": {"causalLM": {}}})).spec.stage == "causalLM"
