@@ -40,7 +40,8 @@ bench: $(READY) $(DEMO_DATA) ## One table of ratios against what others would us
 
 e2e: $(READY) $(DEMO_DATA) .venv/cluster ## All tests that need a cluster: half an hour, and as long again to build it once
 	$(BIN)/pytest -m cluster tests/operator/api
-	$(BIN)/pytest tests/e2e/test_cluster.py tests/e2e
+	$(BIN)/pytest tests/e2e/test_cluster.py
+	$(BIN)/pytest tests/e2e --ignore tests/e2e/test_cluster.py
 
 images: $(READY) .venv/cluster ## The operator's and the trainer's images, with Docker or buildah
 	PYTHONPATH=tests $(BIN)/python -m e2e.images
