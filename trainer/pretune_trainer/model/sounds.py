@@ -7,7 +7,6 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     PretrainedConfig,
-    SequenceFeatureExtractor,
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
@@ -27,12 +26,15 @@ NEW: Final[dict[str, Any]] = {"feat_extract_norm": "layer", "do_stable_layer_nor
 """How new models that read waves are made where the job does not say: as wav2vec2-large-lv60 and XLS-R. A layer
 normalisation sees one moment, and so does not depend on how long a clip's neighbours in a batch are."""
 
+Extractor = Wav2Vec2FeatureExtractor | WhisperFeatureExtractor
+"""Of the kinds that are known here."""
+
 
 @dataclass(frozen=True)
 class Sounds:
     """What a model hears."""
 
-    extractor: SequenceFeatureExtractor
+    extractor: Extractor
     """Samples to the model's inputs; a part of the artifact."""
     config: PretrainedConfig
     """The model's."""
@@ -60,19 +62,19 @@ class Sounds:
 
     def frames(self, samples: int) -> int:
         """Steps in time that a wave of so many samples has behind the convolutions (and the adapter's)."""
-        for kernel, stride in self._convolutions:
+        for kernel, stride in self.convolutions:
             samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
         return samples
 
     def samples(self, frames: int) -> int:
         """Fewest samples that have so many frames."""
-        for kernel, stride in reversed(self._convolutions):
+        for kernel, stride in reversed(self.convolutions):
             frames = (frames - 1) * stride + kernel
         return frames
 
     @property
-    def _convolutions(self) -> list[tuple[int, int]]:
-        """Kernel and stride of each."""
+    def convolutions(self) -> list[tuple[int, int]]:
+        """Kernel and stride of each, the adapter's among them."""
         own = list(zip(self.config.conv_kernel, self.config.conv_stride, strict=True))
         if not getattr(self.config, "add_adapter", False):
             return own
@@ -107,17 +109,17 @@ def _config(origin: Architecture | Source) -> tuple[PretrainedConfig, str]:
     return AutoConfig.from_pretrained(origin.name, **origin.arguments), "spec.model.from"
 
 
-def _parents(source: Source) -> SequenceFeatureExtractor | None:
+def _parents(source: Source) -> Extractor | None:
     """The parent's, where it has one."""
     try:
         found = AutoFeatureExtractor.from_pretrained(source.name, revision=source.revision)
     except (OSError, ValueError):
         return None
-    assert isinstance(found, SequenceFeatureExtractor)
+    assert isinstance(found, Extractor)
     return found
 
 
-def _new(config: PretrainedConfig, where: str, rate: int) -> SequenceFeatureExtractor:
+def _new(config: PretrainedConfig, where: str, rate: int) -> Extractor:
     if config.model_type != _WHISPER:
         return Wav2Vec2FeatureExtractor(sampling_rate=rate)
     seconds, rest = divmod(config.max_source_positions, _POSITIONS_A_SECOND)

@@ -36,7 +36,7 @@ class SpeechTask(Task[Transcript]):
         self.layout = Layout(length=max(1, round(self.seconds * _FRAMES)), packs=False)
         self.columns = (self.spec.transcript_column,)
         self.where = f"spec.{context.part}.speechRecognition"
-        self.fingerprint = f"speechRecognition/1/{self.sounds.rate}/{self.sounds.config.to_json_string()}/{self.spec}"
+        self.fingerprint = f"speechRecognition/1/{self.sounds.rate}/{self.seconds}/{self.spec.model_dump_json()}"
         self.writes = context.metrics is None or not {"wer", "cer"}.isdisjoint(context.metrics)
         """Whether evaluations let the model write."""
 

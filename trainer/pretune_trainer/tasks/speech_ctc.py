@@ -37,6 +37,7 @@ class SpeechCtc(SpeechTask):
             )
         if self.spec.language is not None:
             raise UserError(f"{self.where}.language", "CTC names no language; leave it out")
+        self.fingerprint += f"/{self.sounds.convolutions}/{self.sounds.fewest_frames}"
         self.blank = self.tokenizer.pad_token_id
         self.unknown = self.tokenizer.unk_token_id
 

@@ -34,6 +34,7 @@ class SpeechSeq2Seq(SpeechTask):
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         self.pad = self.tokenizer.pad_token_id
         self.most = int(self.sounds.config.max_target_positions)
+        self.fingerprint += f"/{self.most}"
         self._name_language()
 
     def _name_language(self) -> None:
