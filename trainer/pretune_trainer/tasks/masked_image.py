@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForPreTraining, PretrainedConfig, PreTrainedModel
 
 from pretune_api.masked_image import MaskedImage as Spec
+from pretune_api.model import Architecture
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.data.images import Images, Pixels, checked
@@ -45,6 +46,8 @@ class MaskedImage(Task[float]):
         check_type(build.origin, "vit_mae", "maskedImage")
         model = build.make(AutoModelForPreTraining)
         self.patches = _patches(model.config, self.images)
+        if isinstance(build.origin, Architecture):
+            _place(model, self.patches)
         model.config.mask_ratio = self.spec.mask_ratio
         model.config.norm_pix_loss = self.spec.normalize_pixels
         return model
@@ -90,13 +93,25 @@ class MaskedImage(Task[float]):
     def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each image: float32 [n]."""
         painted = model(**batch.inputs)
-        wanted = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAEForPreTraining
+        wanted: Tensor = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAE
         if self.spec.normalize_pixels:
             variance, mean = torch.var_mean(wanted, -1, keepdim=True)
             wanted = (wanted - mean) / (variance + _EPSILON).sqrt()
         errors = (painted.logits.float() - wanted).square().mean(-1)
         hidden = painted.mask.float()
         return (errors * hidden).sum(-1) / hidden.sum(-1)
+
+
+def _place(model: PreTrainedModel, patches: int) -> None:
+    """Give a new model the fixed positions of its patches.
+
+    transformers 5.23 leaves them at zero: the encoder's since its projection is initialised before, the decoder's since
+    it clears them afterwards.
+    """
+    embeddings = model.vit.embeddings
+    embeddings.patch_embeddings.projection._is_hf_initialized = False
+    embeddings.initialize_weights()
+    model.decoder.initialize_weights(patches)
 
 
 def _patches(config: PretrainedConfig, images: Images) -> int:
