@@ -1,4 +1,4 @@
-"""Images and captions are matched over all ranks, as transformers' CLIP would on the whole step; bad pairs are refused."""
+"""Images and captions are matched over all ranks, as transformers' CLIP would match the whole step."""
 
 import io
 import math
@@ -119,7 +119,8 @@ def test_an_artifact_is_a_zero_shot_pipeline_and_a_parent(tmp_path: Path) -> Non
     child, steps = run(Ranks(), matched(tmp_path / "child", uri, LABELS, folder, evaluation={"baseline": True}))
     assert len(steps) == 4
     assert 0 <= child.metrics["zeroShotAccuracy"] <= 1
-    assert CLIPModel.from_pretrained(path_of(child)).config.text_config.eos_token_id == inputs.build.tokenizer.eos_token_id
+    config = CLIPModel.from_pretrained(path_of(child)).config
+    assert config.text_config.eos_token_id == inputs.build.tokenizer.eos_token_id
 
 
 def guessed(inputs: Inputs, model: torch.nn.Module, image: Any) -> str:
@@ -152,11 +153,11 @@ def test_a_job_that_cannot_match_is_refused(tmp_path: Path) -> None:
     uri = some_pairs(tmp_path)
     with pytest.raises(UserError, match=r"architecture\.type: contrastive trains models of type clip, not 'vit'"):
         gathered(matched(tmp_path, uri, model={"architecture": ARCHITECTURES["vit"]})).make_model()
+    towers = {"type": "clip", "config": {"text_config": {"hiden_size": 8}}}
     with pytest.raises(UserError, match="clip_text_model model has no such field; did you mean hidden_size"):
-        towers = {"type": "clip", "config": {"text_config": {"hiden_size": 8}}}
         gathered(matched(tmp_path, uri, model={"architecture": towers}))
     with pytest.raises(UserError, match=r"microBatchRows: .* of which a rank has 32: they cannot be computed 8 at a"):
         run(Ranks(), matched(tmp_path, uri, training__micro_batch_rows=8))
+    inputs = gathered(matched(tmp_path, uri, tokenizer={"train": {"algorithm": "wordpiece", "vocabSize": 64}}))
     with pytest.raises(UserError, match=r"spec\.tokenizer: it puts no end token behind a text"):
-        wordpiece = {"train": {"algorithm": "wordpiece", "vocabSize": 64}}
-        gathered(matched(tmp_path, uri, tokenizer=wordpiece)).make_model()
+        inputs.make_model()

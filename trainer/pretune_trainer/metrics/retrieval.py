@@ -107,7 +107,10 @@ def _wrong_ahead(queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Nu
 
 def _loss(images: Vectors, texts: Vectors, scale: float) -> float:
     """CLIP's loss over all pairs: mean of both directions."""
-    ways = [math.fsum(each for part in _losses(*way, scale) for each in part) for way in ((images, texts), (texts, images))]
+    ways = [
+        math.fsum(np.concatenate(list(_losses(queries, pool, scale))))
+        for queries, pool in ((images, texts), (texts, images))
+    ]
     return sum(ways) / 2 / len(images)
 
 

@@ -12,12 +12,20 @@ def gathered(rows: Tensor) -> Tensor:
     """
     if not _are_several():
         return rows
-    return all_gather_single_autograd(rows, 0, dist.group.WORLD)
+    every = all_gather_single_autograd(rows, 0, _whole())
+    assert isinstance(every, Tensor)
+    return every
 
 
 def place_of(rows: Tensor) -> int:
     """Where this rank's rows begin among those of all ranks."""
     return dist.get_rank() * len(rows) if _are_several() else 0
+
+
+def _whole() -> dist.ProcessGroup:
+    group = dist.group.WORLD
+    assert group is not None
+    return group
 
 
 def _are_several() -> bool:
