@@ -17,6 +17,7 @@ from pretune_trainer.data.example import Pack
 from pretune_trainer.data.stream import validation
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.model.sounds import CTC_FAMILIES
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Silent, Step
@@ -25,6 +26,8 @@ from support.jobs import Recorder, classification
 from support.speech import ARCHITECTURES, RATE, listening, sound_file, spoken, write_clips
 
 KINDS = ["wav2vec2", "whisper"]
+WILD = {"wav2vec2": {"initializer_range": 1.0}, "whisper": {"init_std": 1.0}}
+"""Weights so large that a model which has learnt nothing writes something else for each clip."""
 
 
 def gathered(config: RunConfig) -> Inputs:
@@ -34,6 +37,10 @@ def gathered(config: RunConfig) -> Inputs:
 def clips(folder: Path, kind: str = "wav2vec2", count: int = 60) -> str:
     rate = 16_000 if kind == "whisper" else RATE
     return write_clips(folder / "clips.parquet", spoken(count, rate=rate))
+
+
+def changed(kind: str, **config: Any) -> dict[str, Any]:
+    return {"type": kind, "config": ARCHITECTURES[kind]["config"] | config}
 
 
 def path_of(result: RankResult) -> Path:
@@ -58,9 +65,10 @@ def packs_of(inputs: Inputs) -> list[Pack]:
     return list(validation(inputs.cache, inputs.task.layout))
 
 
-@pytest.mark.parametrize("kind", ["whisper"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_artifact_is_a_pipeline_that_writes_what_the_evaluation_saw(tmp_path: Path, kind: str) -> None:
-    config = listening(tmp_path, clips(tmp_path, kind), kind, training__max_steps=2)
+    wild, training = changed(kind, **WILD[kind]), {"training__max_steps": 1, "training__learning_rate": 1e-9}
+    config = listening(tmp_path, clips(tmp_path, kind), kind, model__architecture=wild, **training)
     result, _ = run(Ranks(), config)
     how = {"generate_kwargs": {"num_beams": 1}} if kind == "whisper" else {}
     hears = pipeline("automatic-speech-recognition", model=str(path_of(result)), **how)
@@ -71,7 +79,7 @@ def test_an_artifact_is_a_pipeline_that_writes_what_the_evaluation_saw(tmp_path:
     with torch.no_grad():
         seen = [outcome.written for outcome in inputs.task.evaluate(model.eval(), inputs.task.batch(packs))]
     said = [hears(pack.examples[0]["audio"].astype(np.float32) / FULL)["text"].strip() for pack in packs]
-    assert len(said) > 3
+    assert len(set(said)) > 3
     assert said == seen
 
 
@@ -155,7 +163,7 @@ def test_a_transcript_of_more_tokens_than_the_model_has_positions_is_refused(tmp
         gathered(listening(tmp_path, uri, "whisper"))
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
     config = listening(tmp_path, clips(tmp_path, kind), kind, training__max_steps=3, training__examples_per_step=15)
     whole, steps = run(Ranks(), config)
@@ -169,8 +177,7 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path, kind: str) -> None:
 
 
 def test_stopped_and_gone_on_training_ends_with_the_same_bits_though_parts_are_hidden(tmp_path: Path) -> None:
-    architecture = ARCHITECTURES["wav2vec2"]
-    hiding = {**architecture, "config": architecture["config"] | {"mask_time_prob": 0.3, "mask_time_length": 3}}
+    hiding = changed("wav2vec2", mask_time_prob=0.3, mask_time_length=3)
     config = listening(tmp_path, clips(tmp_path), model__architecture=hiding, checkpoint__every_steps=2)
     whole, _ = run(Ranks(), named(config, "whole"))
     plain, _ = run(Ranks(), named(listening(tmp_path, clips(tmp_path)), "plain"))
@@ -182,12 +189,11 @@ def test_stopped_and_gone_on_training_ends_with_the_same_bits_though_parts_are_h
     assert not torch.equal(weights_of(whole)["lm_head.bias"], weights_of(plain)["lm_head.bias"])
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm"])
+@pytest.mark.parametrize("kind", sorted(CTC_FAMILIES))
 @pytest.mark.parametrize("norm", ["layer", "group"])
 def test_a_loss_does_not_depend_on_the_neighbours_of_a_clip(tmp_path: Path, kind: str, norm: str) -> None:
-    architecture = ARCHITECTURES[kind]
-    config = architecture["config"] | {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
-    inputs = gathered(listening(tmp_path, clips(tmp_path), kind, model__architecture=architecture | {"config": config}))
+    architecture = changed(kind, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer")
+    inputs = gathered(listening(tmp_path, clips(tmp_path), kind, model__architecture=architecture))
     model, packs = inputs.make_model().model.eval(), packs_of(inputs)
     with torch.no_grad():
         whole = inputs.task.loss(model, inputs.task.batch(packs))["ctc"]
@@ -222,6 +228,25 @@ def test_letters_are_those_of_the_transcripts_and_an_accent_goes_on_from_them(tm
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "other", "frames"),
+    [
+        ("wav2vec2", {"hidden_size": 48, "num_hidden_layers": 2, "conv_dim": [8, 8, 8]}, {"conv_stride": [10, 4, 2]}),
+        ("whisper", {"encoder_layers": 2}, {"max_source_positions": 150}),
+        ("whisper", {"d_model": 48}, {"max_target_positions": 30}),
+    ],
+)
+def test_audio_is_decoded_again_only_where_other_clips_would_fit(
+    tmp_path: Path, kind: str, other: dict[str, Any], frames: dict[str, Any]
+) -> None:
+    def name(**config: Any) -> str:
+        job = listening(tmp_path, uri, kind, model__architecture=changed(kind, **config))
+        return gathered(job).task.fingerprint
+
+    uri = clips(tmp_path, kind)
+    assert name() == name(**other) != name(**frames)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a reader": (
         {"model__architecture": {"type": "bert", "config": {}}},
@@ -247,8 +272,7 @@ def test_what_does_not_listen_or_spell_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_a_window_of_part_of_a_second_is_refused(tmp_path: Path) -> None:
-    config = ARCHITECTURES["whisper"]["config"] | {"max_source_positions": 120}
-    architecture = {"type": "whisper", "config": config}
+    architecture = changed("whisper", max_source_positions=120)
     with pytest.raises(UserError, match=r"max_source_positions: Whisper hears whole seconds of 50 positions, not 120"):
         gathered(listening(tmp_path, clips(tmp_path), "whisper", model__architecture=architecture))
 
@@ -284,7 +308,7 @@ def test_cleaning_drops_what_cannot_be_heard_and_says_so(tmp_path: Path) -> None
 def test_cleaning_that_compares_words_or_knows_no_audio_is_refused(tmp_path: Path) -> None:
     for cleaning, says in {
         "exact": "row 1: column 'audio' holds dict, and spec.data.cleaning reads text, or audio where it has audio",
-        "near": "row 1: audio has no words to compare; set spec.data.cleaning.duplicates to exact",
+        "near": "row 1: .+ has no words to compare; set spec.data.cleaning.duplicates to exact",
     }.items():
         with pytest.raises(UserError, match=says):
             gathered(listening(tmp_path, clips(tmp_path), data__cleaning={"duplicates": cleaning}))
