@@ -71,6 +71,13 @@ class AudioFilter(Spec):
     )
 
 
+class ImageFilter(Spec):
+    """Drops images that cannot be decoded, and small ones."""
+
+    smallest_side: Annotated[int, Field(ge=1, le=4_096)] = 8
+    """Fewest pixels in height and in width."""
+
+
 class LanguageFilter(Spec):
     """Drops documents that are not in one of some languages, as py3langid tells them; the report counts them all."""
 
@@ -98,14 +105,22 @@ class Cleaning(Spec):
     filters: Annotated[list[Literal["gopherQuality", "gopherRepetition", "c4"]], Field(max_length=3)] = []
     """Published rules: gopherQuality (for English prose) and gopherRepetition as in Rae et al. 2021, table A1; c4 as in
     Raffel et al. 2020, which also leaves out single lines."""
+    images: ImageFilter | None = None
+    """Files of images; where they have captions, the rules on texts are about these."""
     duplicates: Literal["exact", "near"] | None = None
     """Of documents that are the same, the first is kept, and none where one of them is in the validation. exact: the
-    same but for white space. near: also those that have most runs of five words in common (MinHash; found for 99% of
-    pairs of Jaccard similarity 0.8 and more, for less than 1 in 1,000 of 0.5 and less)."""
+    same but for white space; images and their captions byte by byte. near: also those that have most runs of five words
+    in common (MinHash; found for 99% of pairs of Jaccard similarity 0.8 and more, for less than 1 in 1,000 of 0.5 and
+    less)."""
     mask: Annotated[list[Literal["emailAddress", "ipAddress", "phoneNumber"]], Field(max_length=3)] = []
     """Personal data that is replaced, such as by |||EMAIL_ADDRESS|||."""
     balance: Annotated[list[ColumnName], Field(max_length=8)] = []
     """Columns with labels or groups (gender, accent) whose values are counted before and after, to show bias."""
+
+    @property
+    def judges_text(self) -> bool:
+        """Whether a rule is about texts."""
+        return bool(self.length or self.characters or self.filters or self.mask or self.duplicates == "near")
 
     @property
     def edits(self) -> bool:

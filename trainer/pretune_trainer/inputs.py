@@ -13,7 +13,7 @@ from pretune_api.images import Pictures
 from pretune_api.model import Architecture
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
-from pretune_api.tasks import QuestionAnswering, text_columns
+from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.few import few
@@ -90,7 +90,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     storage, stop = Store.open(config.storage), reporter.stop_requested
     check_cleaning(config)
     check_recomputing(config)
-    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop)
+    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image_column(config.learn))
     vocabulary = _vocabulary(config, ranks, stop, clean)
     tokenizer = vocabulary.tokenizer
     images, sounds = _images(config, start.origin), _sounds(config, start.origin)
@@ -201,12 +201,19 @@ def _load(source: Source) -> PreTrainedTokenizerBase:
 
 
 def check_cleaning(config: RunConfig) -> None:
-    """Refuse to change texts where the task knows places in them."""
-    cleaning = config.data.cleaning
-    if cleaning is not None and cleaning.edits and isinstance(config.learn.value, QuestionAnswering):
-        raise UserError(
-            "spec.data.cleaning", f"mask and c4 change texts, and {config.stage} has places in them; leave both out"
-        )
+    """Refuse rules on what the data has not, and to change texts where the task knows places in them."""
+    cleaning, stage, image = config.data.cleaning, config.stage, image_column(config.learn)
+    if cleaning is None:
+        return
+    where = "spec.data.cleaning"
+    if cleaning.edits and isinstance(config.learn.value, QuestionAnswering):
+        raise UserError(where, f"mask and c4 change texts, and {stage} has places in them; leave both out")
+    if cleaning.images is not None and image is None:
+        raise UserError(f"{where}.images", f"{stage} reads no images; leave it out")
+    if cleaning.duplicates == "near" and image is not None:
+        raise UserError(f"{where}.duplicates", "near compares words; set it to exact, which compares images too")
+    if cleaning.judges_text and image == OWN_COLUMN:
+        raise UserError(where, f"{stage} reads no text; leave out length, characters, filters and mask")
 
 
 def check_recomputing(config: RunConfig) -> None:

@@ -74,11 +74,17 @@ class Cleaned:
 
 
 def cleaned(
-    data: Data, columns: Sequence[str], storage: Store, ranks: "Ranks", stop: Callable[[], bool]
+    data: Data,
+    columns: Sequence[str],
+    storage: Store,
+    ranks: "Ranks",
+    stop: Callable[[], bool],
+    image: str | None = None,
 ) -> Cleaned | None:
     """The verdicts on `data`, made by all ranks if nobody has; None where nothing is to be cleaned. Collective.
 
-    `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early.
+    `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early,
+    `image` is the column with images, as `image_column` has it.
 
     Raises:
         UserError: a source is missing, damaged, or wholly dropped; or a language cannot be told.
@@ -89,21 +95,21 @@ def cleaned(
     cleaning = data.cleaning
     if cleaning.language is not None:
         check_languages(cleaning.language.keep)
-    work = ranks.once(lambda: _plan(data, cleaning, columns, storage))
+    work = ranks.once(lambda: _plan(data, cleaning, columns, image, storage))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
         sources = data_sources(data)
-        with closing(_survey(work, share(work, ranks), sources, cleaning, columns, store)) as steps:
+        with closing(_survey(work, share(work, ranks), sources, cleaning, columns, image, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
         ranks.once(lambda: _commit(work.units, sources, cleaning, store))
     return _open(store, work.digest, cleaning, columns)
 
 
-def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], storage: Store) -> Work:
+def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], image: str | None, storage: Store) -> Work:
     sources = data_sources(data)
     files = [source.opened.files() for source in sources]
     rules = cleaning.model_dump(mode="json")
-    digest = digest_of("cleaning", VERSION, fingerprint(sources, files), rules, list(columns))
+    digest = digest_of("cleaning", VERSION, fingerprint(sources, files), rules, list(columns), image)
     return find_work(digest, sources, files, storage)
 
 
@@ -113,14 +119,16 @@ def _survey(
     sources: Sequence[DataSource],
     cleaning: Cleaning,
     columns: Sequence[str],
+    image: str | None,
     store: Store,
 ) -> Generator[None, None, None]:
     """Yields every few rows."""
+    read = [*columns, *([image] if image else []), *cleaning.balance]
     for number in mine:
         unit = work.units[number]
         source = sources[unit.source]
-        surveyor = Surveyor(cleaning, columns, source)
-        for count, row in enumerate(rows(source.opened, unit, [*columns, *cleaning.balance])):
+        surveyor = Surveyor(cleaning, columns, source, image)
+        for count, row in enumerate(rows(source.opened, unit, read)):
             surveyor.add(row)
             if count % _TURN == 0:
                 yield

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "nearDuplicate"
     CONTAMINATION = "contamination"
     NEAR_CONTAMINATION = "nearContamination"
+    SMALL_IMAGE = "smallImage"
     UNDECODABLE = "undecodable"
     SILENT = "silent"
     CLIPPED = "clipped"

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.cleaning import Cleaning
+from pretune_api.tasks import OWN_COLUMN
 from pretune_trainer.data.cleaning.audio import judge_audio
 from pretune_trainer.data.cleaning.c4 import c4_page
 from pretune_trainer.data.cleaning.language import language_of
 from pretune_trainer.data.cleaning.minhash import PLACES, signature
+from pretune_trainer.data.cleaning.pictures import judge_image
 from pretune_trainer.data.cleaning.quality import characters, gopher_quality, length
 from pretune_trainer.data.cleaning.reasons import Reason, verdict
 from pretune_trainer.data.cleaning.repetition import gopher_repetition
@@ -71,9 +73,9 @@ _ARRAYS: Final = ("verdicts", "held_out", "sizes", "digests", "signatures", "gro
 class Surveyor:
     """Takes in the rows of a unit."""
 
-    def __init__(self, cleaning: Cleaning, columns: Sequence[str], source: DataSource) -> None:
-        """`columns` hold text beside the source's own."""
-        self._cleaning, self._columns, self._source = cleaning, columns, source
+    def __init__(self, cleaning: Cleaning, columns: Sequence[str], source: DataSource, image: str | None) -> None:
+        """`columns` hold text beside the source's own; `image` is as `image_column` has it."""
+        self._cleaning, self._columns, self._source, self._image = cleaning, columns, source, image
         self._masked: Counter[str] = Counter()
         self._rows: list[tuple[int, bool, int]] = []
         self._digests: list[bytes] = []
@@ -94,7 +96,7 @@ class Surveyor:
         reason = None
         if not self._source.is_validation:
             row = edited(row, self._cleaning, self._columns, self._masked)
-            reason = self._heard(row) or judge(self._text(row), self._cleaning)
+            reason = self._heard(row) or self._seen(row) or self._read(row)
         self._rows.append((verdict(reason), self._source.holdout(row), len(self._text(row))))
         if self._cleaning.duplicates is not None:
             self._compare(row, reason)
@@ -103,6 +105,17 @@ class Surveyor:
         """Why a row is dropped for its audio."""
         content, wanted = content_of(row.value(row.column)), self._cleaning.audio
         return None if content is None or wanted is None else judge_audio(content, wanted)
+
+    def _seen(self, row: Row) -> Reason | None:
+        """Why a row is dropped for its image."""
+        wanted = self._cleaning.images
+        if wanted is None or self._image is None:
+            return None
+        return judge_image(row.value(self._image or row.column), wanted)
+
+    def _read(self, row: Row) -> Reason | None:
+        """Why a row is dropped for its text; images alone have none."""
+        return None if self._image == OWN_COLUMN else judge(self._text(row), self._cleaning)
 
     def _text(self, row: Row) -> str:
         """What a row says: its document, or its transcript where that is audio."""
@@ -131,6 +144,8 @@ class Surveyor:
         value = row.value(row.column)
         text = "\n".join([text_in(value), *([self._others(row)] if self._columns else [])])
         same = content_of(value) or " ".join(text.split()).encode("utf-8", "surrogatepass")
+        if self._image:
+            same += content_of(row.value(self._image)) or b""
         self._digests.append(bytes(16) if reason else hashlib.blake2b(same, digest_size=16).digest())
         if self._cleaning.duplicates == "near":
             self._signatures.append(np.zeros(PLACES, np.uint16) if reason else signature(text))
@@ -159,12 +174,13 @@ def _check(row: Row, cleaning: Cleaning) -> None:
     value = row.value(row.column)
     is_file = content_of(value) is not None
     if is_file and cleaning.duplicates == "near":
-        raise BadRowError(str(row.place), "audio has no words to compare; set spec.data.cleaning.duplicates to exact")
-    if not isinstance(value, str | list | None) and not (is_file and cleaning.audio):
+        raise BadRowError(str(row.place), "a file has no words to compare; set spec.data.cleaning.duplicates to exact")
+    if not isinstance(value, str | list | None) and not (is_file and (cleaning.audio or cleaning.images)):
         held = type(value).__name__
         raise BadRowError(
             str(row.place),
-            f"column '{row.column}' holds {held}, and spec.data.cleaning reads text, or audio where it has audio: {{}}",
+            f"column '{row.column}' holds {held}, and spec.data.cleaning reads text, "
+            "or audio where it has audio: {}, or images where it has images: {}",
         )
 
 
