@@ -7,6 +7,7 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     PretrainedConfig,
+    SequenceFeatureExtractor,
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
@@ -26,15 +27,12 @@ NEW: Final[dict[str, Any]] = {"feat_extract_norm": "layer", "do_stable_layer_nor
 """How new models that read waves are made where the job does not say: as wav2vec2-large-lv60 and XLS-R. A layer
 normalisation sees one moment, and so does not depend on how long a clip's neighbours in a batch are."""
 
-Extractor = Wav2Vec2FeatureExtractor | WhisperFeatureExtractor
-"""Of the kinds that are known here."""
-
 
 @dataclass(frozen=True)
 class Sounds:
     """What a model hears."""
 
-    extractor: Extractor
+    extractor: SequenceFeatureExtractor
     """Samples to the model's inputs; a part of the artifact."""
     config: PretrainedConfig
     """The model's."""
@@ -109,17 +107,17 @@ def _config(origin: Architecture | Source) -> tuple[PretrainedConfig, str]:
     return AutoConfig.from_pretrained(origin.name, **origin.arguments), "spec.model.from"
 
 
-def _parents(source: Source) -> Extractor | None:
+def _parents(source: Source) -> SequenceFeatureExtractor | None:
     """The parent's, where it has one."""
     try:
         found = AutoFeatureExtractor.from_pretrained(source.name, revision=source.revision)
     except (OSError, ValueError):
         return None
-    assert isinstance(found, Extractor)
+    assert isinstance(found, SequenceFeatureExtractor)
     return found
 
 
-def _new(config: PretrainedConfig, where: str, rate: int) -> Extractor:
+def _new(config: PretrainedConfig, where: str, rate: int) -> SequenceFeatureExtractor:
     if config.model_type != _WHISPER:
         return Wav2Vec2FeatureExtractor(sampling_rate=rate)
     seconds, rest = divmod(config.max_source_positions, _POSITIONS_A_SECOND)
