@@ -221,8 +221,10 @@ def test_other_rules_make_other_verdicts_and_another_cache(tmp_path, planted):
             [{"text": 3}],
             {"duplicates": "near"},
             BadRowError,
-            "{uri} row 1: column 'text' holds int, and spec.data.cleaning reads text, "
-            "or audio where it has audio: {{}}, or images where it has images: {{}}",
+            (
+                "{uri} row 1: column 'text' holds int, and spec.data.cleaning reads text, "
+                "or audio where it has audio: {{}}, or images where it has images: {{}}"
+            ),
         ),
     ],
 )
