@@ -93,11 +93,11 @@ class MaskedImage(Task[float]):
     def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each image: float32 [n]."""
         painted = model(**batch.inputs)
-        wanted: Tensor = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAE
+        wanted = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAEForPreTraining
         if self.spec.normalize_pixels:
             variance, mean = torch.var_mean(wanted, -1, keepdim=True)
             wanted = (wanted - mean) / (variance + _EPSILON).sqrt()
-        errors = (painted.logits.float() - wanted).square().mean(-1)
+        errors: Tensor = (painted.logits.float() - wanted).square().mean(-1)
         hidden = painted.mask.float()
         return (errors * hidden).sum(-1) / hidden.sum(-1)
 
