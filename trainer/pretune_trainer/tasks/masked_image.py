@@ -98,7 +98,7 @@ class MaskedImage(Task[float]):
             variance, mean = torch.var_mean(wanted, -1, keepdim=True)
             wanted = (wanted - mean) / (variance + _EPSILON).sqrt()
         errors: Tensor = (painted.logits.float() - wanted).square().mean(-1)
-        hidden = painted.mask.float()
+        hidden: Tensor = painted.mask.float()
         return (errors * hidden).sum(-1) / hidden.sum(-1)
 
 
