@@ -136,7 +136,7 @@ def test_answers_are_found(tmp_path: Path) -> None:
         write_rows(tmp_path / "people.jsonl", people(400)),
         tokenizer={"train": {"vocabSize": 300}},
         data__sequence_length=32,
-        training__max_steps=100,
+        training__max_steps=200,
     )
     result = run_rank(job, Ranks(), Recorder())
     assert result.metrics["exactMatch"] > 0.9
