@@ -139,7 +139,6 @@ def test_mixed_labels_have_the_shares_of_their_pixels(tmp_path: Path) -> None:
 
 
 def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
-    # Later, AdamW makes the last bits of gradients near zero large.
     config = classified(tmp_path, "resnet", AUGMENTED, training__max_steps=2, training__examples_per_step=31)
     whole, steps = run(Ranks(), config)
     (half, others), *_ = in_ranks(2, run, named(config, "other"))
@@ -147,8 +146,9 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
         assert one.tokens_total == other.tokens_total
         assert one.loss == pytest.approx(other.loss, abs=1e-5)
     assert half.metrics["accuracy"] == whole.metrics["accuracy"]
-    for name, weight in weights_of(whole).items():
-        torch.testing.assert_close(weights_of(half)[name], weight, atol=1e-4, rtol=0)
+    # One by one they may differ: the sign of a gradient near zero decides about a whole step of AdamW.
+    mine, theirs = (torch.cat([each.flatten() for each in weights_of(result).values()]) for result in (whole, half))
+    assert (mine - theirs).norm() < 1e-4 * mine.norm()
 
 
 def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path) -> None:
