@@ -1,4 +1,4 @@
-"""Real ranks for tests: processes that talk over gloo, forked from a server that has imported torch once."""
+"""Real ranks for tests: processes that talk over gloo, forked from a server that has imported what takes long."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["pytest", "torch.distributed.fsdp", "torch._dynamo", "pretune_trainer.storage.checkpoint"]
+    ["pytest", "sklearn.datasets", "peft", "torch.distributed.fsdp", "torch._dynamo", "pretune_trainer.rank"]
 )
 
 
