@@ -6,21 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import UserError
-from pretune_trainer.inputs import Inputs, gather_inputs
-from pretune_trainer.parallel import Ranks
-from pretune_trainer.report import Silent
+from pretune_trainer.inputs import Inputs
 from support.images import digits, painted, png, write_images
 from support.jobs import classification
 from support.pairs import matched, rows, write_pairs
+from support.runs import gathered
 
 GOOD = digits()[:20]
 DIRTY = [*GOOD, GOOD[0], (b"no image", "0"), (GOOD[1][0][:60], "0"), (png(np.zeros((7, 90), np.uint8)), "0")]
-
-
-def gathered(config: RunConfig) -> Inputs:
-    return gather_inputs(config, Ranks(), Silent())
 
 
 def dropped(inputs: Inputs) -> dict[str, int]:

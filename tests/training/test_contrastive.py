@@ -15,14 +15,14 @@ from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import StopRequestedError, UserError
-from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.rank import run_rank
 from support.group import in_ranks
 from support.images import ARCHITECTURES
 from support.jobs import Recorder
 from support.pairs import CLIP, SHAPES, matched, rows, write_pairs
+from support.runs import gathered, named, path_of, run
 
 LABELS = {"zeroShot": {"labels": list(SHAPES)}}
 
@@ -31,26 +31,8 @@ def some_pairs(folder: Path, count: int = 100) -> str:
     return write_pairs(folder / "pairs.parquet", rows(2, 1)[:count])
 
 
-def path_of(result: RankResult) -> Path:
-    return Path(result.artifact_uri.removeprefix("file://"))
-
-
-def gathered(config: RunConfig) -> Inputs:
-    return gather_inputs(config, Ranks(), Silent())
-
-
 def packs_of(inputs: Inputs, count: int) -> list[Pack]:
     return next(Stream(inputs.cache, inputs.task.layout, 1, count).steps(Cursor())).packs
-
-
-def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    torch.set_num_threads(1)
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
-
-
-def named(config: RunConfig, name: str) -> RunConfig:
-    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
 
 
 def test_the_loss_is_that_of_transformers_and_rows_without_a_pair_change_nothing(tmp_path: Path) -> None:

@@ -9,45 +9,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
-from pretune_api.run_config import Folder, RunConfig
+from pretune_api.run_config import Folder
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.stream import Stream, validation
 from pretune_trainer.errors import StopRequestedError, UserError
-from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import LABELS, classified, digits, learning, png, write_images
 from support.jobs import Recorder, classification
+from support.runs import gathered, named, path_of, run, weights_of
 
 AUGMENTED: dict[str, Any] = {"randAugment": {}, "crop": 0.5, "flip": True, "mixup": 0.4, "cutmix": 1.0}
-
-
-def gathered(config: RunConfig) -> Inputs:
-    return gather_inputs(config, Ranks(), Silent())
-
-
-def path_of(result: RankResult) -> Path:
-    return Path(result.artifact_uri.removeprefix("file://"))
-
-
-def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
-    return load_file(path_of(result) / "model.safetensors")
-
-
-def named(config: RunConfig, name: str) -> RunConfig:
-    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
-
-
-def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    torch.set_num_threads(1)
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
 
 
 def packs_of(inputs: Inputs, rows: int = 8) -> list[Pack]:

@@ -13,31 +13,20 @@ from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import ARCHITECTURES, digits, learning, painted, write_images
-from support.jobs import Recorder
+from support.runs import path_of, run
 
 
 def some_digits(folder: Path, count: int = 100) -> str:
     return write_images(folder / "digits.parquet", digits()[:count])
 
 
-def path_of(result: RankResult) -> Path:
-    return Path(result.artifact_uri.removeprefix("file://"))
-
-
 def made(config: RunConfig) -> tuple[Inputs, torch.nn.Module, list[Pack]]:
     inputs = gather_inputs(config, Ranks(), Silent())
     packs = next(Stream(inputs.cache, inputs.task.layout, 1, 16).steps(Cursor())).packs
     return inputs, inputs.make_model().model, packs
-
-
-def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    torch.set_num_threads(1)
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
 
 
 @pytest.mark.parametrize("normalized", [True, False])

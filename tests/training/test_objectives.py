@@ -21,11 +21,12 @@ from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.jobs import Recorder, classification
 from support.objectives import denoised, masked, paired
+from support.runs import named, path_of, run
 
 Job = Callable[..., RunConfig]
 
@@ -48,38 +49,24 @@ CLASSES: dict[str, type[PreTrainedModel]] = {
 }
 
 
-def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
-
-
-def path_of(result: RankResult) -> Path:
-    return Path(result.artifact_uri.removeprefix("file://"))
-
-
 @pytest.mark.parametrize("name", ["pairs", "t5"])
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, name: str) -> None:
     config = JOBS[name](tmp_path, training__max_steps=4)
-    _, steps = _run(Ranks(), config)
-    (_, others), *_ = in_ranks(2, _run, named(config, "other"))
+    _, steps = run(Ranks(), config)
+    (_, others), *_ = in_ranks(2, run, named(config, "other"))
     for one, other in zip(steps, others, strict=True):
         assert one.tokens_total == other.tokens_total
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
-
-
-def named(config: RunConfig, name: str) -> RunConfig:
-    """The same job under another name: it shares the tokenizer, which trained anew would have other ids."""
-    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
 
 
 @pytest.mark.parametrize("name", ["pairs", "t5"])
 def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path, name: str) -> None:
     torch.set_num_threads(1)
     config = JOBS[name](tmp_path)
-    whole, _ = _run(Ranks(), named(config, "whole"))
+    whole, _ = run(Ranks(), named(config, "whole"))
     with pytest.raises(StopRequestedError):
         run_rank(config, Ranks(), Recorder(stop_at=3))
-    again, steps = _run(Ranks(), config)
+    again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 8
     assert again.metrics == whole.metrics
     weights = load_file(path_of(again) / "model.safetensors")
@@ -90,7 +77,7 @@ def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path, na
 @pytest.mark.parametrize("name", JOBS)
 def test_an_artifact_is_of_the_class_that_its_users_load(tmp_path: Path, name: str) -> None:
     config = JOBS[name](tmp_path, training__max_steps=2)
-    result, _ = _run(Ranks(), config)
+    result, _ = run(Ranks(), config)
     model, loaded = CLASSES[name].from_pretrained(path_of(result), output_loading_info=True)
     assert not loaded["missing_keys"] | loaded["unexpected_keys"] | loaded["mismatched_keys"]
     assert model.config.architectures == [CLASSES[name].__name__]
@@ -111,7 +98,7 @@ def test_an_artifact_is_of_the_class_that_its_users_load(tmp_path: Path, name: s
 
 
 def test_a_classifier_starts_from_a_maskedlm_parent(tmp_path: Path) -> None:
-    parent, _ = _run(Ranks(), masked(tmp_path, training__max_steps=2))
+    parent, _ = run(Ranks(), masked(tmp_path, training__max_steps=2))
     folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
     config = classification(tmp_path / "child", folder, training__max_steps=2)
     before = load_file(path_of(parent) / "model.safetensors")
@@ -120,13 +107,13 @@ def test_a_classifier_starts_from_a_maskedlm_parent(tmp_path: Path) -> None:
     assert len(body) > 20
     for name in body:
         assert torch.equal(start[name], before[name]), name
-    child, _ = _run(Ranks(), config)
+    child, _ = run(Ranks(), config)
     AutoModelForSequenceClassification.from_pretrained(path_of(child))
 
 
 def test_pretraining_goes_on_from_a_parent(tmp_path: Path) -> None:
     for name in ("pairs", "t5"):
-        first, _ = _run(Ranks(), JOBS[name](tmp_path / name, training__max_steps=2))
+        first, _ = run(Ranks(), JOBS[name](tmp_path / name, training__max_steps=2))
         parent = {"from": {"uri": first.artifact_uri}}
         config = JOBS[name](tmp_path / f"{name}-more", model=parent, tokenizer=parent, training__max_steps=2)
-        _run(Ranks(), named(config, "domain"))
+        run(Ranks(), named(config, "domain"))

@@ -18,6 +18,7 @@ from support.crashing import Crash, CrashingStore, Plan
 from support.jobs import Recorder, pretrain
 from support.killing import run_until_killed
 from support.language import TINY
+from support.runs import named
 
 
 @pytest.fixture(autouse=True)
@@ -83,18 +84,13 @@ def _run_crashing(config: RunConfig, plan: Plan, monkeypatch: pytest.MonkeyPatch
 def test_a_crash_before_any_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = pretrain(tmp_path, training__max_steps=4, checkpoint__every_steps=2, checkpoint__keep=1)
     whole = _undisturbed(config, tmp_path)
-    numbers = _mutations(_named(config, "counted"), monkeypatch)
+    numbers = _mutations(named(config, "counted"), monkeypatch)
     assert len(numbers) > 20
     for number in numbers:
-        crashed = _named(config, f"crash-{number}")
+        crashed = named(config, f"crash-{number}")
         with pytest.raises(Crash):
             _run_crashing(crashed, Plan(at=number), monkeypatch)
         _assert_equal(run_rank(crashed, Ranks(), Recorder()), whole)
-
-
-def _named(config: RunConfig, name: str) -> RunConfig:
-    """The same job under another name: it shares the token cache, and nothing else."""
-    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
 
 
 def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) -> None:

@@ -11,27 +11,23 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, pipeline
 
-from pretune_api.run_config import Folder, RunConfig
+from pretune_api.run_config import Folder
 from pretune_trainer.data.audio import FULL, checked, decode, resampled
 from pretune_trainer.data.example import Pack
 from pretune_trainer.data.stream import validation
 from pretune_trainer.errors import StopRequestedError, UserError
-from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.sounds import CTC_FAMILIES
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.rank import run_rank
 from support.group import in_ranks
 from support.jobs import Recorder, classification
+from support.runs import gathered, named, path_of, run, weights_of
 from support.speech import ARCHITECTURES, RATE, listening, sound_file, spoken, write_clips
 
 KINDS = ["wav2vec2", "whisper"]
 WILD = {"wav2vec2": {"initializer_range": 1.0}, "whisper": {"init_std": 1.0}}
 """Weights so large that a model which has learnt nothing writes something else for each clip."""
-
-
-def gathered(config: RunConfig) -> Inputs:
-    return gather_inputs(config, Ranks(), Silent())
 
 
 def clips(folder: Path, kind: str = "wav2vec2", count: int = 60) -> str:
@@ -41,24 +37,6 @@ def clips(folder: Path, kind: str = "wav2vec2", count: int = 60) -> str:
 
 def changed(kind: str, **config: Any) -> dict[str, Any]:
     return {"type": kind, "config": ARCHITECTURES[kind]["config"] | config}
-
-
-def path_of(result: RankResult) -> Path:
-    return Path(result.artifact_uri.removeprefix("file://"))
-
-
-def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
-    return load_file(path_of(result) / "model.safetensors")
-
-
-def named(config: RunConfig, name: str) -> RunConfig:
-    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
-
-
-def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    torch.set_num_threads(1)
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
 
 
 def packs_of(inputs: Inputs) -> list[Pack]:

@@ -1,0 +1,39 @@
+"""What the tests of tasks do with a run config: gather its inputs, run it, and look at what it leaves."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from pretune_api.run_config import RunConfig
+from pretune_trainer.inputs import Inputs, gather_inputs
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.report import Silent, Step
+from support.jobs import Recorder
+
+
+def gathered(config: RunConfig) -> Inputs:
+    return gather_inputs(config, Ranks(), Silent())
+
+
+def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    """The job's result, and every step of it."""
+    torch.set_num_threads(1)
+    recorder = Recorder()
+    return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def named(config: RunConfig, name: str) -> RunConfig:
+    """The same job under another name: it shares the tokenizer, which trained anew would have other ids."""
+    return config.model_copy(update={"job": config.job.model_copy(update={"name": name})})
+
+
+def path_of(result: RankResult) -> Path:
+    """The artifact's folder."""
+    return Path(result.artifact_uri.removeprefix("file://"))
+
+
+def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
+    """The artifact's weights."""
+    return load_file(path_of(result) / "model.safetensors")
