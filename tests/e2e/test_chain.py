@@ -1,12 +1,14 @@
 """Three jobs applied at once run one after the other, as real Ray clusters, and end in a model that people can load."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from e2e import corpora
 from e2e.conftest import Installation
+from e2e.panels import ONLY_WITH_A_PEAK, queries, without_data
 from e2e.world import Document, Namespace, is_true
 from pretune_trainer.drive.prometheus import TrainMetrics
 
@@ -70,6 +72,15 @@ def test_prometheus_has_every_metric_of_a_run(
     for name in exposed():
         found = installation.prometheus.query(f'last_over_time({name}{{namespace="{team.name}",name="general"}}[30m])')
         assert found, f"Prometheus has no {name}"
+
+
+def test_every_panel_of_the_dashboard_of_a_job_shows_the_run(
+    finished: dict[str, Document], installation: Installation, team: Namespace
+) -> None:
+    status = finished["pretrainjob/general"]
+    start, end = (datetime.fromisoformat(status[time]).timestamp() for time in ("startTime", "completionTime"))
+    asked = queries("job", {"namespace": team.name, "kind": "PretrainJob", "job": "general"})
+    assert without_data(installation.prometheus, asked, start, end) == ONLY_WITH_A_PEAK
 
 
 def exposed() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One job through what clusters do, in this order: a worker lost, the head lost, a suspension. It learns the same."""
+"""One job through what clusters do, in this order: a worker lost, the head lost, a node drained, a suspension."""
 
 import time
 
@@ -69,6 +69,18 @@ def test_a_lost_head_is_followed_by_one_attempt_from_the_last_commit(
     status = training.wait_for_step(JOB, committed, START_SECONDS)
     assert status["attempts"][-1]["fromStep"] == committed
     assert status["attemptCount"] == 2
+
+
+def test_a_drained_node_costs_an_attempt_and_no_step(training: Namespace, installation: Installation) -> None:
+    before = training.wait_for_step(JOB, installation.last_commit(training, JOB) + 1, START_SECONDS)
+    training.evict(training.pods(JOB, "worker")[0]["metadata"]["name"])
+    attempts = before["attemptCount"] + 1
+    status = training.wait(JOB, lambda status: status["attemptCount"] == attempts, "to be tried again", 180.0)
+    drained = installation.last_commit(training, JOB)
+    assert status["attempts"][-2]["cause"] == "Preempted"
+    assert drained >= status["progress"]["step"]
+    status = training.wait_for_step(JOB, drained, START_SECONDS)
+    assert status["attempts"][-1]["fromStep"] == drained
 
 
 def test_a_suspension_commits_first_and_its_end_resumes_there(training: Namespace, installation: Installation) -> None:

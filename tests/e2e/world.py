@@ -64,6 +64,12 @@ class Namespace:
         """`kubectl delete`."""
         self.kubectl("delete", *arguments)
 
+    def evict(self, pod: str) -> None:
+        """What `kubectl drain` does to each pod of a node."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}}
+        path = f"/api/v1/namespaces/{self.name}/pods/{pod}/eviction"
+        self.cluster.kubectl("create", "--raw", path, "-f", "-", document=json.dumps(eviction))
+
     def pods(self, reference: str, node_type: str) -> list[Document]:
         """The head or worker pods of the job KIND/NAME that live."""
         _, _, name = reference.partition("/")
