@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -142,6 +144,27 @@ def test_steps_done_again_after_a_loss_do_not_count_as_goodput(board: Board) -> 
 
 def test_before_any_order_progress_says_waiting(server: BoardServer) -> None:
     assert json.loads(read(server.port, "/progress")) == {"state": "Waiting"}
+
+
+def test_who_hangs_up_before_the_answer_is_no_news(
+    server: BoardServer, board: Board, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def slow_metrics() -> bytes:
+        asked.set()
+        gone.wait(10)
+        return b"x" * (1 << 24)  # more than any buffer on the way holds
+
+    monkeypatch.setattr(board, "metrics", slow_metrics)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert asked.wait(10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by reset
+    [answering] = (thread for thread in threading.enumerate() if "process_request" in thread.name)
+    gone.set()
+    answering.join(10)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x"])

@@ -10,6 +10,7 @@ import hmac
 import json
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -232,9 +233,16 @@ def _listen(address: tuple[str, int], routes: dict[str, Route], token: str | Non
         pass
 
     Handler.routes, Handler.token = routes, token
-    server = ThreadingHTTPServer(address, Handler)
-    server.daemon_threads = True
-    return server
+    return _Server(address, Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of who hangs up before the answer, as a scraper does whose time is up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
