@@ -1,6 +1,6 @@
 """From the models to the CustomResourceDefinitions in crds/: structural schemas, CEL rules, printer columns.
 
-`python -m pretune_api.schema` writes them; with --check it only says whether they are up to date.
+`python -m pretune_api.schema` writes them, and docs/api.md; with --check it only says whether they are up to date.
 """
 
 import sys
@@ -13,13 +13,16 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 from ruamel.yaml import YAML
 
+from pretune_api import reference
 from pretune_api.base import Rule, Spec
 from pretune_api.jobs import FinetuneJob, JobSpec, PretrainJob
 from pretune_api.names import GROUP, VERSION
 
 _ROOT: Final = Path(__file__).parents[2]
 FOLDERS: Final = (_ROOT / "crds", _ROOT / "charts/pretune/files/crds")
-"""Where the generated files lie: the chart has copies, since it must hold all that it installs."""
+"""Where the generated definitions lie: the chart has copies, since it must hold all that it installs."""
+REFERENCE: Final = _ROOT / "docs/api.md"
+"""Where the generated reference lies."""
 
 _SHORT_NAMES: Final[dict[type[PretrainJob] | type[FinetuneJob], str]] = {PretrainJob: "ptj", FinetuneJob: "ftj"}
 
@@ -188,7 +191,8 @@ def rendered(job: type[PretrainJob] | type[FinetuneJob]) -> str:
 def files() -> dict[Path, str]:
     """What every generated file should hold."""
     by_name = {f"{definition(job)['metadata']['name']}.yaml": rendered(job) for job in _SHORT_NAMES}
-    return {folder / name: text for folder in FOLDERS for name, text in by_name.items()}
+    definitions = {folder / name: text for folder in FOLDERS for name, text in by_name.items()}
+    return {REFERENCE: reference.rendered(), **definitions}
 
 
 def main(arguments: list[str]) -> int:
@@ -197,7 +201,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         if stale:
             names = " and ".join(dict.fromkeys(path.name for path in stale))
-            print(f"crds: {names} differ from the models; run python -m pretune_api.schema", file=sys.stderr)
+            print(f"{names} differ from the models; run python -m pretune_api.schema", file=sys.stderr)
         return bool(stale)
     for path, text in stale.items():
         path.write_text(text)

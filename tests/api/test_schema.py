@@ -57,6 +57,7 @@ def test_a_stale_file_is_named_and_then_written_anew(
     for folder in folders:
         folder.mkdir()
     monkeypatch.setattr(schema, "FOLDERS", folders)
+    monkeypatch.setattr(schema, "REFERENCE", tmp_path / "api.md")
     assert schema.main(["--check"]) == 1
     assert "finetunejobs.pretune.dev.yaml differ from the models" in capsys.readouterr().err
     assert schema.main([]) == 0
