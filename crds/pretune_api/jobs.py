@@ -1,5 +1,6 @@
 """The two kinds: PretrainJob and FinetuneJob."""
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -111,9 +112,9 @@ class JobSpec(Spec):
     )
 
     @property
+    @abstractmethod
     def learn(self) -> Objective | Task:
         """What is learnt: a PretrainJob's objective, a FinetuneJob's task."""
-        raise NotImplementedError
 
     def parents(self) -> list[From]:
         """Every existing model that the job refers to: weights first, then tokenizer."""

@@ -13,7 +13,7 @@ class Retries(Spec):
     """How often a job is tried again after each kind of failure. A mistake of its user's is never tried again."""
 
     out_of_memory: _Count = 2
-    """After OutOfMemory; every further attempt starts at half the micro-batch."""
+    """After OutOfMemory; where a device ran out of it, the next attempt starts with half the micro-batch."""
     unknown: _Count = 3
     """After Unknown."""
     interrupted: _Count = 100
