@@ -15,6 +15,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import write_rows
+from support.measured import Measured
 from support.objectives import denoised
 from support.words import vocabulary
 
@@ -44,7 +45,9 @@ NOISE = {
 
 
 @pytest.mark.parametrize(("kind", "config", "rate"), [("t5", T5, 3e-3), ("bart", BART, 2e-3)])
-def test_a_copy_is_written_to_the_letter(tmp_path: Path, kind: str, config: dict[str, object], rate: float) -> None:
+def test_a_copy_is_written_to_the_letter(
+    tmp_path: Path, measured: Measured, kind: str, config: dict[str, object], rate: float
+) -> None:
     rows = copies(np.random.default_rng(5))
     job = denoised(
         tmp_path,
@@ -85,7 +88,7 @@ def test_a_copy_is_written_to_the_letter(tmp_path: Path, kind: str, config: dict
             if known(set(pack.examples[0]["ids"].tolist()), text.tolist()):
                 wanted = right[right != IGNORED].tolist()
                 exact.append(answer[1 : len(wanted) + 1].tolist() == wanted)
-    print(f"{kind}: exact match {np.mean(exact):.4f} of {len(exact)}, {result.metrics}")
+    measured({"exact match": np.mean(exact), "texts": len(exact), "loss": result.metrics["loss"]})
     assert len(exact) > 100
     assert np.mean(exact) > 0.98
 

@@ -1,4 +1,4 @@
-"""What stands in examples/ runs: each of these jobs, from its parents on, at a tiny size and on real text."""
+"""What stands in examples/ runs: each job, from its parents on, at a tiny size and on data made or found here."""
 
 import math
 from pathlib import Path
@@ -13,33 +13,23 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import run_config
+from support.measured import Measured
 from support.shrunk import general, shrunk
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RUN = (
-    "chain",
-    "denoising",
-    "finance-fraud",
-    "masked-lm",
-    "multilingual",
-    "sentiment",
-    "summaries",
-    "support-chat-lora",
-    "translation",
-)
 
 
-@pytest.mark.parametrize("name", RUN)
-def test_an_example_runs(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
+def test_an_example_runs(tmp_path: Path, measured: Measured, name: str) -> None:
     torch.set_num_threads(1)
     made: dict[str, Folder] = {}
     for job in YAML(typ="safe", pure=True).load_all(EXAMPLES / f"{name}.yaml"):
         spec, folder = job["spec"], tmp_path / job["metadata"]["name"]
         learnt, metrics = run(job["kind"], shrunk(spec, parent_of(spec, made, tmp_path), folder))
         made[job["metadata"]["name"]] = learnt
-        print(f"{name}/{job['metadata']['name']}: {metrics}")
         assert metrics
         assert all(map(math.isfinite, metrics.values()))
+    measured({"jobs": len(made)})
 
 
 def parent_of(spec: dict[str, Any], made: dict[str, Folder], folder: Path) -> Folder | None:

@@ -10,6 +10,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.accents import ACCENTS, needs_espeak, utterances
+from support.measured import Measured
 from support.speech import ARCHITECTURES, listening, spoken, write_clips
 
 WHISPER: dict[str, Any] = {
@@ -32,15 +33,15 @@ def learnt(config: RunConfig) -> dict[str, float]:
     return run_rank(config, Ranks(), Silent()).metrics
 
 
-def test_letters_that_are_tones_are_spelled(tmp_path: Path) -> None:
+def test_letters_that_are_tones_are_spelled(tmp_path: Path, measured: Measured) -> None:
     uri = write_clips(tmp_path / "tones.parquet", spoken(600))
     figures = learnt(listening(tmp_path, uri, training=training(220, 0.005), checkpoint={"everySteps": 10_000}))
-    print(f"CTC, tones: nothing written 1.0; learnt {figures}")
+    measured({"nothing written": 1.0, "WER": figures["wer"], "CER": figures["cer"]})
     assert figures["wer"] < 0.05
 
 
 @needs_espeak
-def test_words_are_written_down_in_three_accents(tmp_path: Path) -> None:
+def test_words_are_written_down_in_three_accents(tmp_path: Path, measured: Measured) -> None:
     heard, unheard = ([source(tmp_path, name, count, seed) for name in ACCENTS] for count, seed in ((150, 1), (40, 2)))
     config = listening(
         tmp_path,
@@ -55,7 +56,7 @@ def test_words_are_written_down_in_three_accents(tmp_path: Path) -> None:
     )
     figures = learnt(config)
     by_accent = {name: figures[f"wer/accent={name}"] for name in ACCENTS}
-    print(f"Whisper, three accents: nothing written 1.0; learnt {figures['wer']:.3f}, by accent {by_accent}")
+    measured({"nothing written": 1.0, "WER": figures["wer"], **by_accent})
     assert max(figures["wer"], *by_accent.values()) < 0.2
 
 

@@ -15,6 +15,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import write_rows
+from support.measured import Measured
 from support.objectives import masked
 from support.words import vocabulary
 
@@ -94,7 +95,7 @@ def exact_loss(inputs: Inputs, first: np.ndarray, transitions: np.ndarray) -> fl
     return float(np.concatenate(losses).mean())
 
 
-def test_a_masked_language_model_reaches_the_exact_entropy_behind_its_masks(tmp_path: Path) -> None:
+def test_a_masked_language_model_reaches_the_exact_entropy_behind_its_masks(tmp_path: Path, measured: Measured) -> None:
     random = np.random.default_rng(3)
     transitions = random.dirichlet(np.full(len(LETTERS), 0.5), size=len(LETTERS))
     first = np.full(len(LETTERS), 1 / len(LETTERS))
@@ -113,7 +114,7 @@ def test_a_masked_language_model_reaches_the_exact_entropy_behind_its_masks(tmp_
     )
     result = run(config)
     expected = exact_loss(gather_inputs(config, Ranks(), Silent()), first, transitions)
-    print(f"loss {result['loss']:.4f}, exact {expected:.4f}, ratio {result['loss'] / expected:.4f}")
+    measured({"exact": expected, "loss": result["loss"], "ratio": result["loss"] / expected})
     assert result["loss"] == pytest.approx(expected, rel=0.02)
 
 
@@ -125,7 +126,7 @@ def topics(random: np.random.Generator) -> Iterator[str]:
         yield "\n".join(" ".join(f"{topic}w{word}" for word in random.integers(0, 4, 4)) for _ in range(4))
 
 
-def test_the_next_sentence_is_known_by_its_topic(tmp_path: Path) -> None:
+def test_the_next_sentence_is_known_by_its_topic(tmp_path: Path, measured: Measured) -> None:
     random = np.random.default_rng(4)
     words = [f"t{topic}w{word}" for topic in range(24) for word in range(4)]
     config = masked(
@@ -142,7 +143,7 @@ def test_the_next_sentence_is_known_by_its_topic(tmp_path: Path) -> None:
         checkpoint={"everySteps": 10_000},
     )
     result = run(config)
-    print(result)
+    measured({"guess": 0.5, "accuracy": result["nextSentenceAccuracy"]})
     assert result["nextSentenceAccuracy"] > 0.95
 
 

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Evaluated, Silent, Start
 from support.grammar import WORDS, long_translations
 from support.jobs import Recorder, finetune, pretrain, write_rows
+from support.measured import Measured
 from support.words import vocabulary
 
 LLAMA = {
@@ -32,6 +34,8 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "head alone": ({"freeze": {}}, 0.01),
     "full": ({"full": {}}, 0.003),
     "lora": ({"lora": {"rank": 8, "targets": "linear"}}, 0.01),
+    "rsLoRA": ({"lora": {"rank": 8, "targets": "linear", "rankStabilized": True}}, 0.01),
+    "DoRA": ({"lora": {"rank": 8, "targets": "linear", "weightDecomposed": True}}, 0.01),
     "ia3": ({"ia3": {}}, 0.03),
     "adapter": ({"adapter": {"channels": 8}}, 0.01),
 }
@@ -82,7 +86,9 @@ def verbs(number: int, seed: int) -> Iterator[dict[str, str]]:
         yield {"text": row["text"], "label": next(word for word in row["text"].split() if word in VERBS)}
 
 
-def test_each_method_finds_the_verb_better_than_a_new_head_alone(tmp_path: Path, parent: Folder) -> None:
+def test_each_method_finds_the_verb_better_than_a_new_head_alone(
+    tmp_path: Path, parent: Folder, measured: Measured
+) -> None:
     uri = write_rows(tmp_path / "verbs.jsonl", verbs(2000, seed=3))
     majority = Counter(row["label"] for row in verbs(2000, seed=3)).most_common(1)[0][1] / 2000
     found: dict[str, float] = {}
@@ -95,25 +101,26 @@ def test_each_method_finds_the_verb_better_than_a_new_head_alone(tmp_path: Path,
             method=method,
             data__sequence_length=32,
             training={**TRAINING, "maxSteps": 100, "learningRate": rate},
-            evaluation={"baseline": True},
             checkpoint={"everySteps": 10_000},
         )
         recorder = Recorder()
         found[name] = run_rank(config, Ranks(), recorder).metrics["accuracy"]
-        start, before = recorder.of(Start)[0], recorder.of(Evaluated)[0].metrics["accuracy"]
-        print(f"{name}: {start.trainable} of {start.parameters} weights, before {before:.3f}, after {found[name]:.3f}")
-    print(f"the commonest verb {majority:.3f}")
-    assert min(found["full"], found["lora"]) > 0.95
+        start = recorder.of(Start)[0]
+        measured({f"weights of {name}": start.trainable, name: found[name]})
+    measured({"commonest verb": majority, "weights": start.parameters})
+    assert min(found[name] for name in ("full", "lora", "rsLoRA", "DoRA")) > 0.95
     assert min(found["ia3"], found["adapter"]) > 0.4 > found["head alone"]
 
 
-def test_a_prefix_says_in_which_of_two_languages_to_write(tmp_path: Path, bilingual: Folder) -> None:
+def test_a_prefix_says_in_which_of_two_languages_to_write(
+    tmp_path: Path, bilingual: Folder, measured: Measured
+) -> None:
     # Updates of low rank begin with nothing: what is measured before them is the parent.
     before, _ = evaluated(tmp_path / "parent", bilingual, {"lora": {}}, 0.03, steps=1)
     _, after = evaluated(tmp_path / "prefix", bilingual, {"prefix": {"tokens": 8}}, 0.03, steps=100)
     words = sum(len(row["translation"].split()) + 1 for row in long_translations(500, seed=4)) / 500
     gained = (before - after) * words
-    print(f"prefix: {gained:.3f} nats a sentence are gained; the choice of the language is 0.693")
+    measured({"nats of the choice": log(2), "nats gained a sentence": gained})
     assert gained > 0.5
 
 
@@ -136,7 +143,7 @@ def evaluated(folder: Path, parent: Folder, method: dict[str, Any], rate: float,
     return before, after
 
 
-def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder) -> None:
+def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder, measured: Measured) -> None:
     sides = {
         side: write_rows(tmp_path / f"{side}.jsonl", ({"text": row[side]} for row in long_translations(2000, seed=5)))
         for side in ("text", "translation")
@@ -164,18 +171,19 @@ def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder) -> No
         )
         after[name] = run_rank(config, Ranks(), recorder).metrics
         before = recorder.of(Evaluated)[0].metrics
-        for side in sides:
-            figure = f"loss/side={side}"
-            print(f"{name}: {figure} before {before[figure]:.3f}, after {after[name][figure]:.3f}")
     old, new = "loss/side=text", "loss/side=translation"
     gone = {name: figures[old] - before[old] for name, figures in after.items()}
     learnt = {name: before[new] - figures[new] for name, figures in after.items()}
+    measured({f"forgotten with {name}": nats for name, nats in gone.items()})
+    measured({f"learnt with {name}": nats for name, nats in learnt.items()})
     assert gone["replay"] < 0.1 * gone["no replay"]
     assert learnt["replay"] > 0.9 * learnt["no replay"]
 
 
 @pytest.mark.parametrize("method", ["adapter", "prefix", "promptTuning"])
-def test_updates_alone_load_in_another_process_as_their_card_says(tmp_path: Path, parent: Folder, method: str) -> None:
+def test_updates_alone_load_in_another_process_as_their_card_says(
+    tmp_path: Path, parent: Folder, measured: Measured, method: str
+) -> None:
     uri = write_rows(tmp_path / "texts.jsonl", islice(long_translations(200, seed=7), 200))
     config = finetune(
         tmp_path,
@@ -201,4 +209,5 @@ print(float(model.eval()(input_ids=torch.arange(6, 16)[None]).logits[0, -1].sum(
     exec(code, scope)
     with torch.no_grad():
         here = float(scope["model"].eval()(input_ids=torch.arange(6, 16)[None]).logits[0, -1].sum())
+    measured({"sum of logits here": here, "there": float(told.stdout)})
     assert float(told.stdout) == pytest.approx(here, abs=1e-4)

@@ -17,6 +17,7 @@ from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Silent
 from support.jobs import pretrain, write_rows
 from support.language import paragraphs
+from support.measured import Measured
 
 LLAMA = {
     "hidden_size": 64,
@@ -27,10 +28,10 @@ LLAMA = {
 }
 
 
-def test_temperature_lowers_the_perplexity_of_a_small_language(tmp_path: Path) -> None:
+def test_temperature_lowers_the_perplexity_of_a_small_language(tmp_path: Path, measured: Measured) -> None:
     found = {temperature: languages(tmp_path / str(temperature), temperature) for temperature in (1.0, 5.0)}
     for temperature, figures in found.items():
-        print(f"temperature {temperature}: perplexity per byte {figures}")
+        measured({f"{name} at temperature {temperature}": figure for name, figure in figures.items()})
     assert found[5.0]["language=xx"] < 0.95 * found[1.0]["language=xx"]
     assert found[5.0]["language=en"] < 1.1 * found[1.0]["language=en"]
 
@@ -56,7 +57,9 @@ def of_language(language: str, texts: list[str]) -> Iterator[dict[str, str]]:
         yield {"text": codecs.encode(text, "rot13") if language == "xx" else text, "language": language}
 
 
-def test_a_domain_stage_lowers_the_perplexity_of_its_domain_and_tells_what_it_costs(tmp_path: Path) -> None:
+def test_a_domain_stage_lowers_the_perplexity_of_its_domain_and_tells_what_it_costs(
+    tmp_path: Path, measured: Measured
+) -> None:
     texts, code = prose(), modules()
     judged = [
         {"uri": uri_of(tmp_path / "prose.jsonl", texts[-100:]), "values": {"domain": "prose"}},
@@ -80,7 +83,7 @@ def test_a_domain_stage_lowers_the_perplexity_of_its_domain_and_tells_what_it_co
         ),
     }
     for stage, figures in found.items():
-        print(f"{stage}: perplexity per byte {figures}")
+        measured({f"{name} after {stage}": figure for name, figure in figures.items()})
     for stage in ("domain", "domain, 256 tokens added"):
         assert found[stage]["domain=code"] < 0.8 * found["general"]["domain=code"]
         assert found[stage]["domain=prose"] > found["general"]["domain=prose"]

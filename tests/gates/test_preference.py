@@ -13,6 +13,7 @@ from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent
 from support.grammar import WORDS, long_translations
 from support.jobs import Recorder, finetune, write_rows
+from support.measured import Measured
 from support.words import vocabulary
 
 LLAMA = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -58,7 +59,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
 
 
-def test_what_is_preferred_is_written(tmp_path: Path, parent: Folder) -> None:
+def test_what_is_preferred_is_written(tmp_path: Path, parent: Folder, measured: Measured) -> None:
     recorder = Recorder()
     uri = write_rows(tmp_path / "pairs.jsonl", preferences(1000, seed=2))
     config = finetune(
@@ -74,7 +75,9 @@ def test_what_is_preferred_is_written(tmp_path: Path, parent: Folder) -> None:
     )
     result = run_rank(config, Ranks(), recorder)
     written = {name: verb_last(uri) for name, uri in {"before": parent.uri, "after": result.artifact_uri}.items()}
-    print(f"before {recorder.of(Evaluated)[0].metrics}, after {result.metrics}; verbs at the end: {written}")
+    untrained = recorder.of(Evaluated)[0].metrics["rewardAccuracy"]
+    measured({"reward accuracy before": untrained, "reward accuracy": result.metrics["rewardAccuracy"]})
+    measured({f"verbs at the end, {when}": share for when, share in written.items()})
     assert result.metrics["rewardAccuracy"] > 0.98
     assert written["before"] < 0.7
     assert written["after"] > 0.9

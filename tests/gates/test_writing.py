@@ -12,6 +12,7 @@ from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.grammar import WORDS, long_translations, reports
 from support.jobs import finetune, write_rows
+from support.measured import Measured
 from support.words import vocabulary
 
 T5 = {"d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4, "num_layers": 2, "dropout_rate": 0.0}
@@ -20,17 +21,17 @@ SHAPES: dict[str, dict[str, Any]] = {"t5": T5, "llama": LLAMA}
 
 
 @pytest.mark.parametrize(("family", "steps"), [("t5", 400), ("llama", 200)])
-def test_words_are_translated_and_put_in_order(tmp_path: Path, family: str, steps: int) -> None:
+def test_words_are_translated_and_put_in_order(tmp_path: Path, measured: Measured, family: str, steps: int) -> None:
     figures = learnt(tmp_path, "translation", family, long_translations(5000, seed=1), steps, rate=4e-3)
-    print(f"{family}: {figures}")
+    measured({"exact match": figures["exactMatch"], "chrF": figures["chrf"]})
     assert figures["exactMatch"] >= 0.95
 
 
-def test_the_sentence_that_matters_is_found_and_shortened(tmp_path: Path) -> None:
+def test_the_sentence_that_matters_is_found_and_shortened(tmp_path: Path, measured: Measured) -> None:
     rows = list(reports(5000, seed=2))
     first = sum(row["text"].startswith("above") for row in rows) / len(rows)
     figures = learnt(tmp_path, "summarization", "t5", iter(rows), 500, rate=4e-3)
-    print(f"the first sentence is the one that matters in {first:.3f}; learnt: {figures}")
+    measured({"first sentence": first, "exact match": figures["exactMatch"], "ROUGE-L": figures["rougeL"]})
     assert figures["exactMatch"] >= 0.95
 
 
