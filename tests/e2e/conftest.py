@@ -14,6 +14,9 @@ from e2e.cluster.prometheus import Prometheus, prometheus, scrapes_of
 from e2e.cluster.s3 import S3Server, s3_server
 from e2e.images import ensure
 from e2e.world import Document, Namespace, namespace, secret
+from support.measured import measured, pytest_terminal_summary
+
+__all__ = ["measured", "pytest_terminal_summary"]
 
 SYSTEM = "pretune-system"
 S3_PORT = 7070

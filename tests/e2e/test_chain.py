@@ -8,17 +8,25 @@ import pytest
 
 from e2e import corpora
 from e2e.conftest import Installation
+from e2e.first_step import parts_to_first_step
 from e2e.panels import ONLY_WITH_A_PEAK, queries, without_data
 from e2e.world import Document, Namespace, is_true
 from pretune_trainer.drive.prometheus import TrainMetrics
+from support.measured import Measured
 
 JOBS = ("pretrainjob/general", "pretrainjob/domain", "finetunejob/classify")
 
 
 @pytest.fixture(scope="module")
-def finished(team: Namespace) -> dict[str, Document]:
-    """The chain's statuses, once kubectl has seen all of it finished."""
+def started(team: Namespace) -> dict[str, float]:
+    """Seconds that each part of the way to the chain's first step took."""
     team.apply(*reversed(corpora.chain()))
+    return parts_to_first_step(team, JOBS[0], 400.0)
+
+
+@pytest.fixture(scope="module")
+def finished(team: Namespace, started: dict[str, float]) -> dict[str, Document]:
+    """The chain's statuses, once kubectl has seen all of it finished."""
     waited = team.kubectl("wait", "--for=condition=Finished", "--timeout=25m", *JOBS)
     assert waited.count("condition met") == len(JOBS)
     return {job: team.status(job) for job in JOBS}
@@ -29,6 +37,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory, installation: Installation) 
     """The storage of the same chain, run by `pretune run` with as many ranks."""
     folder = tmp_path_factory.mktemp("alone")
     return corpora.run_on_this_machine(corpora.chain(), installation.buckets / "corpora", folder)
+
+
+def test_the_way_to_the_first_step_is_told_part_by_part(started: dict[str, float], measured: Measured) -> None:
+    measured(started)
+    assert min(started.values()) >= 0
 
 
 def test_a_chain_applied_in_any_order_succeeds_with_one_attempt_each(finished: dict[str, Document]) -> None:
