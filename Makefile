@@ -25,7 +25,7 @@ test: $(READY) ## All tests that need no cluster
 	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/e2e --ignore tests/gates
 
 gates: $(READY) ## What each objective and task must learn: minutes each
-	$(BIN)/pytest tests/gates
+	$(BIN)/pytest -n 2 --dist loadfile tests/gates --junitxml .bench/gates.xml
 
 lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be committed
 	$(BIN)/ruff check .
