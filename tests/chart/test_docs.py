@@ -1,5 +1,6 @@
-"""What the pages of docs/ say is what the code does: causes, fields, values."""
+"""What the pages say is what the code does: jobs, fields, values, causes, conditions, messages, links."""
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ from ruamel.yaml import YAML
 from chart import generated
 from pretune_api.names import Cause
 from pretune_api.problems import parse
+from pretune_cli.__main__ import main
+from pretune_operator.conditions import About, Reason
+from support.pages import PAGES, ROOT, name_of
+from support.pages import blocks as fenced
 from support.specs import PRETRAIN
 
-ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), generated.README]
 Json = dict[str, Any]
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+JOB, VALUES, SPEC = "apiVersion: pretune.dev/v1alpha1\n", "# values.yaml\n", "spec:\n"
+OTHERS = ("# queues.yaml\n",)
+"""How a block of YAML begins: jobs, values of the chart, a part of a job, and what is not ours."""
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 def read(text: str) -> Json:
@@ -26,7 +33,7 @@ def read(text: str) -> Json:
 
 def blocks(page: Path, begin: str) -> list[Json]:
     """The YAML blocks of a page whose first line is `begin`."""
-    return [read(text) for text in re.findall(rf"```yaml\n({begin}\n.*?)```", page.read_text(), re.DOTALL)]
+    return [read(text) for text in fenced(page, "yaml") if text.startswith(begin)]
 
 
 def named(page: Path, root: str) -> set[str]:
@@ -59,13 +66,15 @@ def test_every_cause_has_a_section_with_what_is_seen_why_and_what_to_do() -> Non
         assert re.findall(r"^\*\*(\w+)\*\*:", section, re.MULTILINE) == ["Seen", "Why", "Do"], cause
 
 
-@every_page
-def test_every_field_that_a_page_names_is_one_of_a_job(page: Path) -> None:
+@pytest.fixture(scope="module")
+def specs() -> list[Json]:
     definitions = [read(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")]
-    specs = [
-        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-        for definition in definitions
-    ]
+    schemas = [definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for definition in definitions]
+    return [schema["properties"]["spec"] for schema in schemas]
+
+
+@every_page
+def test_every_field_that_a_page_names_is_one_of_a_job(page: Path, specs: list[Json]) -> None:
     assert [path for path in named(page, "spec") if not any(has_field(spec, path.split(".")) for spec in specs)] == []
 
 
@@ -78,13 +87,78 @@ def test_every_value_that_a_page_names_is_one_of_the_charts(page: Path) -> None:
 
 @every_page
 def test_the_chart_takes_the_values_that_a_page_shows(page: Path) -> None:
-    for values in blocks(page, "# values.yaml"):
+    for values in blocks(page, VALUES):
         merged = merge(generated.default_values(), values)
         assert [error.message for error in Draft7Validator(generated.schema()).iter_errors(merged)] == []
 
 
 def test_the_api_takes_the_specs_that_the_pages_show() -> None:
-    shown = [block for page in PAGES for block in blocks(page, "spec:")]
+    shown = [block for page in PAGES for block in blocks(page, SPEC)]
     assert shown
     for block in shown:
         parse(merge(PRETRAIN, block))
+
+
+@every_page
+def test_every_block_of_yaml_is_held_to_something(page: Path) -> None:
+    assert [text for text in fenced(page, "yaml") if not text.startswith((JOB, VALUES, SPEC, *OTHERS))] == []
+
+
+@every_page
+def test_the_jobs_that_a_page_shows_are_valid(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, text in enumerate(fenced(page, "yaml")):
+        if text.startswith(JOB):
+            file = tmp_path / f"{number}.yaml"
+            file.write_text(text)
+            assert main(["validate", str(file)]) == 0, capsys.readouterr().err
+
+
+@every_page
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#?([^)\s]*)\)", page.read_text())
+    broken = [f"{path}#{anchor}" for path, anchor in links if not leads(page.parent / path if path else page, anchor)]
+    assert broken == []
+
+
+def leads(target: Path, anchor: str) -> bool:
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_condition_and_every_reason_stands_in_concepts() -> None:
+    page = (ROOT / "docs/concepts.md").read_text()
+    rows = re.findall(r"^\| `([A-Z]\w+)` \|(.*)", page, re.MULTILINE)
+    assert [about for about, _ in rows] == list(About)
+    assert {reason for _, text in rows for reason in re.findall(r"`([A-Z]\w+)`", text)} == {*Reason, Cause.USER_ERROR}
+
+
+def test_every_message_that_a_how_to_explains_is_one_of_the_code() -> None:
+    known = [*sentences()]
+    shown = [
+        message
+        for page in (ROOT / "docs/how-to").glob("*.md")
+        for table in re.findall(r"^\| message \|.*?(?=^$|\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+        for message in re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
+    ]
+    assert len(shown) > 50
+    assert [message for message in shown if not any(message in sentence for sentence in known)] == []
+
+
+def sentences() -> list[str]:
+    """The texts of the code, with … for each value that is filled in."""
+    folders = ("crds/pretune_api", "operator/pretune_operator", "trainer")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return [
+        *("".join(map(written, node.values)) for node in nodes if isinstance(node, ast.JoinedStr)),
+        *(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)),
+    ]
+
+
+def written(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "…"
