@@ -22,6 +22,7 @@ from support.plane import plane_with_kinds
 ADDRESS = "127.0.0.1"
 CHOSEN = {"namespace": "local", "kind": "PretrainJob", "job": "small"}
 EVERYTHING = {"namespace": ".*", "kind": ".*"}
+RUNNING = 'pretune_operator_jobs{state="Running"} == 1'
 SUCCEEDED = 'pretune_operator_jobs{state="Succeeded"} == 1'
 
 
@@ -46,15 +47,20 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         train(folder / "run", port)
     with (
         plane_with_kinds(folder / "plane") as plane,
-        FakeKubeRay(KubeApi(plane.kubeconfig), plays),
+        FakeKubeRay(KubeApi(plane.kubeconfig), runs) as kuberay,
         OperatorProcess(folder / "operator", plane.kubeconfig) as operator,
         prometheus(folder / "prometheus", ADDRESS, [scrape("operator", operator.port)]) as scraper,
     ):
-        operate(World(KubeApi(plane.kubeconfig), "default"), scraper)
-        yield Scraped(scraper, start, time.time())
+        operate(World(KubeApi(plane.kubeconfig), "default"), kuberay, scraper)
+        # A second more: what is asked for goes in steps of one, and the last scrape has just been.
+        yield Scraped(scraper, start, time.time() + 1)
 
 
-def plays(job: str, attempt: int) -> Play:
+def runs(job: str, attempt: int) -> Play:
+    return Play.RUNS
+
+
+def fails_once(job: str, attempt: int) -> Play:
     return Play.FAILS if attempt == 1 else Play.SUCCEEDS
 
 
@@ -67,11 +73,14 @@ def scrape(name: str, port: int) -> dict[str, object]:
     return {"job_name": name, "static_configs": [{"targets": [f"{ADDRESS}:{port}"]}]}
 
 
-def operate(world: World, scraper: Prometheus) -> None:
-    """A job whose first attempt fails, seen from before it begins until after it has ended."""
+def operate(world: World, kuberay: FakeKubeRay, scraper: Prometheus) -> None:
+    """A job whose first attempt fails, scraped while it runs and after it has ended."""
     job = pretrain()
-    wait_until(lambda: bool(scraper.query('up{job="operator"} == 1')), "the operator is scraped")
     world.apply(job)
+    wait_until(lambda: bool(scraper.query(RUNNING)), "the job is scraped as it runs")
+    [ray_job] = world.ray_jobs()
+    kuberay.plays = fails_once
+    kuberay.replay(ray_job)
     world.until_condition(job, "Finished")
     wait_until(lambda: bool(scraper.query(SUCCEEDED)), "the end of the job is scraped")
 

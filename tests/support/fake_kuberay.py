@@ -64,9 +64,9 @@ class FakeKubeRay:
         for head in self._heads.values():
             head.close()
 
-    def replay(self, path: str) -> None:
+    def replay(self, ray_job: Json) -> None:
         """Look at a RayJob again: what its driver does has changed."""
-        self._step(self._api.get(path))
+        self._step(self._api.get(_path(ray_job, RAY, "rayjobs")))
 
     def _follow(self, plural: str, see: Callable[[Json], None]) -> None:
         listed = self._api.get(f"{RAY}/{plural}")
