@@ -87,6 +87,8 @@ class RunConfig(Spec):
     """Version of this format."""
     job: JobRef
     """Which job this is."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Which attempt at it this is; its logs lie under that number."""
     objective: Objective | None = None
     """What a PretrainJob learns."""
     task: Task | None = None

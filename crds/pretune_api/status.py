@@ -17,6 +17,8 @@ _BY_TYPE: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "map", "x-kub
 _Count = Annotated[int, Field(ge=0)]
 MOST_METRICS: Final = 64
 """Metrics in a status at most."""
+MOST_LOG_BYTES: Final = 2048
+"""UTF-8 bytes of a log in a status at most."""
 
 
 class Condition(Spec):
@@ -92,6 +94,8 @@ class Attempt(Spec):
     """Why it failed."""
     message: _Text | None = None
     """Why it failed, in a sentence."""
+    log: Annotated[str, Field(max_length=MOST_LOG_BYTES)] | None = None
+    """The last lines that the process which failed first has logged; `pretune logs` shows all."""
     gpus: _Count = 0
     """GPUs that it holds while it is active."""
     active_since: datetime | None = None

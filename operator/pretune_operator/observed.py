@@ -74,6 +74,8 @@ class Ending:
     artifact: Artifact | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     step: int = 0
+    log: str | None = None
+    """Last lines of the log of the process that failed."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Inputs:
     """What each rank computes on."""
     artifacts: dict[str, Folder] = field(default_factory=dict)
     """Artifacts of succeeded jobs, by KIND/NAME."""
+    attempt: int = 1
+    """Which attempt at the job it is."""
 
 
 def plan(job: PretrainJob | FinetuneJob, inputs: Inputs) -> RunConfig:
@@ -40,6 +42,7 @@ def plan(job: PretrainJob | FinetuneJob, inputs: Inputs) -> RunConfig:
     spec = job.spec
     return RunConfig(
         job=JobRef(namespace=inputs.namespace, kind=job.kind, name=job.metadata.name, uid=inputs.uid),
+        attempt=inputs.attempt,
         objective=job.spec.objective if isinstance(job, PretrainJob) else None,
         task=job.spec.task if isinstance(job, FinetuneJob) else None,
         method=job.spec.method if isinstance(job, FinetuneJob) else Method(full=Full()),

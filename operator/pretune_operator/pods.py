@@ -46,7 +46,11 @@ def head_pod(job: JobView, number: int, settings: Settings) -> Manifest:
     head = settings.head
     seconds = settings.drain_seconds
     # Deleting a RayJob stops its driver first: the default, 3 s, is too short for a last checkpoint.
-    env = [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(seconds)}, *map(_variable, job.spec.compute.env)]
+    env = [
+        {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(seconds)},
+        *credentials(job.spec.storage.secret_ref),  # for the driver's log: it may be all that a failed attempt leaves
+        *map(_variable, job.spec.compute.env),
+    ]
     container = _container("ray-head", job, settings, env) | {
         "resources": _resources(_amounts(head.resources)),
         "ports": [

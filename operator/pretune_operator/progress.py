@@ -13,7 +13,7 @@ import urllib3
 from pydantic import ValidationError
 
 from pretune_api.names import PROGRESS_PORT
-from pretune_api.status import MOST_METRICS, Artifact
+from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS, Artifact
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import Ending, SeenPod, SeenProgress
 from pretune_operator.work import Workers, WorkQueue
@@ -151,6 +151,7 @@ def _ending(document: dict[str, Any]) -> Ending:
         artifact=_artifact(document.get("artifact")),
         metrics=_figures(document.get("metrics")),
         step=document.get("step") or 0,
+        log=str(document.get("log") or "")[-MOST_LOG_BYTES:] or None,
     )
 
 

@@ -59,6 +59,7 @@ def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
     changes = {
         "gpus": attempt.gpus or record.gpus,
         "ray_cluster": attempt.ray_cluster or record.ray_cluster,
+        "log": (attempt.ending.log if attempt.ending else None) or record.log,
         **(_runs(record, progress) if progress else {}),
     }
     draft = _counted(_with(draft, record.model_copy(update=changes)), _holds_machines(attempt))

@@ -72,14 +72,15 @@ def _lacking(job: JobView, draft: Draft, cluster: Cluster) -> Draft | None:
 
 def _begun(job: JobView, draft: Draft) -> Draft:
     compute = job.spec.compute
+    number = draft.status.attempt_count + 1
     inputs = Inputs(
         uid=job.uid,
         namespace=job.namespace,
         ranks=ranks_of(compute),
         device=device_of(compute),
         artifacts=folders(draft.status),
+        attempt=number,
     )
-    number = draft.status.attempt_count + 1
     name = attempt_name(job, number)
     draft = draft.does(StartAttempt(number, plan(job.job, inputs)))
     draft = opened(draft, number, name, compute.workers * compute.gpus_per_worker, draft.now)

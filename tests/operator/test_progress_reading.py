@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pretune_api.names import PROGRESS_PORT
-from pretune_api.status import MOST_METRICS
+from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import SeenPod
 from pretune_operator.progress import Readings, last_line, seen
@@ -62,6 +62,18 @@ def test_the_last_line_of_a_driver_says_what_its_board_did_not_hear() -> None:
     read = last_line("Job failed, last available logs:\n{}\n" + json.dumps({"ending": ending.to_json()}) + "\n")
     assert read is not None
     assert (read.exit_code, read.cause, read.message) == (1, "OutOfMemory", "the ranks were lost")
+
+
+def test_the_last_lines_of_a_failure_are_read_from_either_and_never_more_than_a_status_holds(
+    progress: Progress,
+) -> None:
+    progress.ending = Ending(1, "it broke", "Unknown", log="ValueError: no")
+    read = seen(progress.to_json()).ending, last_line(json.dumps({"ending": progress.ending.to_json()}))
+    assert [ending and ending.log for ending in read] == ["ValueError: no"] * 2
+    progress.ending = Ending(1, "it broke", "Unknown", log="x" * 9000 + "end")
+    cut = seen(progress.to_json()).ending
+    assert cut is not None
+    assert cut.log == "x" * (MOST_LOG_BYTES - 3) + "end"
 
 
 @pytest.mark.parametrize("logs", ["", "Killed", "7", '{"ending": null}', '{"ending": {"exitCode": null}}'])

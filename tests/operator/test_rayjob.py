@@ -189,14 +189,14 @@ def test_ray_asks_for_a_token() -> None:
     assert cluster(made(view()))["authOptions"] == {"mode": "token"}
 
 
-def test_credentials_come_to_workers_by_reference_and_not_to_the_head() -> None:
+def test_credentials_come_to_workers_and_to_the_driver_by_reference() -> None:
     secret = {"name": "s3", "accessKeyIdKey": "id"}
     found = made(view(storage__secretRef=secret))
-    assert variables(workers(found))["AWS_ACCESS_KEY_ID"] == {"secretKeyRef": {"name": "s3", "key": "id"}}
-    assert variables(workers(found))["AWS_SECRET_ACCESS_KEY"] == {
-        "secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}
-    }
-    assert not any(name.startswith("AWS_") for name in variables(head(found)))
+    for pod in (workers(found), head(found)):
+        assert variables(pod)["AWS_ACCESS_KEY_ID"] == {"secretKeyRef": {"name": "s3", "key": "id"}}
+        assert variables(pod)["AWS_SECRET_ACCESS_KEY"] == {
+            "secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}
+        }
 
 
 def test_a_workers_pod_outlives_its_drain_and_the_head_outlives_the_workers() -> None:

@@ -162,6 +162,16 @@ def test_a_success_whose_last_word_cannot_be_read_is_asked_again_and_then_tried_
     assert "another attempt finds it" in str(scene.last.message)
 
 
+def test_a_failed_attempt_keeps_the_last_lines_of_its_log_and_the_next_one_its_number() -> None:
+    said = ending(ExitCode.FAILED, "it broke", "Network", log="NCCL WARN\nit broke")
+    scene = trains(Scene(**FAST))
+    actions = scene.sees(broken(progress=progress(ending=said))).settle()
+    assert scene.last.log == "NCCL WARN\nit broke"
+    actions += scene.sees(broken(1, ray_cluster=None, head=None, workers=())).after(600).settle()
+    assert [each.config.attempt for each in actions if isinstance(each, StartAttempt)] == [2]
+    assert [record.log for record in scene.status.attempts] == ["NCCL WARN\nit broke", None]
+
+
 @pytest.mark.parametrize("cause", ["UserError", "StorageDenied", "NumericalError"])
 def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
     scene = ends(Scene(), failing(cause, "spec.training: loss is nan"))

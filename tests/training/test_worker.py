@@ -1,8 +1,9 @@
 """The loop of a group of ranks: what it obeys, and what it says of each kind of ending."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.board import Board, BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, drive
+from pretune_trainer.drive.logs import Log, Loggers
 from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.drive.worker import work
 from pretune_trainer.errors import (
@@ -24,6 +26,7 @@ from pretune_trainer.errors import (
 )
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Event, Reporter, Start
+from pretune_trainer.storage.logs import LogWriter
 from support.group import in_ranks
 
 TOKEN = "a-secret"
@@ -60,6 +63,24 @@ def finish(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
     return Result(metrics={"loss": 2.0})
 
 
+class Nowhere:
+    """A storage for logs that keeps none."""
+
+    def put(self, path: str, data: bytes) -> None:
+        pass
+
+    def delete(self, path: str) -> None:
+        pass
+
+
+def unkept(config: RunConfig, process: str) -> Log:
+    return Log(LogWriter(Nowhere()), Loggers())
+
+
+def without_log(ending: Ending | None) -> Ending | None:
+    return ending and replace(ending, log=None)
+
+
 @pytest.fixture
 def heard() -> list[Event]:
     return []
@@ -80,7 +101,7 @@ def obey(desk: Desk, execute: Execute) -> Ending | None:
     """How one order ends when `execute` is what a rank does with it."""
     number = desk.put(CONFIG)
     desk.close()
-    work(desk, Ranks(), execute, lambda config: [])
+    work(desk, Ranks(), execute, lambda config: [], unkept)
     return desk.ending(number, 0.0)
 
 
@@ -111,7 +132,7 @@ def test_orders_are_obeyed_one_after_the_other_by_one_group(desk: Desk) -> None:
         seen.append(config.ranks)
         return finish(config, ranks, reporter)
 
-    work(desk, Ranks(), look, lambda config: [])
+    work(desk, Ranks(), look, lambda config: [], unkept)
     assert seen == [1, 2, 3]
     assert all(desk.ending(number, 0.0) for number in numbers)
 
@@ -133,7 +154,7 @@ def test_each_error_ends_with_its_sentence_code_and_cause(
     def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
         raise error
 
-    assert obey(desk, fail) == Ending(code, str(error), cause)
+    assert without_log(obey(desk, fail)) == Ending(code, str(error), cause)
 
 
 def test_a_mistake_of_ours_ends_with_its_stack(desk: Desk) -> None:
@@ -147,6 +168,48 @@ def test_a_mistake_of_ours_ends_with_its_stack(desk: Desk) -> None:
     assert ending.traceback.count("Traceback") == 1
 
 
+def test_a_failure_comes_with_the_last_lines_of_what_its_rank_said(desk: Desk) -> None:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        logging.getLogger("nccl").warning("no route to node-7")
+        raise KeyError("weight")
+
+    ending = obey(desk, fail)
+    assert ending is not None
+    assert ending.log is not None
+    lines = ending.log.splitlines()
+    assert lines[0].endswith("nccl no route to node-7")
+    assert lines[-2:] == ["KeyError: 'weight'", lines[-1]]
+    assert lines[-1].endswith("Failed: KeyError: 'weight'")
+
+
+@pytest.mark.parametrize("error", [None, StopRequestedError("stopped at step 3")])
+def test_what_is_no_failure_comes_without_a_log(desk: Desk, error: PretuneError | None) -> None:
+    def end(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        if error is not None:
+            raise error
+        return finish(config, ranks, reporter)
+
+    ending = obey(desk, end)
+    assert ending is not None
+    assert ending.log is None
+
+
+def test_what_has_brought_an_error_about_is_in_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        try:
+            raise ConnectionError("reset by peer")
+        except ConnectionError as error:
+            raise StorageError("s3://models: no answer") from error
+
+    ending = obey(desk, fail)
+    assert ending is not None
+    assert ending.log is not None
+    assert "ConnectionError: reset by peer" in ending.log
+    assert ending.log.splitlines()[-1].endswith("Failed: s3://models: no answer")
+
+
 def test_ranks_that_are_lost_are_no_ending_and_their_successors_get_the_order(desk: Desk) -> None:
     number = desk.put(CONFIG)
     desk.close()
@@ -155,9 +218,9 @@ def test_ranks_that_are_lost_are_no_ending_and_their_successors_get_the_order(de
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
 
     with pytest.raises(RuntimeError, match="closed by peer"):
-        work(desk, Ranks(), lose, lambda config: [])
+        work(desk, Ranks(), lose, lambda config: [], unkept)
     assert desk.ending(number, 0.0) is None
-    work(desk, Ranks(), finish, lambda config: [])
+    work(desk, Ranks(), finish, lambda config: [], unkept)
     ending = desk.ending(number, 0.0)
     assert ending is not None
     assert ending.succeeded
@@ -173,7 +236,7 @@ def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Boa
             threading.Event().wait(0.01)
         raise StopRequestedError("stopped at step 3")
 
-    work(desk, Ranks(), run, lambda config: [])
+    work(desk, Ranks(), run, lambda config: [], unkept)
     assert [desk.ending(number, 0.0).message for number in (first, second)] == [
         "stopped at step 3",
         "stopped before the ranks had begun",
@@ -193,7 +256,7 @@ def test_the_driver_hands_on_what_it_is_sent_and_stops_at_the_first_failure(desk
             raise NumericalError("the loss is not finite")
         return finish(config, ranks, reporter)
 
-    group = Group(lambda: work(desk, Ranks(), run, lambda config: []))
+    group = Group(lambda: work(desk, Ranks(), run, lambda config: [], unkept))
     ending = drive(orders(), group, desk, threading.Event())
     assert [ending.succeeded for ending in endings] == [True, False]
     assert ending == endings[-1]
@@ -207,8 +270,8 @@ def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk) -> None:
     def orders():
         yield CONFIG
 
-    ending = drive(orders(), Group(lost), desk, threading.Event())
-    assert ending == Ending(1, "the ranks were lost: SIGKILL", "Unknown")
+    ending = drive(orders(), Group(lost), desk, threading.Event(), lambda: "what the driver saw")
+    assert ending == Ending(1, "the ranks were lost: SIGKILL", "Unknown", log="what the driver saw")
     assert desk.ending(1, 0.0) == ending
     assert desk.at_rest(0.0)
 
@@ -216,7 +279,7 @@ def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk) -> None:
 def _work(ranks: Ranks, desk: Desk) -> str:
     """What a rank says at the end: nothing, or that others are gone."""
     try:
-        work(desk, ranks, _fail_on_rank_1, lambda config: [])
+        work(desk, ranks, _fail_on_rank_1, lambda config: [], unkept)
     except RuntimeError as error:
         return str(error)
     return ""
@@ -237,4 +300,4 @@ def test_all_ranks_obey_and_a_failure_of_one_rank_alone_is_heard(desk: Desk) -> 
     assert "gloo" in waiting
     assert failing == ""
     assert desk.ending(good, 0.0).succeeded
-    assert desk.ending(bad, 0.0) == Ending(2, "a.parquet row 7: is empty", "UserError")
+    assert without_log(desk.ending(bad, 0.0)) == Ending(2, "a.parquet row 7: is empty", "UserError")

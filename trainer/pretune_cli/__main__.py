@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_render(commands)
     _add_submit(commands)
     _add_status(commands)
+    _add_logs(commands)
     _add_report(commands)
     return parser
 
@@ -117,21 +118,39 @@ def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     status.set_defaults(command=_status)
 
 
+def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    logs = commands.add_parser(
+        "logs",
+        help="print what an attempt at a job has logged",
+        description="Print what an attempt at a job has logged, from the job's storage: it is there within seconds.",
+    )
+    _add_place(logs, "folder or URI of a job, or of a storage with one job")
+    _add_namespace(logs)
+    logs.add_argument("--attempt", type=_positive, metavar="N", help="which attempt; without it, the last")
+    logs.add_argument("--rank", type=_natural, metavar="K", help="what this rank said; without it, the driver")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until the attempt has ended")
+    logs.set_defaults(command=_logs)
+
+
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     report = commands.add_parser(
         "report",
         help="write what is known of a job into one HTML file",
         description="Write how a job was trained, and how well, into one HTML file, from what lies in its storage.",
     )
-    report.add_argument(
-        "job",
-        metavar="JOB",
-        help="folder or URI of a job, of its artifact, or of a storage with one job; or NAME or KIND/NAME of one on a"
-        " cluster, whose storage is read with the credentials of the environment",
-    )
+    _add_place(report, "folder or URI of a job, of its artifact, or of a storage with one job")
     _add_namespace(report)
     report.add_argument("--output", type=Path, metavar="FILE", help="where to write it; without it, <job>.html here")
     report.set_defaults(command=_report)
+
+
+def _add_place(parser: argparse.ArgumentParser, path: str) -> None:
+    parser.add_argument(
+        "job",
+        metavar="JOB",
+        help=f"{path}; or NAME or KIND/NAME of one on a cluster, whose storage is read with the credentials of the"
+        " environment",
+    )
 
 
 def _add_namespace(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +173,10 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
     return int(text)
+
+
+def _natural(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _port(text: str) -> int:
@@ -194,6 +217,12 @@ def _status(arguments: argparse.Namespace) -> int:
     from pretune_cli.status import status
 
     return status(arguments)
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from pretune_cli.logs import logs
+
+    return logs(arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:

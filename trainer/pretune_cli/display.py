@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretune_cli.identity import Job
+from pretune_trainer.drive.told import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
 from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
 
@@ -185,11 +186,6 @@ def _started(progress: dict[str, Any], event: Start) -> str:
     share = "" if event.trainable == event.parameters else f", {event.trainable:,} of them trained"
     resumed = f" from step {event.from_step}" if event.from_step else ""
     return f"{_job(progress)}: {event.stage}, {event.parameters:,} parameters{share}, run {event.run}{resumed}"
-
-
-def figures(metrics: dict[str, float]) -> str:
-    """Metrics in one line; figures of single labels, which have [brackets], are left to the artifact's metrics.json."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "[" not in name)
 
 
 def _job(progress: dict[str, Any]) -> str:

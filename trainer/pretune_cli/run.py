@@ -26,6 +26,7 @@ from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.drive.reporting import TENSORBOARD_VARIABLE
 from pretune_trainer.drive.wire import Ending
 from pretune_trainer.errors import UserError
+from pretune_trainer.report import Event
 
 if TYPE_CHECKING:
     from pretune_trainer.drive.worker import Execute
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, execute: "Execute" = run_rank) -> int:
     Raises:
         PretuneError: nothing was started, because of what its sentence says.
     """
-    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    _set_up_logging(arguments.verbose)
     if arguments.tensorboard is not None:
         os.environ[TENSORBOARD_VARIABLE] = str(arguments.tensorboard.absolute())  # for Ray's workers, too
     jobs = order([document.job for document in load(arguments.files, arguments.overrides)])
@@ -53,12 +54,24 @@ def run(arguments: argparse.Namespace, execute: "Execute" = run_rank) -> int:
 
 
 def _drive(stages: Stages, arguments: argparse.Namespace, display: Display, execute: "Execute") -> Ending | None:
-    board = Board(display.hear)
+    def hear(event: Event) -> None:
+        display.hear(event)
+        stages.hear(event)
+
+    board = Board(hear)
     display.progress = board.progress
     token = secrets.token_urlsafe()
     with _serve(board, token, arguments.metrics_port) as server, display.shown(), _stop_on_signals(display) as stop:
         desk = Desk(f"http://127.0.0.1:{server.desk_port}", token)
         return drive(stages.orders(), _group(desk, stages, arguments, execute), desk, stop)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    """Loggers speak to the logs in storage; people see warnings, or all of it."""
+    shown = logging.StreamHandler()
+    shown.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
+    logging.captureWarnings(True)
 
 
 def _group(desk: Desk, stages: Stages, arguments: argparse.Namespace, execute: "Execute") -> Group:

@@ -1,5 +1,6 @@
 """The stages of a chain, one after the other: what each starts from, what is done already, how each has ended."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,8 +9,12 @@ from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.drive.group import Orders
+from pretune_trainer.drive.logs import Loggers, in_storage
+from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Artifact, Ending
+from pretune_trainer.report import Event
 from pretune_trainer.storage.finished import finished
+from pretune_trainer.storage.logs import DRIVER, attempts_of
 from pretune_trainer.storage.store import Store
 
 
@@ -27,6 +32,7 @@ class Stages:
     """The stages that have ended, in order."""
     _fingerprints: list[str] = field(init=False)
     _artifacts: dict[str, Folder] = field(default_factory=dict)
+    _told: Told | None = None
 
     def __post_init__(self) -> None:
         """Look at every job's data before anything is started.
@@ -43,11 +49,24 @@ class Stages:
             config = self._plan(job, own)
             ending = _earlier(config)
             if ending is None:
-                ending = yield config
+                ending = yield from self._attempt(config)
             self.endings.append((job, ending))
             if ending.artifact is None:
                 return
             self._keep(job, ending.artifact)
+
+    def hear(self, event: Event) -> None:
+        """Add an event to the driver's log of the stage at work."""
+        if self._told is not None:
+            self._told.write([event])
+
+    def _attempt(self, config: RunConfig) -> Generator[RunConfig, Ending, Ending]:
+        """One order, and the driver's log of it."""
+        earlier = attempts_of(Store.open(config.storage).child(config.job.folder))
+        config = config.model_copy(update={"attempt": max(earlier, default=0) + 1})
+        with in_storage(Loggers())(config, DRIVER) as log:
+            self._told = Told(log.say)
+            return log.ended((yield config))
 
     def _plan(self, job: Job, own: str) -> RunConfig:
         inputs = Inputs(

@@ -9,9 +9,9 @@ from rich.text import Text
 from pretune_api.names import ExitCode
 from pretune_api.status import Attempt, Progress
 from pretune_cli.cluster import Cluster, SeenJob
-from pretune_cli.display import figures
 from pretune_cli.report.words import duration
 from pretune_cli.watching import follow, why
+from pretune_trainer.drive.told import figures
 
 
 def status(arguments: argparse.Namespace) -> int:

@@ -21,10 +21,12 @@ from pretune_api.names import PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.group import Group, Orders, drive
+from pretune_trainer.drive.logs import FORMAT, Log, in_storage, own_source
 from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError, UserError
+from pretune_trainer.storage.logs import DRIVER
 
 _ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
 
@@ -33,16 +35,12 @@ MakeGroup = Callable[[Desk, RaySettings], Group]
 
 def main(arguments: Sequence[str] | None = None, make_group: MakeGroup = on_ray) -> int:
     """Carry out a run config; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
     parsed = _parser().parse_args(arguments)
     try:
-        ending = _train(parsed, make_group)
+        ending = _logged(parsed, make_group)
     except PretuneError as error:
         ending = ending_of(error)
-    except BoardLostError as error:
-        ending = failure(str(error))
-    if ending.traceback:
-        print(ending.traceback, file=sys.stderr)
     print(json.dumps({"ending": ending.to_json()}), flush=True)
     return ending.exit_code
 
@@ -56,14 +54,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(arguments: argparse.Namespace, make_group: MakeGroup) -> Ending:
+def _logged(arguments: argparse.Namespace, make_group: MakeGroup) -> Ending:
     config = _read(arguments.config)
+    with in_storage(own_source())(config, DRIVER) as log:
+        try:
+            ending = _train(config, arguments, make_group, log)
+        except PretuneError as error:
+            ending = ending_of(error)
+        except BoardLostError as error:
+            ending = failure(str(error))
+        return log.ended(ending)
+
+
+def _train(config: RunConfig, arguments: argparse.Namespace, make_group: MakeGroup, log: Log) -> Ending:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     desk = _start_board(arguments)
     group = make_group(desk, RaySettings(config.ranks, config.device, address="auto"))
-    ending = drive(_only(config), group, desk, stop)
+    ending = drive(_only(config), group, desk, stop, log.last_lines)
     assert ending is not None, "there is one order"
     return ending
 

@@ -1,12 +1,15 @@
 """Starts one group of ranks, hands it orders and hears how they end: for `pretune run` and on a cluster alike."""
 
+import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
+from pretune_trainer.drive.logs import Loggers, in_storage
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
 Orders = Generator[RunConfig, Ending, None]
 """Yields run configs, one after the other, and is sent how each has ended."""
+
+LastLines = Callable[[], str | None]
+"""The last lines of the driver's log."""
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 15.0
@@ -44,8 +52,12 @@ class Group(threading.Thread):
             self.error = error
 
 
-def drive(orders: Orders, group: Group, desk: Desk, stop: threading.Event) -> Ending | None:
+def drive(
+    orders: Orders, group: Group, desk: Desk, stop: threading.Event, last_lines: LastLines = lambda: None
+) -> Ending | None:
     """Hand the group one order after the other; `stop` raises the board's flag.
+
+    Ranks that were lost say nothing: then `last_lines` are told with their ending.
 
     Returns:
         The last ending: the first that is no success, or the last success; None where there were no orders.
@@ -55,7 +67,7 @@ def drive(orders: Orders, group: Group, desk: Desk, stop: threading.Event) -> En
     while config is not None and (ending is None or ending.succeeded):
         if group.ident is None:  # where all is done already, nothing is started
             group.start()
-        ending = _wait(desk, desk.put(config), group, stop)
+        ending = _wait(desk, desk.put(config), group, stop, last_lines)
         config = _answer(orders, ending)
     desk.close()
     if ending is not None:
@@ -70,7 +82,7 @@ def _answer(orders: Orders, ending: Ending) -> RunConfig | None:
         return None
 
 
-def _wait(desk: Desk, number: int, group: Group, stop: threading.Event) -> Ending:
+def _wait(desk: Desk, number: int, group: Group, stop: threading.Event, last_lines: LastLines) -> Ending:
     told = False
     while True:
         if stop.is_set() and not told:
@@ -81,7 +93,7 @@ def _wait(desk: Desk, number: int, group: Group, stop: threading.Event) -> Endin
         if ending is not None:
             return ending
         if not was_alive:
-            ending = _lost(group)
+            ending = replace(_lost(group), log=last_lines())
             with suppress(BoardLostError):  # it is told to whoever started the driver, too
                 desk.end(number, ending)
             return ending
@@ -90,6 +102,7 @@ def _wait(desk: Desk, number: int, group: Group, stop: threading.Event) -> Endin
 def _lost(group: Group) -> Ending:
     if group.error is None:
         return failure("the ranks left without a word")
+    _log.info("the ranks were lost:", exc_info=group.error)
     if isinstance(group.error, PretuneError):
         return ending_of(group.error)
     return failure(f"the ranks were lost: {str(group.error).strip().splitlines()[-1]}")
@@ -111,6 +124,6 @@ def in_process(desk: Desk, device: str, execute: "Execute" = run_rank, sinks: "O
         from pretune_trainer.drive.worker import work
         from pretune_trainer.parallel import Ranks
 
-        work(desk, Ranks(device=torch.device(device)), execute, sinks)
+        work(desk, Ranks(device=torch.device(device)), execute, sinks, in_storage(Loggers()))
 
     return Group(ranks)

@@ -1,6 +1,7 @@
 """A group of ranks as Ray Train's workers, on this machine or on the cluster that the driver runs in."""
 
 import importlib
+import logging
 import os
 import tempfile
 import threading
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, run_rank
+from pretune_trainer.drive.logs import FORMAT, in_storage, own_source
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import OutOfMemoryError
 
@@ -141,9 +143,10 @@ def _train(config: dict[str, Any]) -> None:
     from pretune_trainer.drive.worker import work
     from pretune_trainer.parallel import Ranks
 
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
     context = ray.train.get_context()
     settings: RaySettings = config["settings"]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device())
     desk: Desk = config["desk"]
     desk.leave_address()
-    work(desk, ranks, settings.execute, settings.sinks)
+    work(desk, ranks, settings.execute, settings.sinks, in_storage(own_source()))

@@ -55,6 +55,8 @@ class Ending:
     """Steps done."""
     was_done: bool = False
     """Whether an earlier run had finished the job already."""
+    log: str | None = None
+    """Last lines of the log of the process that failed."""
 
     @property
     def succeeded(self) -> bool:
@@ -78,6 +80,7 @@ class Ending:
                 "artifact": self.artifact and {"uri": self.artifact.uri, "digest": self.artifact.digest},
                 "metrics": self.metrics,
                 "step": self.step,
+                "log": self.log,
             }
         )
 

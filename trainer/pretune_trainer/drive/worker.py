@@ -4,15 +4,19 @@ import contextlib
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.logs import Log, OpenLog
 from pretune_trainer.drive.reporting import Background, BoardSink, Sink
+from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Artifact, Ending, Order, ending_of, failure
 from pretune_trainer.errors import PretuneError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Reporter, Silent
+from pretune_trainer.storage.logs import of_rank
 
 if TYPE_CHECKING:
     from pretune_trainer.rank import RankResult
@@ -26,14 +30,14 @@ OpenSinks = Callable[[RunConfig], list[Sink]]
 _log = logging.getLogger(__name__)
 
 
-def work(desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks) -> None:
+def work(desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks, logs: OpenLog) -> None:
     """Obey orders until there are none left, or one has failed. Collective.
 
     Raises:
         Exception: other ranks were lost. Whoever started this group starts it again, and it is given the same order.
     """
     while (order := ranks.share(desk.next_order() if ranks.is_first else None)) is not None:
-        ending = _obey(order, desk, ranks, execute, sinks)
+        ending = _caught(partial(_obey, order, desk, ranks, execute, sinks, logs))
         # A failure may be one rank's alone, while the others wait for it: then only that rank can say so.
         if ranks.is_first or not ending.succeeded:
             desk.end(order.number, ending)
@@ -41,12 +45,24 @@ def work(desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks) -> None:
             return
 
 
-def _obey(order: Order, desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks) -> Ending:
-    try:
-        config = RunConfig.model_validate(order.config)
-        with _reporter(order, desk, ranks, config, sinks) as reporter:
+def _obey(order: Order, desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks, logs: OpenLog) -> Ending:
+    config = RunConfig.model_validate(order.config)
+
+    def train() -> Ending:
+        with _reporter(order, desk, ranks, config, sinks, log) as reporter:
             return success(execute(config, ranks, reporter))
+
+    with logs(config, of_rank(ranks.rank)) as log:
+        return log.ended(_caught(train))
+
+
+def _caught(do: Callable[[], Ending]) -> Ending:
+    """The ending that `do` returns, or that of the error that it raises, unless other ranks were lost."""
+    try:
+        return do()
     except PretuneError as error:
+        if error.__cause__ is not None:
+            _log.info("what follows comes of this:", exc_info=error.__cause__)
         return ending_of(error)
     except Exception as error:
         if _is_lost_rank(error):
@@ -64,11 +80,13 @@ def success(result: "RankResult") -> Ending:
 
 
 @contextlib.contextmanager
-def _reporter(order: Order, desk: Desk, ranks: Ranks, config: RunConfig, sinks: OpenSinks) -> Iterator[Reporter]:
+def _reporter(
+    order: Order, desk: Desk, ranks: Ranks, config: RunConfig, sinks: OpenSinks, log: Log
+) -> Iterator[Reporter]:
     if not ranks.is_first:
         yield Silent()
         return
-    with Background(BoardSink(desk, order.number), *sinks(config)) as reporter:
+    with Background(BoardSink(desk, order.number), Told(log.say), *sinks(config)) as reporter:
         yield reporter
 
 

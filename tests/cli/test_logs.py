@@ -1,0 +1,139 @@
+"""`pretune logs` of what `pretune run` has left in a storage."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pretune_api.run_config import RunConfig
+from pretune_cli import run as command
+from pretune_cli.__main__ import main
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Reporter
+from support.stand_in import Result, obey
+
+Capture = pytest.CaptureFixture[str]
+
+JOB = """
+apiVersion: pretune.dev/v1alpha1
+kind: PretrainJob
+metadata: {name: NAME}
+spec:
+  objective: {causalLM: {}}
+  model: {architecture: {type: llama}}
+  tokenizer: {train: {vocabSize: 300}}
+  data: {train: [{uri: corpus/}], sequenceLength: 32}
+  training: {tokensPerStep: 64, maxSteps: 10, precision: fp32}
+  storage: {uri: storage}
+  compute: {workers: 1, gpusPerWorker: 0}
+"""
+
+
+def talk(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    logging.getLogger("a.library").info("said in passing")
+    return obey(config, ranks, reporter)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("pretune_cli.run.run", partial(command.run, execute=talk))
+    monkeypatch.setattr(logging.getLogger(), "level", logging.INFO)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("some text")
+    return tmp_path
+
+
+def run(folder: Path, name: str) -> Path:
+    """Where `pretune run` of a job has left what it has to leave."""
+    file = folder / "job.yaml"
+    file.write_text(JOB.replace("NAME", name))
+    main(["run", str(file)])
+    return folder / "storage"
+
+
+def shown(capsys: Capture, *arguments: object) -> str:
+    capsys.readouterr()
+    assert main(["logs", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_leaves_its_driver_s_and_its_rank_s_log(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "general")
+    for log in (shown(capsys, storage), shown(capsys, storage, "--rank", "0")):
+        assert "run 1: causalLM, 1,000 parameters" in log
+        assert "a.library said in passing" in log
+        assert "step 10: loss 2" in log
+        assert log.splitlines()[-1].endswith("Succeeded: finished")
+
+
+def test_a_failure_is_in_the_log_with_its_stack(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "breaks-down")
+    log = shown(capsys, storage, "--rank", "0")
+    assert 'raise KeyError("weight")' in log
+    assert log.splitlines()[-1].endswith("Failed: KeyError: 'weight'")
+
+
+def test_each_attempt_has_its_log_and_the_last_is_shown(folder: Path, capsys: Capture) -> None:
+    run(folder, "fails-early")
+    storage = run(folder, "fails-early")
+    assert len(list(storage.glob("local/*/logs/*"))) == 2
+    assert shown(capsys, storage) == shown(capsys, storage, "--attempt", "2")
+    assert "row 7 is empty" in shown(capsys, storage, "--attempt", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--attempt", "7"], "attempt 7 has left no log; there are logs of attempts 1"),
+        (["--rank", "3"], "there is no such log; there are driver, rank-00000"),
+    ],
+)
+def test_a_log_that_there_is_not_is_said_with_those_that_there_are(
+    folder: Path, capsys: Capture, options: list[str], sentence: str
+) -> None:
+    storage = run(folder, "general")
+    assert main(["logs", str(storage), *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_job_without_logs_says_so(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "general")
+    (logs,) = storage.glob("local/*/logs")
+    logs.rename(folder / "elsewhere")
+    assert main(["logs", str(storage)]) == 2
+    assert "no attempt has left a log there yet; --follow waits for the first" in capsys.readouterr().err
+
+
+@pytest.fixture
+def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`pretune logs --follow` of a run, as a process of its own."""
+    command = [sys.executable, "-m", "pretune_cli", "logs", str(run(folder, "general")), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def add_to_log(folder: Path, line: bytes) -> None:
+    """What the driver says next."""
+    (log,) = folder.glob("storage/local/*/logs/*/driver/*.log")
+    with log.open("ab") as file:
+        file.write(line)
+
+
+def test_what_comes_is_shown_and_a_reader_that_has_seen_enough_ends_it_quietly(
+    folder: Path, following: subprocess.Popen[bytes]
+) -> None:
+    assert following.stdout is not None
+    assert following.stderr is not None
+    while b"Succeeded" not in (line := following.stdout.readline()):
+        assert line
+    add_to_log(folder, b"this comes later\n")
+    assert following.stdout.readline() == b"this comes later\n"
+    following.stdout.close()
+    add_to_log(folder, b"nobody reads this\n")
+    assert following.wait(60) == 0
+    assert following.stderr.read() == b""
