@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, ExitCode
-from pretune_trainer.drive.desk import LONGEST_WAIT, BoardLostError, Desk
+from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.tokens import desk_token
 
+_POLL_SECONDS = 2.0
+"""Longest time between question and answer: with the head's node the board may go without a word."""
 _TRIES = 3
 """Times that a board which has answered once is asked again before it counts as gone."""
 
@@ -65,7 +67,7 @@ def _came_to_rest(desk: Desk, deadline: float) -> bool:
     failures = 0
     while (left := deadline - time.monotonic()) > 0:
         try:
-            if desk.at_rest(min(left, LONGEST_WAIT)):
+            if desk.at_rest(min(left, _POLL_SECONDS)):
                 return True
             failures = 0
         except BoardLostError:
