@@ -41,12 +41,16 @@ class Installation:
         """Where the objects of the store lie as files."""
         return self.s3.folder / "buckets"
 
-    def last_commit(self, team: Namespace, reference: str) -> int:
-        """The step of a job's newest checkpoint in storage."""
+    def folder_of(self, team: Namespace, reference: str) -> Path:
+        """A job's folder in storage."""
         kind, _, name = reference.partition("/")
         uid = team.job(reference)["metadata"]["uid"]
-        folder = self.buckets / "models/team-a" / team.name / f"{kind}-{name}-{uid[:8]}"
-        return max(int(marker.parent.name.removeprefix("step-")) for marker in folder.glob("checkpoints/*/*/COMMITTED"))
+        return self.buckets / "models/team-a" / team.name / f"{kind}-{name}-{uid[:8]}"
+
+    def last_commit(self, team: Namespace, reference: str) -> int:
+        """The step of a job's newest checkpoint in storage."""
+        markers = self.folder_of(team, reference).glob("checkpoints/*/*/COMMITTED")
+        return max(int(marker.parent.name.removeprefix("step-")) for marker in markers)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 import pytest
 
 from e2e import corpora
+from e2e.conftest import Installation
 from e2e.world import Document, Namespace, condition
+from pretune_cli.__main__ import main
 
 PENDING_SECONDS = 240.0
 RUNNING_SECONDS = 500.0
@@ -80,7 +82,19 @@ def test_a_mistake_of_the_user_is_not_tried_again(team: Namespace) -> None:
     cause, message = failed(team, "no-data", RUNNING_SECONDS)
     assert cause == "UserError"
     assert "s3://corpora/nothing/*.parquet" in message
-    assert team.status("pretrainjob/no-data")["attemptCount"] == 1
+    status = team.status("pretrainjob/no-data")
+    assert status["attemptCount"] == 1
+    assert "s3://corpora/nothing/*.parquet" in status["attempts"][0]["log"]
+
+
+@pytest.mark.usefixtures("running")
+def test_the_whole_log_of_a_failed_attempt_is_in_storage(
+    team: Namespace, installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed(team, "no-data", RUNNING_SECONDS)
+    for options in ((), ("--rank", "0")):
+        assert main(["logs", str(installation.folder_of(team, "pretrainjob/no-data")), *options]) == 0
+        assert "s3://corpora/nothing/*.parquet" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("running")

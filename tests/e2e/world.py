@@ -106,13 +106,14 @@ class Namespace:
         return status
 
     def wait_for_step(self, reference: str, step: int, seconds: float) -> Document:
-        """The status of the job KIND/NAME once it is seen to have done `step` steps."""
-        return self.wait(
-            reference,
-            lambda status: status.get("state") == "Running" and status.get("progress", {}).get("step", 0) >= step,
-            f"to reach step {step}",
-            seconds,
-        )
+        """The status of the job KIND/NAME once its current attempt is seen to have done `step` steps."""
+
+        def reached(status: Document) -> bool:
+            # Until the ranks of a new attempt speak, what the last one said stands.
+            at_work = status.get("state") == "Running" and status["attempts"][-1]["runs"] > 0
+            return at_work and status.get("progress", {}).get("step", 0) >= step
+
+        return self.wait(reference, reached, f"to reach step {step}", seconds)
 
     def _scene(self, reference: str, status: Document) -> str:
         """What a person would look at."""
