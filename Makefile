@@ -12,10 +12,10 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test e2e gates lint bench images cluster cluster-down lock clean
+.PHONY: help demo test e2e e2e-full gates lint bench images cluster cluster-down lock clean
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) $(DEMO_DATA) ## Pretrain, adapt and fine-tune a small model on real text
 	$(BIN)/pretune run examples/demo/chain.yaml --workers 2
@@ -38,10 +38,13 @@ lint: $(READY) ## Style, types, import rules, stale CRDs, what must not be commi
 bench: $(READY) $(DEMO_DATA) ## One table of ratios against what others would use, and .bench/results.json
 	$(BIN)/python tests/bench/run.py
 
-e2e: $(READY) $(DEMO_DATA) .venv/cluster ## All tests that need a cluster: half an hour, and as long again to build it once
+e2e: E2E = -m 'not long'
+e2e: e2e-full ## Tests that need a cluster, the shortest of each kind: 20 minutes, and half an hour to build it once
+
+e2e-full: $(READY) $(DEMO_DATA) .venv/cluster ## All tests that need a cluster
 	$(BIN)/pytest -m cluster tests/operator/api
 	$(BIN)/pytest tests/e2e/test_cluster.py
-	$(BIN)/pytest tests/e2e --ignore tests/e2e/test_cluster.py
+	$(BIN)/pytest tests/e2e --ignore tests/e2e/test_cluster.py $(E2E)
 
 images: $(READY) .venv/cluster ## The operator's and the trainer's images, with Docker or buildah
 	PYTHONPATH=tests $(BIN)/python -m e2e.images

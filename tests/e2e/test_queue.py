@@ -7,6 +7,8 @@ from e2e.cluster.cluster import Cluster
 from e2e.conftest import Installation
 from e2e.world import Document, Namespace, as_yaml, condition
 
+pytestmark = pytest.mark.long
+
 START_SECONDS = 400.0
 GROUP = "kueue.x-k8s.io/v1beta1"
 

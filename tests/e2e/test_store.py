@@ -9,6 +9,8 @@ from e2e.cluster.s3 import S3Server, s3_server
 from e2e.conftest import Installation
 from e2e.world import Document, Namespace, condition, namespace, secret
 
+pytestmark = pytest.mark.long
+
 START_SECONDS = 400.0
 AWAY_SECONDS = 240.0
 """Time in which an attempt gives its store up, which it asks for a minute, and the operator says so."""

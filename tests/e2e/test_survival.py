@@ -8,6 +8,8 @@ from e2e import corpora
 from e2e.conftest import Installation
 from e2e.world import Document, Namespace
 
+pytestmark = pytest.mark.long
+
 JOB = "pretrainjob/survivor"
 STEPS = 1_200
 EVERY = 50
