@@ -130,6 +130,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("pages", ["docs/how-to/*.md", "examples/*.yaml"])
+def test_readme_leads_to_every_how_to_and_every_example(pages: str) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in map(name_of, ROOT.glob(pages)) if f"({name})" not in readme] == []
+
+
 def test_every_condition_and_every_reason_stands_in_concepts() -> None:
     page = (ROOT / "docs/concepts.md").read_text()
     rows = re.findall(r"^\| `([A-Z]\w+)` \|(.*)", page, re.MULTILINE)

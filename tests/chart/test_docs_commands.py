@@ -25,7 +25,7 @@ PARSED = {
     "report": "needs a job that was trained: tests/cli/test_report.py makes one",
     "submit": "needs a cluster: tests/operator/api/test_submitting.py has an API server",
     "status": "needs a cluster: tests/operator/api/test_submitting.py has an API server",
-    "logs": "needs a cluster, or a job that was trained",
+    "logs": "needs a job that was trained: tests/cli/test_logs.py makes one",
 }
 """Commands of pretune of which the arguments alone are checked, and why."""
 KUBECTL = {"apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch", "wait"}
