@@ -68,7 +68,7 @@ def rendered() -> str:
 
 
 def _contents() -> Iterator[str]:
-    titles = [*(job.__name__ for job, _ in _JOBS), "Fields of both kinds", *_CHAPTERS, "Causes"]
+    titles = [*(job.__name__ for job, _ in _JOBS), "Fields of both kinds", *_CHAPTERS, "Conditions and causes"]
     yield from (f"- [{title}](#{_anchor(title)})" for title in titles)
 
 
@@ -107,7 +107,11 @@ def _section(model: type[Spec], places: Sequence[str]) -> Iterator[str]:
 
 
 def _causes() -> Iterator[str]:
-    yield from ("", "## Causes", "")
+    yield from ("", "## Conditions and causes", "")
+    yield from (
+        "What each condition of `status.conditions` says, and its reasons: [concepts](concepts.md#life-of-a-job).",
+        "",
+    )
     yield "Why an attempt failed (`status.attempts[].cause`), and why a job has (the reason of its condition Failed):"
     yield from ("", *(f"- [`{cause}`](troubleshooting.md#{_anchor(cause)})" for cause in Cause))
 
