@@ -198,10 +198,7 @@ def test_what_has_brought_an_error_about_is_in_the_log(desk: Desk, caplog: pytes
     caplog.set_level(logging.INFO)
 
     def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
-        try:
-            raise ConnectionError("reset by peer")
-        except ConnectionError as error:
-            raise StorageError("s3://models: no answer") from error
+        raise StorageError("s3://models: no answer") from ConnectionError("reset by peer")
 
     ending = obey(desk, fail)
     assert ending is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from pretune_api.names import ExitCode
 from pretune_api.run_config import RunConfig
@@ -66,7 +66,7 @@ class Output:
     def __init__(self, *descriptors: int) -> None:
         """`descriptors` are those of the files; one file may have several."""
         files = {os.fstat(descriptor).st_ino: descriptor for descriptor in descriptors}
-        self._files = [_Growing(Path(f"/proc/self/fd/{file}").open("rb")) for file in files.values()]
+        self._files = [_Growing(Path(f"/proc/self/fd/{descriptor}")) for descriptor in files.values()]
         self._take: Callable[[bytes], None] = lambda said: None
 
     def open(self, take: Callable[[bytes], None]) -> None:
@@ -90,10 +90,10 @@ class Output:
 
 
 class _Growing:
-    """A file that grows, line by line."""
+    """A file that grows, line by line; it is open for as long as the process lives."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
         self._begun = b""
 
     def pass_on(self, take: Callable[[bytes], None]) -> None:
