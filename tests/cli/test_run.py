@@ -253,3 +253,9 @@ def test_two_workers_under_ray_train_a_chain_and_stop_when_asked(folder: Path) -
     ended = end(process)
     assert ended.status == 75, ended.errors
     assert ended.endings() == [("PretrainJob/general", "Succeeded"), ("PretrainJob/waits-long", "Stopped")]
+    [first, second] = (sorted(folder.glob(f"storage/local/*-{name}-*/logs/*/*")) for name in ("general", "waits-long"))
+    assert [log.name for log in first] == [log.name for log in second] == ["driver", "rank-00000", "rank-00001"]
+    said = [b"".join(chunk.read_bytes() for chunk in log.iterdir()).decode() for log in second]
+    assert all("run 1: causalLM" in log for log in said[:2])
+    assert all("Stopped: stopped at step 10, which is committed" in log for log in said)
+    assert not any(":actor_name:" in log for log in said)
