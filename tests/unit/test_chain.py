@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.problems import parse
 from pretune_cli import yaml
-from pretune_cli.chain import check_cycles, order
+from pretune_cli.chain import order, parents_first
 from pretune_trainer.errors import UserError
 from support.job_files import continued, finetune, pretrain
 
@@ -62,7 +62,7 @@ def test_a_job_alone_whose_parent_is_in_no_file_is_told_to_add_it() -> None:
 
 def test_a_circle_is_told_by_its_members() -> None:
     jobs = [job(finetune("z", "a")), job(continued("a", "b")), job(continued("b", "c")), job(continued("c", "a"))]
-    for check in (order, check_cycles):
+    for check in (order, parents_first):
         with pytest.raises(UserError) as caught:
             check(jobs)
         assert str(caught.value) == (
@@ -77,7 +77,7 @@ def test_a_job_that_is_its_own_parent_is_a_circle() -> None:
 
 
 def test_a_parent_elsewhere_is_no_circle() -> None:
-    check_cycles([job(finetune("chat", "in-the-cluster"))])
+    parents_first([job(finetune("chat", "in-the-cluster"))])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

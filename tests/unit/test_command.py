@@ -14,7 +14,7 @@ from support.job_files import continued, finetune, pretrain, write
 HEAVY = {"torch", "transformers", "ray", "pyarrow", "peft", "pydantic", "ruamel", "numpy", "rich"}
 
 
-COMMANDS = ("run", "validate", "render", "submit", "status", "logs", "report")
+COMMANDS = ("run", "validate", "preflight", "render", "submit", "status", "logs", "report")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_validate(commands)
+    _add_preflight(commands)
     _add_render(commands)
     _add_submit(commands)
     _add_status(commands)
@@ -67,6 +68,18 @@ def _add_validate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     _add_files(validate)
     validate.set_defaults(command=_validate)
+
+
+def _add_preflight(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    preflight = commands.add_parser(
+        "preflight",
+        help="try the storage, the data and the model of jobs, without training",
+        description="Try what the jobs of files need: storage, parents, sources, tokenizer, model, one batch, and how"
+        " much memory each GPU must have. Sources are read at their beginning alone.",
+    )
+    _add_files(preflight)
+    preflight.add_argument("--json", action="store_true", help="print a JSON line a job, in place of tables")
+    preflight.set_defaults(command=_preflight)
 
 
 def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -199,6 +212,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     from pretune_cli.validate import validate
 
     return validate(arguments.files, arguments.overrides)
+
+
+def _preflight(arguments: argparse.Namespace) -> int:
+    from pretune_cli.preflight import preflight
+
+    return preflight(arguments)
 
 
 def _render(arguments: argparse.Namespace) -> int:

@@ -20,19 +20,16 @@ def order(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | Finet
                 others = [name for name in by_name if name != _name(job)]
                 advice = choose(others, parent) if others else "add the file that it stands in"
                 raise UserError(f"{_name(job)} {path}", f"{parent} stands in none of the files; {advice}")
-    return _parents_first(by_name)
+    return parents_first(jobs)
 
 
-def check_cycles(jobs: Sequence[PretrainJob | FinetuneJob]) -> None:
-    """Look at the references among `jobs` only; others may lie in a cluster.
+def parents_first(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+    """As `order`, by the references among `jobs` only; others may lie in a cluster.
 
     Raises:
         UserError: a job refers to itself through others.
     """
-    _parents_first({_name(job): job for job in jobs})
-
-
-def _parents_first(by_name: dict[str, PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+    by_name = {_name(job): job for job in jobs}
     ordered: dict[str, PretrainJob | FinetuneJob] = {}
 
     def visit(name: str, descendants: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from pretune_api.names import ExitCode
-from pretune_cli.chain import check_cycles
+from pretune_cli.chain import parents_first
 from pretune_cli.cluster import Cluster
 from pretune_cli.documents import Document, InvalidFilesError, load
 from pretune_cli.watching import follow
@@ -30,7 +30,7 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def _check(documents: Sequence[Document]) -> None:
-    check_cycles([document.job for document in documents])
+    parents_first([document.job for document in documents])
     problems = [f"{document.file}: {document.name}: {error}" for document in documents if (error := _unfit(document))]
     if problems:
         raise InvalidFilesError("\n".join(problems))

@@ -22,7 +22,7 @@ def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
 
 def _cycles(reading: documents.Reading) -> list[str]:
     try:
-        chain.check_cycles([document.job for document in reading.documents])
+        chain.parents_first([document.job for document in reading.documents])
     except UserError as error:
         return [str(error)]
     return []

@@ -25,7 +25,7 @@ class Course:
 def plot_course(inputs: Inputs, ranks: Ranks) -> Course:
     """The way through the data that the spec asks for."""
     training = inputs.config.training
-    rows = _rows_per_step(inputs.config)
+    rows = rows_per_step(inputs.config)
     stream = Stream(inputs.cache, inputs.task.layout, training.seed, rows, ranks.rank, ranks.size)
     limits = [training.max_steps] if training.max_steps is not None else []
     if training.epochs is not None:
@@ -33,7 +33,12 @@ def plot_course(inputs: Inputs, ranks: Ranks) -> Course:
     return Course(stream, rows, min(limits))
 
 
-def _rows_per_step(config: RunConfig) -> int:
+def rows_per_step(config: RunConfig) -> int:
+    """The global batch in rows.
+
+    Raises:
+        UserError: it is less than one.
+    """
     if config.training.examples_per_step is not None:
         return config.training.examples_per_step
     tokens, length = config.training.tokens_per_step, config.data.sequence_length

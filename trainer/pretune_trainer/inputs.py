@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
@@ -57,26 +58,32 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a run learns, from what, and with which model."""
+class Design:
+    """What a run learns, and with which model."""
 
     config: RunConfig
     build: Build
     """How the model is made."""
-    model_digest: str
-    """Names the model that training starts from."""
     task: Task[Any]
     """What is learnt."""
-    cache: TokenCache
-    """The data, tokenised."""
-    clean: Cleaned | None = None
-    """What was left out of the data; None where nothing was to be cleaned."""
 
     def make_model(self) -> Tuned:
         """The model as its method trains it, on the CPU: the same at each call and on each rank."""
         set_seed(self.config.training.seed)
         model = self.task.model(self.build)
         return METHODS[self.config.method.kind](model, self.config.method.value)
+
+
+@dataclass(frozen=True)
+class Inputs(Design):
+    """What a run learns, from what, and with which model."""
+
+    model_digest: str
+    """Names the model that training starts from."""
+    cache: TokenCache
+    """The data, tokenised."""
+    clean: Cleaned | None = None
+    """What was left out of the data; None where nothing was to be cleaned."""
 
 
 def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs:
@@ -88,33 +95,42 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     """
     start = _origin(config, ranks)
     storage, stop = Store.open(config.storage), reporter.stop_requested
-    check_cleaning(config)
-    check_recomputing(config)
+    check_spec(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image_column(config.learn))
     vocabulary = _vocabulary(config, ranks, stop, clean)
+    made = design(config, start.origin, vocabulary, ranks.device)
+    grouping = grouping_of(config.data, config.evaluation)
+    cache = token_cache(config.data, made.task, vocabulary.digest, storage, ranks, stop, clean, grouping)
+    made.task.check_documents(cache.documents - cache.dropped)
+    if config.data.examples_per_class is not None:
+        cache = few(cache, made.task, config.data.examples_per_class, config.training.seed)
+    return Inputs(config, made.build, made.task, start.digest, cache, clean)
+
+
+def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary, device: torch.device) -> Design:
+    """What is learnt, and how the model is made that `device` computes; no data is looked at.
+
+    Raises:
+        UserError: the model, the tokenizer and what is to be learnt do not fit.
+    """
     tokenizer = vocabulary.tokenizer
-    images, sounds = _images(config, start.origin), _sounds(config, start.origin)
+    images, sounds = _images(config, origin), _sounds(config, origin)
     virtual = config.method.virtual_tokens
     # Virtual tokens stand before a row, not before each of its documents.
-    packs = model_type(start.origin) in PACKING_FAMILIES and not virtual
-    attention = attention_for(ranks.device, config.training.precision, packs=packs)
+    packs = model_type(origin) in PACKING_FAMILIES and not virtual
+    attention = attention_for(device, config.training.precision, packs=packs)
     length = config.data.sequence_length
     spec, seed = config.learn.value, config.training.seed
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
-    both = is_encoder_decoder(start.origin)
+    both = is_encoder_decoder(origin)
     metrics = config.evaluation.metrics
     task = TASKS[config.stage](
         Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, sounds, _part(config))
     )
     check_metrics(config, task)
-    grouping = grouping_of(config.data, config.evaluation)
-    cache = token_cache(config.data, task, vocabulary.digest, storage, ranks, stop, clean, grouping)
-    task.check_documents(cache.documents - cache.dropped)
-    if config.data.examples_per_class is not None:
-        cache = few(cache, task, config.data.examples_per_class, seed)
     kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
     build = Build(
-        start.origin,
+        origin,
         tokenizer,
         length,
         kernel,
@@ -123,7 +139,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         extractor=extractor,
         added=vocabulary.added,
     )
-    return Inputs(config, build, start.digest, task, cache, clean)
+    return Design(config, build, task)
 
 
 def _origin(config: RunConfig, ranks: Ranks) -> Origin:
@@ -164,7 +180,7 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
     if (training := config.tokenizer.train) is not None:
         form = form_for(config.learn)
         folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, columns, clean)
-        return Vocabulary(_load(Source(str(folder))), tokenizer_digest(folder))
+        return Vocabulary(load_tokenizer(Source(str(folder))), tokenizer_digest(folder))
     if (adaptation := config.tokenizer.adapt) is not None:
         parent = _existing(adaptation.parent, config, ranks)
         assert parent.tokenizer is not None, "an existing model of text has a tokenizer"
@@ -179,17 +195,22 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
 def _existing(parent: Parent, config: RunConfig, ranks: Ranks) -> Vocabulary:
     found = find_parent(parent, config.storage, ranks, "spec.tokenizer")
     digest = found.digest if parent.hub is not None else tokenizer_digest(Path(found.source.name))
-    return Vocabulary(_load(found.source), digest)
+    return Vocabulary(load_tokenizer(found.source), digest)
 
 
 def _adapted(folder: Path) -> Vocabulary:
-    added, tokenizer = Added.load(folder), _load(Source(str(folder)))
+    added, tokenizer = Added.load(folder), load_tokenizer(Source(str(folder)))
     if tokenizer.convert_tokens_to_ids(added.tokens[-1]) != added.first + len(added.tokens) - 1:
         raise UserError("spec.tokenizer.adapt", "transformers loads the parent's tokenizer without what is added to it")
     return Vocabulary(tokenizer, tokenizer_digest(folder), added)
 
 
-def _load(source: Source) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """The tokenizer of an existing model, that can pad.
+
+    Raises:
+        UserError: there is none.
+    """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
     except (OSError, ValueError) as error:
@@ -198,6 +219,16 @@ def _load(source: Source) -> PreTrainedTokenizerBase:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def check_spec(config: RunConfig) -> None:
+    """Refuse what does not go together, whatever model and data turn out to be.
+
+    Raises:
+        UserError: two parts of the spec exclude each other.
+    """
+    check_cleaning(config)
+    check_recomputing(config)
 
 
 def check_cleaning(config: RunConfig) -> None:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from pretune_api.names import PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
@@ -26,6 +24,7 @@ from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError, UserError
+from pretune_trainer.orders import read_config
 from pretune_trainer.storage.logs import DRIVER
 
 _ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
@@ -55,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _logged(arguments: argparse.Namespace, make_group: MakeGroup) -> Ending:
-    config = _read(arguments.config)
+    config = read_config(arguments.config)
     with in_storage(own_source())(config, DRIVER) as log:
         try:
             ending = _train(config, arguments, make_group, log)
@@ -79,17 +78,6 @@ def _train(config: RunConfig, arguments: argparse.Namespace, make_group: MakeGro
 
 def _only(config: RunConfig) -> Orders:
     yield config
-
-
-def _read(path: Path) -> RunConfig:
-    try:
-        return RunConfig.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} {where}", f"{first['msg']}; trainer and operator must be of one version") from error
 
 
 def _start_board(arguments: argparse.Namespace) -> Desk:

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from pydantic import BaseModel
 
-from pretune_trainer.errors import OutOfMemoryError
+from pretune_trainer.errors import OutOfMemoryError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.runs import Run
 from pretune_trainer.storage.store import Store
@@ -42,6 +42,20 @@ def too_many(rows: int, error: torch.OutOfMemoryError) -> str:
     if rows > 1:
         return f"{found}; the next run goes on from the last checkpoint with {rows // 2}"
     return f"{found}; set spec.training.activationCheckpointing, or use more ranks"
+
+
+def check_whole(asked: int | None, rows: int) -> None:
+    """Refuse to compute fewer rows at once than a rank has in a step, where they are compared with each other.
+
+    Raises:
+        UserError: fewer are asked for.
+    """
+    if asked is not None and asked < rows:
+        raise UserError(
+            "spec.training.microBatchRows",
+            f"a row's loss depends on the other rows of its step, of which a rank has {rows}: they cannot be computed "
+            f"{asked} at a time; leave it out, use more ranks, or lower examplesPerStep",
+        )
 
 
 def choose_rows(most: int, length: int, ranks: Ranks, run: Callable[[int], None]) -> int:

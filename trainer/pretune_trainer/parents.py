@@ -18,6 +18,7 @@ from pretune_trainer.storage.store import Store
 
 _MERGED: Final = ("LORA", "IA3")
 """Updates that can be merged into their model, in peft's words."""
+_WEIGHTS: Final = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class Found:
     """Names its content."""
 
 
-def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str) -> Found:
+def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, weights: bool = True) -> Found:
     """Bring a parent to this machine, once for all its ranks. Collective.
 
-    `storage` says how the parent's store is reached; `where` is the field that names the parent.
+    `storage` says how the parent's store is reached; `where` is the field that names the parent. Without `weights`
+    they are verified where they lie, and all else is brought.
 
     Raises:
         UserError: there is nothing, or only updates of a model.
@@ -46,7 +48,7 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str) -> F
     folder = parent.folder
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
     manifest = ranks.once(lambda: _manifest(store, folder, where))
-    path = _here(store, manifest)
+    path = _here(store, manifest, weights=weights)
     _check_whole(path, folder.uri, where)
     return Found(Source(str(path)), manifest.digest)
 
@@ -70,9 +72,11 @@ def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
     return manifest
 
 
-def _here(store: Store, manifest: Manifest) -> Path:
+def _here(store: Store, manifest: Manifest, *, weights: bool) -> Path:
     """The folder on this machine."""
     shelf = Shelf(store, manifest)
-    paths = [(shelf.path(file.path), file.path) for file in manifest.files]
+    names = [file.path for file in manifest.files]
+    wanted = [name for name in names if weights or not name.endswith(_WEIGHTS)] or names[:1]
+    paths = [(shelf.path(name), name) for name in wanted]
     first, name = paths[0]
     return first.parents[name.count("/")]

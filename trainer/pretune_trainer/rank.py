@@ -20,7 +20,7 @@ from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
-from pretune_trainer.microbatch import choose_rows, most_rows, note_too_many, too_many
+from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
@@ -115,7 +115,7 @@ class Session:
         most = -(-course.rows_per_step // self.ranks.size)
         asked = self.config.training.micro_batch_rows
         if inputs.task.couples_rows:
-            _check_whole(asked, most)
+            check_whole(asked, most)
             return most
         if asked is not None:
             return min(asked, most)
@@ -202,16 +202,6 @@ class Session:
     def _upload(self, inputs: Inputs, folder: Path, facts: Facts, loading: str) -> tuple[str, str]:
         inputs.build.save_inputs(folder)
         return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None, loading)
-
-
-def _check_whole(asked: int | None, rows: int) -> None:
-    """Refuse to compute fewer rows at once than a rank has in a step, where they are compared with each other."""
-    if asked is not None and asked < rows:
-        raise UserError(
-            "spec.training.microBatchRows",
-            f"a row's loss depends on the other rows of its step, of which a rank has {rows}: they cannot be computed "
-            f"{asked} at a time; leave it out, use more ranks, or lower examplesPerStep",
-        )
 
 
 def _longest(cache: TokenCache) -> Example:

@@ -14,7 +14,7 @@ from pretune_api.model import TokenizerAdaptation, TokenizerTraining
 from pretune_trainer.data.adapt import adapt
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
-from pretune_trainer.data.example import content_of
+from pretune_trainer.data.example import Row, content_of
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
@@ -194,12 +194,16 @@ def _sample_source(
 
 
 def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str], clean: Cleaned | None) -> Iterator[str]:
-    """The text of each document; that of other columns stands below it, or alone where the document is a file."""
     found = rows(source.opened, unit, columns)
     for row in clean.rows(source, unit, found) if clean else found:
-        value = row.value(row.column)
-        if value is not None and not source.holdout(row):
-            texts = [text_in(row.value(column)) for column in columns]
-            if content_of(value) is None:
-                texts = [text_in(value) if isinstance(value, list) else row.text(), *texts]
-            yield "\n".join(texts)
+        if row.value(row.column) is not None and not source.holdout(row):
+            yield document_of(row, columns)
+
+
+def document_of(row: Row, columns: Sequence[str]) -> str:
+    """The text of a row; that of other columns stands below it, or alone where the row is a file."""
+    value = row.value(row.column)
+    texts = [text_in(row.value(column)) for column in columns]
+    if content_of(value) is None:
+        texts = [text_in(value) if isinstance(value, list) else row.text(), *texts]
+    return "\n".join(texts)

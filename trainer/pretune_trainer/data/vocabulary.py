@@ -83,13 +83,34 @@ def train(
         UserError: the vocabulary is too small for the alphabet, or too large for the texts; or the algorithm is not for
             what is learnt.
     """
+    return _train(training, texts, length, form, _check_size)
+
+
+def stand_in(
+    training: TokenizerTraining, texts: Iterator[str], length: int, form: Form = Form.BARE
+) -> "PreTrainedTokenizerBase":
+    """A tokenizer as large as the one that is to be trained, made of a few texts: entries that none has fill it up.
+
+    Raises:
+        UserError: as of `train`, but for a vocabulary that is too large: more texts may give it.
+    """
+    tokenizer = _train(training, texts, length, form, _check_large_enough)
+    if training.algorithm != "character":
+        tokenizer.add_tokens([f"[unused{number}]" for number in range(training.vocab_size - len(tokenizer))])
+    return tokenizer
+
+
+def _train(
+    training: TokenizerTraining, texts: Iterator[str], length: int, form: Form, check: Callable[[int, int], None]
+) -> "PreTrainedTokenizerBase":
+    """`check` is given the number of entries that is wanted, and the one that the texts give."""
     if (form == Form.TRANSCRIPT) != (training.algorithm == "character"):
         _check_writes(training.algorithm, form)
     if training.algorithm == "character":
         return letters(training.vocab_size, texts, length)
     if form == Form.TRANSCRIPT:
         trained = _bpe(max(1, training.vocab_size - len(WHISPER)), [], texts)
-        _check_size(training.vocab_size, trained.get_vocab_size() + len(WHISPER))
+        check(training.vocab_size, trained.get_vocab_size() + len(WHISPER))
         return whisper(trained, length)
     from transformers import PreTrainedTokenizerFast
 
@@ -99,7 +120,7 @@ def train(
     size = max(1, training.vocab_size - len(sentinels))
     tokenizer = _ALGORITHMS[training.algorithm](size, list(dict.fromkeys(special.values())), texts)
     tokenizer.add_special_tokens(sentinels[::-1])  # T5's first sentinel is its last entry
-    _check_size(training.vocab_size, tokenizer.get_vocab_size())
+    check(training.vocab_size, tokenizer.get_vocab_size())
     if form in _FRAMES and not bert:
         tokenizer.post_processor = _framing(tokenizer, *_FRAMES[form])
     more: dict[str, Any] = {"extra_special_tokens": sentinels} if sentinels else {}
@@ -124,9 +145,13 @@ def _check_writes(algorithm: str, form: Form) -> None:
         raise UserError(_ALGORITHM, "character is for speechRecognition alone; use bpe, unigram or wordpiece")
 
 
-def _check_size(wanted: int, size: int) -> None:
+def _check_large_enough(wanted: int, size: int) -> None:
     if size > wanted:
         raise UserError(_WHERE, f"{wanted} entries are too few: characters and special tokens alone are {size}")
+
+
+def _check_size(wanted: int, size: int) -> None:
+    _check_large_enough(wanted, size)
     if size < wanted:
         raise UserError(
             _WHERE, f"{wanted} entries are too many for the training documents: they give {size}; lower it, or add data"

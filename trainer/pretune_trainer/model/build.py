@@ -107,6 +107,8 @@ class Build:
     def make(self, auto: type[_BaseAutoModelClass], **head: object) -> PreTrainedModel:
         """A model of the class that `auto` chooses, in float32 on the CPU; `head` are configuration fields.
 
+        On torch's meta device it has shapes alone: no weights are made, and none of a parent's are read.
+
         Raises:
             UserError: the architecture, its fields, or the parent's weights do not fit.
         """
@@ -137,22 +139,11 @@ class Build:
     ) -> PreTrainedModel:
         if kind != model_type(source):
             fields = {"config": _encoder_config(source, kind, fields)}
+        load = self._shapes if torch.get_default_device().type == "meta" else self._weights
         try:
-            model, loaded = auto.from_pretrained(
-                source.name,
-                attn_implementation=self.attention,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **source.arguments,
-                **fields,
-            )
+            model = load(auto, source, fields)
         except (OSError, ValueError) as error:
             raise UserError("spec.model.from", f"no model can be loaded: {_first_line(error)}") from error
-        if source.revision is None:
-            model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
-        _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
@@ -161,6 +152,34 @@ class Build:
                 text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens
             )
         return model
+
+    def _weights(self, auto: type[_BaseAutoModelClass], source: Source, fields: dict[str, Any]) -> PreTrainedModel:
+        model, loaded = auto.from_pretrained(
+            source.name,
+            attn_implementation=self.attention,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **source.arguments,
+            **fields,
+        )
+        assert isinstance(model, PreTrainedModel)
+        if source.revision is None:
+            model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
+        _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
+        return model
+
+    def _shapes(self, auto: type[_BaseAutoModelClass], source: Source, fields: dict[str, Any]) -> PreTrainedModel:
+        config = fields.get("config") or AutoConfig.from_pretrained(source.name, **source.arguments, **fields)
+        model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+
+def has_weights(model: nn.Module) -> bool:
+    """Whether the model can compute; on torch's meta device it has shapes alone."""
+    return not any(parameter.is_meta for parameter in model.parameters())
 
 
 def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Source) -> str:

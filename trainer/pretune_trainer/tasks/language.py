@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
+from pretune_trainer.model.build import has_weights
 from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
 from pretune_trainer.tasks.base import Batch
 
@@ -211,9 +212,13 @@ def next_token_losses(model: nn.Module, batch: Batch) -> Tensor:
 def check_head(model: PreTrainedModel) -> None:
     """Refuse models that do more to the hidden states than their linear head: the loss is computed without them.
 
+    Of shapes alone nothing can be said.
+
     Raises:
         UserError: the model scales, caps or shifts its logits.
     """
+    if not has_weights(model):
+        return
     ids = torch.arange(4)[None]
     chosen = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the chosen one may need a GPU, and this is still on the CPU

@@ -14,7 +14,7 @@ from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
-from pretune_trainer.model.build import Build
+from pretune_trainer.model.build import Build, has_weights
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, Frame, attended, encode_words, padded, pieces_of
@@ -174,6 +174,8 @@ def _is_head(model: PreTrainedModel, name: str) -> bool:
     """Whether the part of that name makes the model's logits from its last hidden states."""
     if name not in {name for name, _ in model.named_modules()}:
         return False
+    if not has_weights(model):
+        return True  # it is of no account for shapes alone
     ids = torch.arange(4)[None]
     with torch.no_grad():
         model.eval()

@@ -1,0 +1,73 @@
+"""`pretune preflight`: a chain checked job by job before anything is trained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretune_cli.__main__ import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def job(kind: str, name: str, learns: str, model: str, folder: str = "corpus/") -> str:
+    return f"""
+apiVersion: pretune.dev/v1alpha1
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  {learns}
+  {model}
+  data: {{train: [{{uri: {folder}}}], sequenceLength: 32}}
+  training: {{tokensPerStep: 64, maxSteps: 10, precision: fp32}}
+  storage: {{uri: storage}}
+  compute: {{workers: 2, gpusPerWorker: 4}}
+"""
+
+
+LLAMA = (
+    "model: {architecture: {type: llama, config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,"
+    " num_attention_heads: 2}}}\n  tokenizer: {train: {vocabSize: 300}}"
+)
+GENERAL = job("PretrainJob", "general", "objective: {causalLM: {}}", LLAMA)
+CHILD = job("FinetuneJob", "child", "task: {causalLM: {}}", "model: {from: {pretrainJob: general}}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("A line of some text.\n" * 50)
+    return tmp_path
+
+
+def write(folder: Path, *jobs: str) -> str:
+    file = folder / "chain.yaml"
+    file.write_text("---".join(jobs))
+    return str(file)
+
+
+def said(capsys: Capture) -> dict[str, list[dict[str, Any]]]:
+    """Findings by job."""
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    return {line["job"]: line["findings"] for line in lines}
+
+
+def test_a_chain_is_checked_as_far_as_it_can_be_known(folder: Path, capsys: Capture) -> None:
+    assert main(["preflight", write(folder, CHILD, GENERAL), "--json"]) == 0
+    found = said(capsys)
+    assert list(found) == ["PretrainJob/general", "FinetuneJob/child"]
+    assert {finding["ok"] for finding in found["PretrainJob/general"]} == {True}
+    unknown = [finding for finding in found["FinetuneJob/child"] if finding["ok"] is None]
+    assert {finding["sentence"] for finding in unknown} == {"not known before PretrainJob/general has finished"}
+    memory = found["PretrainJob/general"][-1]["sentence"]
+    assert "a GPU at least: weights" in memory
+    assert "gathered from other ranks" in memory
+
+
+def test_what_is_wrong_is_in_the_table_and_in_the_exit_status(folder: Path, capsys: Capture) -> None:
+    assert main(["preflight", write(folder, GENERAL), "--set", "spec.data.train[0].uri=nothing/"]) == 2
+    shown = capsys.readouterr().out
+    assert "PretrainJob/general" in shown
+    assert "wrong" in shown
+    assert "spec.data.train[0].uri" in shown

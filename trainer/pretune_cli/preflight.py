@@ -1,0 +1,89 @@
+"""`pretune preflight`: what can be known of jobs before they take GPUs: the checks that a cluster makes, made here."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pretune_api.names import LOCAL_NAMESPACE
+from pretune_api.run_config import Folder, RunConfig
+from pretune_cli.chain import parents_first
+from pretune_cli.documents import load
+from pretune_cli.identity import Job, fingerprint, uid
+from pretune_operator.plan import Inputs, plan, ranks_of
+from pretune_operator.pools import device_of
+from pretune_trainer.errors import PretuneError
+from pretune_trainer.preflight.findings import Finding, exit_code
+from pretune_trainer.preflight.run import preflight as check
+from pretune_trainer.storage.finished import finished
+from pretune_trainer.storage.store import Store
+
+_NO_UID = "unknown0"
+"""Stands for the identity of a job whose data cannot be listed."""
+_STATES = {True: "ok", False: "wrong", None: "not known"}
+
+
+def preflight(arguments: argparse.Namespace) -> int:
+    """Check the jobs of `arguments.files`, parents first, and print the findings; the exit status.
+
+    Raises:
+        PretuneError: the files are wrong.
+    """
+    jobs = parents_first([document.job for document in load(arguments.files, arguments.overrides)])
+    findings: list[Finding] = []
+    artifacts: dict[str, Folder] = {}
+    for job in jobs:
+        config = _plan(job, artifacts)
+        found = check(config, _parents(job) - artifacts.keys())
+        _print(job, found, as_json=arguments.json)
+        findings += found
+        if any(_name(job) in _parents(other) for other in jobs):
+            artifacts |= _artifact(job, config)
+    return exit_code(findings)
+
+
+def _plan(job: Job, artifacts: Mapping[str, Folder]) -> RunConfig:
+    """The run config for a cluster; placeholders stand for artifacts that are not there yet."""
+    compute, root = job.spec.compute, job.spec.storage.uri
+    missing = {parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in _parents(job)}
+    known = {**missing, **artifacts}
+    return plan(job, Inputs(_uid(job, known), LOCAL_NAMESPACE, ranks_of(compute), device_of(compute), known))
+
+
+def _uid(job: Job, artifacts: Mapping[str, Folder]) -> str:
+    """The identity that `pretune run` gives the job, so that what it has finished is found."""
+    try:
+        return uid(fingerprint(job), job, artifacts)
+    except PretuneError:  # the findings will say why
+        return _NO_UID
+
+
+def _artifact(job: Job, config: RunConfig) -> dict[str, Folder]:
+    """The artifact that `pretune run` has made of a job, by its name; nothing if there is none."""
+    try:
+        done = finished(Store.open(config.storage).child(config.job.folder))
+    except PretuneError:  # likewise
+        return {}
+    return {} if done is None else {_name(job): Folder(uri=done.uri, digest=done.digest, job=_name(job))}
+
+
+def _print(job: Job, findings: Sequence[Finding], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"job": _name(job), "findings": [finding.to_json() for finding in findings]}), flush=True)
+        return
+    table = Table("check", "", "place", "finding", title=_name(job), title_justify="left")
+    for finding in findings:
+        table.add_row(finding.check, _STATES[finding.ok], Text(finding.place), Text(finding.sentence))
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    Console().print(table)
+
+
+def _parents(job: Job) -> set[str]:
+    return {parent.job for parent in job.spec.parents() if parent.job is not None}
+
+
+def _name(job: Job) -> str:
+    return f"{job.kind}/{job.metadata.name}"

@@ -1,0 +1,205 @@
+"""The checks, one by one: each returns what later ones need, and a sentence; or raises what the run would raise."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Final
+
+import torch
+
+from pretune_api.model import Architecture, TokenizerTraining
+from pretune_api.run_config import Parent, RunConfig
+from pretune_api.tasks import text_columns
+from pretune_trainer.course import rows_per_step
+from pretune_trainer.data.cache_index import SIDES
+from pretune_trainer.data.cleaning.language import check_languages
+from pretune_trainer.data.example import Example, Pack, Row, length_of
+from pretune_trainer.data.groups import grouping_of
+from pretune_trainer.data.inputs import DataSource
+from pretune_trainer.data.readers import Unit, rows, units
+from pretune_trainer.data.sources import SourceFile
+from pretune_trainer.data.tokenizer import document_of
+from pretune_trainer.data.vocabulary import form_for, stand_in
+from pretune_trainer.errors import PretuneError, StorageError, UserError
+from pretune_trainer.inputs import Design, Vocabulary, check_spec, design, load_tokenizer
+from pretune_trainer.methods import Tuned
+from pretune_trainer.microbatch import check_whole
+from pretune_trainer.model.build import Source
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.parents import Found, find_parent
+from pretune_trainer.preflight.findings import Checked, NotKnownError
+from pretune_trainer.preflight.memory import activations, amount, held
+from pretune_trainer.storage.store import Store
+from pretune_trainer.tasks.base import Batch
+
+FIRST_ROWS: Final = 64
+"""Rows read of each source."""
+_FOOTERS: Final = 16
+"""Parquet files whose footers are read before their rows are."""
+_FEWEST: Final = 2
+"""Rows of a batch whose rows depend on each other: a batch normalisation knows no variance of one."""
+_PROBE: Final = b"Pretune has tried whether it can write here, and may be deleted."
+
+
+def check_storage(config: RunConfig) -> tuple[Store, str]:
+    """Write below the job's folder, read it back, and delete it."""
+    store = Store.open(config.storage)
+    job, name = store.child(config.job.folder), f".preflight-{secrets.token_hex(8)}"
+    job.put(name, _PROBE)
+    if job.get(name) != _PROBE:
+        raise StorageError(f"{job.uri}/{name}: what is read is not what was written; look at the store's own health")
+    job.delete(name)
+    puts = "has" if job.guarantees_create else "has no"
+    return store, f"{job.uri} can be written, read and deleted; the store {puts} conditional puts"
+
+
+def check_whole_spec(config: RunConfig) -> tuple[int, str]:
+    """The rows of a step; what does not go together is refused."""
+    check_spec(config)
+    cleaning = config.data.cleaning
+    if cleaning is not None and cleaning.language is not None:
+        check_languages(cleaning.language.keep)
+    rows = rows_per_step(config)
+    return rows, f"{rows} rows a step, on {config.ranks} ranks"
+
+
+def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[list[Row], str]:
+    """A source's first rows, with the columns that a tokenizer is trained on."""
+    files = source.opened.files()
+    found = first_rows(source, number, files, text_columns(config.learn))
+    where, uri = f"{source.opened.where}.uri", source.opened.source.uri
+    if not found:
+        raise UserError(where, f"{uri} is empty: its files have no rows")
+    size = amount(sum(file.size for file in files))
+    return found, f"{uri}: {len(files)} files of {size}; its first {len(found)} rows can be read"
+
+
+def first_rows(source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str]) -> list[Row]:
+    """The first rows of a source; no more is read than they take."""
+    found = (rows(source.opened, unit, columns) for unit in _units(source, number, files))
+    return list(islice(chain.from_iterable(found), FIRST_ROWS))
+
+
+def _units(source: DataSource, number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
+    parquet = [file for file in files if file.format == "parquet"]
+    yield from units(source.opened, number, [file for file in files if file.format != "parquet"])
+    for start in range(0, len(parquet), _FOOTERS):
+        yield from units(source.opened, number, parquet[start : start + _FOOTERS])
+
+
+def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozenset[str]) -> tuple[Found, str]:
+    """An existing model, all of it read and verified; its weights stay where they are."""
+    if parent.folder is not None and parent.folder.job in waiting:
+        raise NotKnownError(f"not known before {parent.folder.job} has finished")
+    found = find_parent(parent, config.storage, Ranks(), where, weights=False)
+    if parent.folder is None:
+        return found, f"{found.source.name} at {found.source.revision}"
+    return found, f"{parent.folder.uri} is whole: {found.digest}"
+
+
+def check_tokenizer(
+    config: RunConfig, read: Sequence[Checked[list[Row]]], parent: Found | None
+) -> tuple[Vocabulary, str]:
+    """The tokenizer; or one that stands in for it, from the rows that were `read` of the training sources."""
+    assert config.tokenizer is not None, "text is read"
+    if config.tokenizer.train is not None:
+        some = [row for each in read for row in each.value or ()]
+        return _stand_in(config, config.tokenizer.train, some or read[0].get())
+    assert parent is not None, "a tokenizer that is not trained comes from somewhere"
+    tokenizer = load_tokenizer(parent.source)
+    adapted = config.tokenizer.adapt
+    later = f"; the {adapted.tokens} tokens to add are found in all of the data" if adapted else ""
+    return Vocabulary(tokenizer), f"it has {len(tokenizer)} entries{later}"
+
+
+def _stand_in(config: RunConfig, training: TokenizerTraining, rows: Sequence[Row]) -> tuple[Vocabulary, str]:
+    columns = text_columns(config.learn)
+    texts = (document_of(row, columns) for row in rows if row.value(row.column) is not None)
+    tokenizer = stand_in(training, texts, config.data.sequence_length, form_for(config.learn))
+    said = f"a {training.algorithm} of {training.vocab_size} entries can be trained, if the whole data gives so many"
+    return Vocabulary(tokenizer), said
+
+
+def check_task(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary) -> tuple[Design, str]:
+    """What is learnt, and how the model is made."""
+    made = design(config, origin, vocabulary, torch.device(config.device))
+    return made, f"{config.stage} fits the tokenizer; it measures {', '.join(made.task.metrics_known)}"
+
+
+def check_model(made: Design) -> tuple[Tuned, str]:
+    """The model as its method trains it, on the meta device."""
+    with torch.device("meta"):
+        tuned = made.make_model()
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in tuned.model.parameters()]
+    trained = sum(size for size, is_trained in sizes if is_trained)
+    kind = tuned.model.config.model_type
+    return tuned, f"a {kind} of {sum(size for size, _ in sizes):,} parameters, {trained:,} of them trained"
+
+
+def check_rows(made: Design, read: Sequence[Row], source: DataSource, number: int) -> tuple[list[Example], str]:
+    """The examples of a source's first rows; they were `read` already, but not all of their columns."""
+    grouping = grouping_of(made.config.data, made.config.evaluation)
+    files, columns = source.opened.files(), [*made.task.columns, *grouping.columns]
+    found = first_rows(source, number, files, columns) if columns else read
+    kept = [row for row in found if row.values.get(row.column, "") is not None]
+    for row in kept:
+        grouping.of(row, SIDES[source.holdout(row)])
+    examples = list(chain.from_iterable(made.task.examples(kept)))
+    if not examples:
+        raise NotKnownError(f"its first {len(found)} rows cannot be learnt from: {made.task.nothing_learnt}")
+    return examples, f"{len(found)} rows give {len(examples)} examples"
+
+
+def check_batch(made: Design, examples: Sequence[Example]) -> tuple[Batch, str]:
+    """The longest example as a batch: once, or twice where the rows of a batch depend on each other."""
+    if not examples:
+        raise NotKnownError("not known without an example")
+    batch = made.task.batch([Pack((max(examples, key=length_of),))] * _rows_tried(made))
+    tensors = {name: value for name, value in batch.inputs.items() if isinstance(value, torch.Tensor)}
+    return batch, ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+
+
+def _rows_tried(made: Design) -> int:
+    return _FEWEST if made.task.couples_rows else 1
+
+
+def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
+    """What each device must hold at least. The model is used up."""
+    config = made.config
+    rows, length = _rows_at_once(made), made.task.layout.length
+    found = held(tuned, config.training, config.ranks)
+    parts = {"weights": found.weights, "gradients": found.gradients, "optimizer": found.optimizer}
+    if config.ranks > 1:
+        parts["gathered from other ranks"] = found.gathered
+    total = sum(parts.values())
+    said = ", ".join(f"{name} {amount(size)}" for name, size in parts.items())
+    kept = _activations(made, tuned, batch)
+    place = "GPU" if config.device == "cuda" else "rank"
+    if kept is None:
+        return total, f"{amount(total)} a {place} at least: {said}; activations are not known"
+    kept *= rows
+    size = f"{rows} row of {length}" if rows == 1 else f"{rows} rows of {length}"
+    return total + kept, f"{amount(total + kept)} a {place} at least: {said}, activations of {size} {amount(kept)}"
+
+
+def _rows_at_once(made: Design) -> int:
+    """Rows that a rank must compute at once: one, unless they are compared with each other, or more are asked for."""
+    config = made.config
+    most, asked = -(-rows_per_step(config) // config.ranks), config.training.micro_batch_rows
+    if made.task.couples_rows:
+        check_whole(asked, most)
+        return most
+    return min(asked or 1, most)
+
+
+def _activations(made: Design, tuned: Tuned, batch: Batch) -> int | None:
+    """Bytes that one row of full length keeps; None for a model or loss that needs to see numbers."""
+    try:
+        kept = activations(tuned, made.task, batch, made.config.training, made.config.ranks) // _rows_tried(made)
+    except PretuneError:
+        raise
+    except Exception:  # tensors without content refuse in many ways
+        return None
+    ids = batch.inputs.get("input_ids")
+    # Padded rows are as long as the longest that was seen; what is kept grows with their length.
+    return kept if ids is None else kept * max(ids.shape[1], made.task.layout.length) // ids.shape[1]

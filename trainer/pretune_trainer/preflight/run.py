@@ -1,0 +1,97 @@
+"""The order of the checks, and what each needs of the ones before."""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from pretune_api.model import Architecture
+from pretune_api.run_config import RunConfig
+from pretune_trainer.data.example import Example, Row
+from pretune_trainer.data.inputs import DataSource, data_sources
+from pretune_trainer.inputs import Design, Vocabulary
+from pretune_trainer.model.build import Source
+from pretune_trainer.parents import Found
+from pretune_trainer.preflight.checks import (
+    check_batch,
+    check_memory,
+    check_model,
+    check_parent,
+    check_rows,
+    check_storage,
+    check_task,
+    check_tokenizer,
+    check_whole_spec,
+    read_source,
+)
+from pretune_trainer.preflight.findings import Checked, Checks, Finding
+
+
+def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]:
+    """Everything that can be known of a run before it starts, in the order in which it would matter. Raises nothing.
+
+    Of the sources the first rows are read alone, of a parent every byte; nothing is left in the storage. `waiting` are
+    jobs, as KIND/NAME, whose artifacts are not there yet: what depends on them is not known.
+    """
+    checks = Checks()
+    sources = data_sources(config.data)
+    checks.make("storage", "spec.storage.uri", lambda: check_storage(config))
+    checks.make("spec", "spec", lambda: check_whole_spec(config))
+    read = [
+        checks.make("source", source.opened.where, partial(read_source, config, source, number))
+        for number, source in enumerate(sources)
+    ]
+    start = _Start(config, checks, frozenset(waiting))
+    vocabulary = start.vocabulary(sources, read)
+    part = "objective" if config.task is None else "task"
+    task = checks.make("task", f"spec.{part}", lambda: check_task(config, start.origin(), vocabulary.get()))
+    model = checks.make("model", "spec.model", lambda: check_model(task.get()))
+    given = [
+        checks.make("rows", source.opened.where, partial(_rows, task, read[number], source, number))
+        for number, source in enumerate(sources)
+    ]
+    examples = [example for each in given for example in each.value or ()]
+    batch = checks.make("batch", "spec.data", lambda: check_batch(task.get(), examples))
+    checks.make("memory", "spec.compute", lambda: check_memory(task.get(), model.get(), batch.get()))
+    return checks.findings
+
+
+def _rows(
+    task: Checked[Design], read: Checked[list[Row]], source: DataSource, number: int
+) -> tuple[list[Example], str]:
+    return check_rows(task.get(), read.get(), source, number)
+
+
+class _Start:
+    """What training starts from: a parent, if there is one, and a tokenizer, if text is read."""
+
+    def __init__(self, config: RunConfig, checks: Checks, waiting: frozenset[str]) -> None:
+        self._config, self._checks, self._waiting = config, checks, waiting
+        self._parent: Checked[Found] | None = None
+        if (parent := config.model.parent) is not None:
+            where = "spec.model.from"
+            self._parent = checks.make("parent", where, lambda: check_parent(config, parent, where, waiting))
+
+    def origin(self) -> Architecture | Source:
+        """Where the weights come from."""
+        if self._parent is not None:
+            return self._parent.get().source
+        assert self._config.model.architecture is not None, "a model is new, or has a parent"
+        return self._config.model.architecture
+
+    def vocabulary(self, sources: Sequence[DataSource], read: Sequence[Checked[list[Row]]]) -> Checked[Vocabulary]:
+        """How text becomes tokens; nothing is checked where none is read."""
+        if self._config.tokenizer is None:
+            return Checked(Finding("tokenizer", True, "no text is read", "spec.tokenizer"), Vocabulary(None))
+        learnt = [each for source, each in zip(sources, read, strict=True) if not source.is_validation]
+        return self._checks.make(
+            "tokenizer", "spec.tokenizer", lambda: check_tokenizer(self._config, learnt, self._tokenizer_parent())
+        )
+
+    def _tokenizer_parent(self) -> Found | None:
+        tokenizer = self._config.tokenizer
+        assert tokenizer is not None, "text is read"
+        parent = tokenizer.adapt.parent if tokenizer.adapt is not None else tokenizer.parent
+        if parent is None:
+            return None
+        if self._parent is not None and parent == self._config.model.parent:
+            return self._parent.get()
+        return check_parent(self._config, parent, "spec.tokenizer", self._waiting)[0]
