@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -60,7 +61,7 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        broken = [str(rule) for rule in self.all_rules() if not rule.holds(self)]
+        broken = [str(rule) for rule in _rules_of(type(self)) if not rule.holds(self)]
         if broken:
             raise PydanticCustomError(RULE_ERROR, "{broken}", {"broken": "; ".join(broken)})
         return self
@@ -69,6 +70,12 @@ class Spec(BaseModel):
     def alias(cls, field: str) -> str:
         """The YAML name of the Python attribute `field`."""
         return cls.model_fields[field].alias or field
+
+
+@cache
+def _rules_of(model: type[Spec]) -> tuple[Rule, ...]:
+    """Every instance is held against them, and they follow from the class alone."""
+    return model.all_rules()
 
 
 class OneOf(Spec):
