@@ -3,8 +3,9 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -30,6 +31,8 @@ from pretune_operator.work import Workers, WorkQueue
 
 WORKERS: Final = 16
 """Jobs that are reconciled at once."""
+_PARSED: Final = 256
+"""Jobs that are kept as they were parsed last: each is looked at several times in a row."""
 _TOLD_AFTER: Final = 3
 """Failures in a row after which the job's user is told, once."""
 
@@ -111,17 +114,28 @@ class Machine:
             self.readings.keep(key, ())
             return
         status = Status.model_validate_json(job.status)
-        seen = observe(job, self.cache, self._served.look(), self._nodes.lost, partial(self.readings.look, key))
         view = _view(job, status)
-        now = datetime.now(UTC)
-        if isinstance(view, InvalidJobError):
-            decision = refused(status, job.generation, seen, view.problems, now)
-        else:
-            decision = reconcile(view, seen, self._settings, now)
+        decision = self._decide(job, view, status)
         for action in decision.actions:
             log.info("%s", _words(action), extra={"job": str(key)})
             self._actor.act(job, view, action)
+        if any(isinstance(action, StartAttempt) for action in decision.actions):
+            decision = self._with_its_start(job, view, decision)
         self._conclude(job, status, decision)
+
+    def _decide(self, job: StoredJob, view: JobView | InvalidJobError, status: Status) -> Decision:
+        look = partial(self.readings.look, job.key)
+        seen, now = observe(job, self.cache, self._served.look(), self._nodes.lost, look), datetime.now(UTC)
+        if isinstance(view, InvalidJobError):
+            return refused(status, job.generation, seen, view.problems, now)
+        return reconcile(replace(view, status=status), seen, self._settings, now)
+
+    def _with_its_start(self, job: StoredJob, view: JobView | InvalidJobError, decision: Decision) -> Decision:
+        """What follows from the attempt that was made, too: it is in view already, so one write of status tells all."""
+        following = self._decide(job, view, decision.status)
+        if following.actions:  # they have to wait until status is written
+            return decision
+        return replace(following, events=decision.events + following.events)
 
     def _conclude(self, job: StoredJob, before: Status, decision: Decision) -> None:
         """Write status and say what happened; the last thing that a reconcile does."""
@@ -134,6 +148,8 @@ class Machine:
             self.queue.cancel(job.key)
         else:
             self.queue.add_after(job.key, max(decision.again.total_seconds(), 0.0))
+        if decision.actions:
+            self.queue.add(job.key)  # what they have changed wakes nobody else
 
     def _failed(self, key: JobKey, error: Exception, reason: str) -> None:
         failures = self.queue.retry(key)
@@ -150,19 +166,20 @@ class Machine:
 def _view(job: StoredJob, status: Status) -> JobView | InvalidJobError:
     """The job as reconcile() takes it, or everything that is wrong with it."""
     try:
-        parsed = _parsed(job)
+        parsed = _parsed(job.kind, job.document)
     except InvalidJobError as error:
         return error
     return JobView(parsed, job.uid, job.namespace, job.generation, status, job.deleting, job.labels)
 
 
-def _parsed(job: StoredJob) -> PretrainJob | FinetuneJob:
+@lru_cache(_PARSED)
+def _parsed(kind: str, document: bytes) -> PretrainJob | FinetuneJob:
     try:
         # What the API server has admitted is valid, but for rare differences between versions: this takes a twentieth
         # of the time that it takes to look for everything that may be wrong.
-        return KINDS[job.kind].model_validate_json(job.document, strict=True, by_alias=True, by_name=False)
+        return KINDS[kind].model_validate_json(document, strict=True, by_alias=True, by_name=False)
     except ValidationError:
-        return parse(json.loads(job.document))
+        return parse(json.loads(document))
 
 
 def _words(action: Action) -> str:

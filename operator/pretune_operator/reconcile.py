@@ -4,6 +4,8 @@ Two rules make it safe to crash anywhere between an action and the write of the 
 - An attempt is made under a name that follows from its number, so that making it again changes nothing; status may say
   so later. The next one is made only when the status that was read says that the one before has ended.
 - Nothing is deleted before the status that was read says why: what is gone was either ours to delete, or is a failure.
+A decision without actions is a last word: the write of its status wakes nobody. If more follows from that status, the
+decision asks to look again.
 `job.status` must be at least as new as the last status that was written; what is seen of the cluster may lag behind.
 """
 
@@ -101,7 +103,7 @@ def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
 def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> Draft:
     message = f"The model is {artifact.uri}."
     draft = closed(draft, None, None).sets(artifact=artifact, metrics=metrics or draft.status.metrics)
-    draft = draft.says(About.SUCCEEDED, True, Reason.SUCCEEDED, message).looks_again(draft.now)
+    draft = draft.says(About.SUCCEEDED, True, Reason.SUCCEEDED, message)
     return finished(draft, Reason.SUCCEEDED, message)
 
 

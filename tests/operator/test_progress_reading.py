@@ -12,7 +12,7 @@ from pretune_api.names import PROGRESS_PORT
 from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS
 from pretune_operator.cluster.objects import JobKey
 from pretune_operator.observed import SeenPod
-from pretune_operator.progress import Readings, last_line, seen
+from pretune_operator.progress import POLL_SECONDS, Readings, last_line, seen
 from pretune_trainer.drive.progress import Progress
 from pretune_trainer.drive.wire import Artifact, Ending, Order
 from pretune_trainer.report import Committed, Evaluated, Start
@@ -186,6 +186,18 @@ def test_a_head_that_runs_is_read_in_the_background_and_its_job_is_woken(
     read = readings.look(JOB, "cluster", pod.seen(), ending=False)
     assert read is not None
     assert read.step == 100
+
+
+def test_a_head_is_read_once_in_a_while_however_often_its_job_is_looked_at(
+    readings: Readings, pod: Pod, told: Told
+) -> None:
+    readings.look(JOB, "cluster", pod.seen(), ending=False)
+    assert told.something.wait(10)
+    for _ in range(100):
+        assert readings.look(JOB, "cluster", pod.seen(), ending=False) is not None
+    assert pod.asked == 1
+    # What was read is all that changes in the status of a job that trains.
+    assert 1_000 / POLL_SECONDS <= 50, "writes a second for a thousand jobs"
 
 
 def test_a_head_that_is_about_to_go_is_asked_for_its_last_word_at_once(

@@ -83,7 +83,14 @@ class Scene:
             if decision.status == self.status:
                 return actions
             self.status = Status.model_validate_json(decision.status.model_dump_json())
+            if not decision.actions and decision.again != timedelta(0):
+                self._rests()
         raise AssertionError("it never settles")
+
+    def _rests(self) -> None:
+        """Nothing follows from the last write, which wakes nobody."""
+        following = self.decide()
+        assert (following.status, following.actions) == (self.status, ()), "more follows, and nobody is woken for it"
 
     def condition(self, about: str) -> Condition:
         """What status says of it."""

@@ -229,7 +229,8 @@ class World:
             raise CrashError
         self.status = Status.model_validate_json(decision.status.model_dump_json())
         self.written.append(self.status)
-        self._known = known
+        # The operator is not woken by its own write of status.
+        self._known = known[0], self.status, known[2]
         self._due = None if decision.again is None else self.now + max(decision.again, timedelta(microseconds=1))
         if self.lag == 0:
             self._shown.append(self._observed())

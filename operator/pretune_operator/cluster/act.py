@@ -33,7 +33,7 @@ class Actor:
     """Writes to the cluster on behalf of jobs. Used by many threads at once, by one at a time for each job."""
 
     def __init__(self, client: Client, cache: Cache, wake: Callable[[set[JobKey]], None], settings: Settings) -> None:
-        """`wake` is told which jobs have to be looked at because of what was written."""
+        """`wake` is told which other jobs have to be looked at because of what was written on behalf of one."""
         self._client = client
         self._cache = cache
         self._wake = wake
@@ -49,7 +49,7 @@ class Actor:
         match action:
             case StartAttempt():
                 assert isinstance(view, JobView), "an invalid job is never started"
-                self._start(view, action)
+                self._start(job, view, action)
             case DeleteAttempt(ray_job):
                 self._delete(job, RAY_JOBS, StoredRayJob, ray_job)
             case DeleteCluster(ray_cluster):
@@ -68,7 +68,7 @@ class Actor:
         written = self._client.replace_status(
             resource, document | {"status": status.model_dump(mode="json", exclude_none=True)}
         )
-        self._learn(resource, written)
+        self._learn(job.key, resource, written)
 
     def say(self, job: StoredJob, event: Event) -> None:
         """Publish an event about `job`. Nobody waits for it: a failure is logged."""
@@ -97,20 +97,20 @@ class Actor:
         except ApiError as error:
             log.warning("event %s was not published: %s", event.reason, error, extra={"job": str(job.key)})
 
-    def _start(self, view: JobView, action: StartAttempt) -> None:
+    def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
         made = manifests(view, action.config, action.number, self._settings)
         for manifest in (made.config_map, *made.network_policies, made.ray_job):
-            self._make(manifest, view.uid)
+            self._make(job, manifest)
 
-    def _make(self, manifest: Manifest, owner: str) -> None:
+    def _make(self, job: StoredJob, manifest: Manifest) -> None:
         resource = MADE[manifest["kind"]]
         try:
             made = self._client.create(resource, manifest)
         except ApiError as error:
             if not error.exists:
                 raise
-            made = self._ours(resource, manifest, owner)
-        self._learn(resource, made)
+            made = self._ours(resource, manifest, job.uid)
+        self._learn(job.key, resource, made)
 
     def _ours(self, resource: Resource, manifest: Manifest, owner: str) -> dict[str, Any]:
         """What has the manifest's name already, which must belong to the job `owner`."""
@@ -127,14 +127,14 @@ class Actor:
         if child is None:
             return
         try:
-            self._learn(resource, self._client.delete(resource, job.namespace, name, child.uid))
+            self._learn(job.key, resource, self._client.delete(resource, job.namespace, name, child.uid))
         except ApiError as error:
             if not error.gone and error.reason != "Conflict":  # another one of the same name is not ours to delete
                 raise
-            self._wake(self._cache.remove(child))
+            self._cache.remove(child)
 
-    def _learn(self, resource: Resource, raw: dict[str, Any]) -> None:
+    def _learn(self, writer: JobKey, resource: Resource, raw: dict[str, Any]) -> None:
         """Take in an answer: whatever is decided next is decided with our own writes in view."""
         watched = resource in (RAY_JOBS, RAY_CLUSTERS, *JOBS.values())
         if watched and raw.get("kind") == resource.kind and (stored := parse(resource, raw)):
-            self._wake(self._cache.put(stored))
+            self._wake(self._cache.put(stored) - {writer})

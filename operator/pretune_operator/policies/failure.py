@@ -47,9 +47,10 @@ def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
 
 
 def finished(draft: Draft, why: Reason, message: str) -> Draft:
-    """The job is over: nothing of it runs, is queued or suspended any more."""
+    """The job is over: nothing of it runs, is queued or suspended any more. What is left of it is seen to next."""
     return (
         draft.sets(completion_time=draft.now, next_attempt_time=None)
+        .looks_again(draft.now)
         .says(About.FINISHED, True, why, message)
         .says(About.RUNNING, False, why, message)
         .takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, "The job has finished.")
