@@ -47,10 +47,10 @@ def _steps(team: Namespace, reference: str) -> int:
     for head in team.pods(reference, "head"):
         path = f"/api/v1/namespaces/{team.name}/pods/{head['metadata']['name']}:{PROGRESS_PORT}/proxy/progress"
         try:
-            steps: int = json.loads(team.kubectl("get", "--raw", path))["step"]
+            progress = json.loads(team.kubectl("get", "--raw", path))
         except subprocess.CalledProcessError:
             return 0
-        return steps
+        return int(progress.get("step", 0))
     return 0
 
 
