@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from pretune_api.run_config import RunConfig
+from pretune_api.storage import Location
 from pretune_trainer.drive import logs
-from pretune_trainer.drive.logs import Log, Loggers, Output
+from pretune_trainer.drive.logs import Log, Loggers, Output, in_storage
 from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
-from pretune_trainer.storage.logs import LogWriter
+from pretune_trainer.storage.logs import DRIVER, LogReader, LogWriter, attempts_of, log_folder, processes_of
+from pretune_trainer.storage.store import Store
+from support.s3 import S3Server
 
-DRIVER = """
+PROGRAM = """
 import os, signal, sys
 from pretune_trainer import main
 from pretune_trainer.drive.group import in_process
@@ -173,7 +177,8 @@ def test_what_a_run_tells_is_said_in_words_but_not_every_step() -> None:
     ]
 
 
-def config(folder: Path, name: str) -> Path:
+def config(name: str, storage: Location) -> RunConfig:
+    """What the third attempt at a job is told to do."""
     document = {
         "job": {"namespace": "team-a", "kind": "PretrainJob", "name": name, "uid": "0b9c3a0e-3a55"},
         "attempt": 3,
@@ -185,22 +190,41 @@ def config(folder: Path, name: str) -> Path:
         "training": {"tokensPerStep": 64, "maxSteps": 10},
         "evaluation": {},
         "checkpoint": {},
-        "storage": {"uri": (folder / "storage").as_uri()},
+        "storage": storage.model_dump(),
         "ranks": 1,
         "device": "cpu",
     }
-    file = folder / "run.json"
-    file.write_text(json.dumps(document))
-    return file
+    return RunConfig.model_validate(document)
+
+
+def test_a_log_is_written_and_read_in_an_object_store(s3: S3Server) -> None:
+    told = config("general", s3.new_folder())
+    with in_storage(Loggers())(told, DRIVER) as log:
+        log.say("begun")
+    job = Store.open(told.storage).child(told.job.folder)
+    assert (attempts_of(job), processes_of(job, 3)) == ([3], ["driver"])
+    [said] = LogReader(log_folder(job, 3, DRIVER)).news()
+    assert said.endswith(b"begun\n")
+
+
+def test_a_store_that_cannot_be_reached_is_not_waited_for(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = s3.new_folder().model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    with in_storage(Loggers())(config("general", nowhere), DRIVER) as log:
+        log.say("begun")
+    assert not log._thread.is_alive()
+    [said] = [record.message for record in caplog.records if "training goes on" in record.message]
+    assert "the store cannot be reached" in said
 
 
 def test_a_driver_whose_output_is_a_file_as_under_ray_leaves_all_of_it_and_its_last_lines(tmp_path: Path) -> None:
-    arguments = [str(config(tmp_path, "breaks-down")), "--host", "127.0.0.1", "--metrics-port", "0"]
+    file = tmp_path / "run.json"
+    file.write_text(config("breaks-down", Location(uri=(tmp_path / "storage").as_uri())).model_dump_json())
+    arguments = [str(file), "--host", "127.0.0.1", "--metrics-port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     output = tmp_path / "job-driver.log"
-    with output.open("w") as file:
-        command = [sys.executable, "-c", DRIVER, *arguments]
-        assert subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode == 1
+    with output.open("w") as printed:
+        command = [sys.executable, "-c", PROGRAM, *arguments]
+        assert subprocess.run(command, stdout=printed, stderr=subprocess.STDOUT, env=environment).returncode == 1
     folder = tmp_path / "storage/team-a/pretrainjob-breaks-down-0b9c3a0e/logs/attempt-0003"
     assert sorted(process.name for process in folder.iterdir()) == ["driver", "rank-00000"]
     [chunk] = (folder / "driver").iterdir()
