@@ -11,16 +11,19 @@ import torch
 from pretune_api.model import Architecture
 from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import parse
-from pretune_api.run_config import Folder, RunConfig
+from pretune_api.run_config import Folder, Parent, RunConfig
 from pretune_api.storage import Storage
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.inputs import Design
 from pretune_trainer.optim import make_optimizer, optimizer_tensors
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.parents import find_parent
 from pretune_trainer.preflight.__main__ import main
 from pretune_trainer.preflight.checks import check_model, check_storage, check_task, check_tokenizer, read_source
 from pretune_trainer.preflight.findings import Checked, Finding, exit_code, message
 from pretune_trainer.preflight.memory import activations, held
 from pretune_trainer.preflight.run import preflight
+from pretune_trainer.storage.store import Store
 from support.jobs import classification, finetune, pretrain, write_rows
 from support.language import TINY, small_tokenizer
 from support.s3 import S3Server
@@ -93,6 +96,27 @@ def test_an_existing_model_is_verified_and_made_without_its_weights(tmp_path: Pa
     assert all(finding.ok for finding in found.values()), [str(finding) for finding in found.values()]
     assert found["parent"].sentence.startswith(f"{parent.uri} is whole: sha256:")
     assert found["model"].sentence.endswith(", 64 of them trained")  # the head: two labels of 32 channels
+
+
+def test_the_weights_of_a_parent_are_verified_where_they_lie(
+    tmp_path: Path, parent: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path))
+    location = s3.new_folder()
+    store = Store.open(location)
+    for file in Path(parent.uri.removeprefix("file://")).iterdir():
+        store.put(file.name, file)
+    there, storage = Parent(folder=Folder(uri=location.uri)), Storage(**location.model_dump())
+    found = find_parent(there, storage, Ranks(), "spec.model.from", weights=False)
+    here = {path.name for path in Path(found.source.name).iterdir()}
+    assert here >= {"config.json", "tokenizer.json"}
+    assert "model.safetensors" not in here
+    whole = (s3.folder / location.uri.removeprefix("s3://") / "model.safetensors").read_bytes()
+    store.put("model.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DamagedError, match="is wanted"):
+        find_parent(
+            Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", weights=False
+        )
 
 
 def test_a_parent_of_another_digest_is_refused(tmp_path: Path, parent: Folder) -> None:

@@ -25,7 +25,7 @@ class Finding:
     """What came of one check."""
 
     check: str
-    """The check, in a word: storage, spec, source, parent, tokenizer, task, model, rows, batch or memory."""
+    """The check, in a word: config, storage, spec, source, parent, tokenizer, task, model, rows, batch or memory."""
     ok: bool | None
     """Whether all is well; None where it cannot be known yet."""
     sentence: str
