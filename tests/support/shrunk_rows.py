@@ -13,7 +13,7 @@ from support.speech import spoken
 Fields = Mapping[str, Any]
 """Those of an objective or a task."""
 
-_ROWS: Final = 150
+_ROWS: Final = 100
 _LINES: Final = 6
 """Paragraphs in a document, each on a line of its own."""
 
@@ -85,7 +85,7 @@ def _texts(kind: str, fields: Fields, column: str, number: int) -> Iterator[dict
 def _document(kind: str, text: str) -> object:
     match kind:
         case "chat":
-            return [{"role": "user", "content": text[:60]}, {"role": "assistant", "content": text[60:120]}]
+            return [{"role": "user", "content": text[:30]}, {"role": "assistant", "content": text[30:60]}]
         case "tokenClassification":
             return _words(text)
         case "translation" | "preference":
