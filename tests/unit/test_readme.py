@@ -54,3 +54,13 @@ def test_all_that_can_be_trained_stands_in_readme() -> None:
     table = README[README.index("## What can be trained") :]
     for model in (Objective, Task, Method):
         assert all(f"`{model.alias(name)}`" in table for name in model.alternatives())
+
+
+def test_every_gate_stands_in_readme_with_what_it_wants() -> None:
+    rows = re.findall(r"^\| [^|]+ \| `(test_\w+\.py)` ([^|]+) \|", README, re.MULTILINE)
+    gates = [
+        (file.name, name.replace("_", " "))
+        for file in sorted((ROOT / "tests/gates").glob("test_*.py"))
+        for name in re.findall(r"^def test_(\w+)\(", file.read_text(), re.MULTILINE)
+    ]
+    assert sorted(rows) == sorted(gates)
