@@ -101,10 +101,11 @@ def test_a_storage_with_one_job_is_that_job_and_of_several_one_must_be_given(tmp
     reported(storage, tmp_path)
     run(finetune(tmp_path, finish(general, 2)), range(1, 3))
     capsys.readouterr()
-    assert main(["report", storage]) == 2
-    said = capsys.readouterr().err
-    assert "there are several jobs below it; give one of " in said
-    assert "/local/finetunejob-classify-00000000, " in said
+    for folder in (storage, f"{storage}/local"):
+        assert main(["report", folder]) == 2
+        said = capsys.readouterr().err
+        assert "there are several jobs below it; give one of " in said
+        assert "/storage/local/finetunejob-classify-00000000, " in said
 
 
 def test_a_parent_that_is_gone_is_told_by_its_name(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a job's storage is: at a path or URI that is given, or as the job says on a cluster."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.storage.store import Store
 
 _FOLDER: Final = re.compile(r"^(.+/(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8})(?:/.*)?$")
+_JOB: Final = re.compile(r"^(?:.+/)?(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8}$")
 
 _NAME: Final = re.compile(r"^([A-Za-z]+/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 
@@ -49,14 +51,17 @@ def _in_storage(uri: str) -> Store:
     if inside:
         return Store.open(Location(uri=inside[1]))
     root = Store.open(Location(uri=uri))
-    jobs = [
-        f"{root.uri}/{folder}"
-        for namespace in root.folders()
-        for folder in root.folders(namespace)
-        if _FOLDER.match(f"{root.uri}/{folder}")
-    ]
+    jobs = list(_jobs_below(root))
     if len(jobs) == 1:
         return Store.open(Location(uri=jobs[0]))
     if not jobs:
         raise UserError(uri, "there is no job below it; give the folder that spec.storage.uri names, or an artifact's")
     raise UserError(uri, f"there are several jobs below it; give one of {', '.join(jobs)}")
+
+
+def _jobs_below(root: Store) -> Iterator[str]:
+    """The folders of jobs in a namespace's folder, or in those of all namespaces."""
+    for folder in root.folders():
+        for found in [folder] if _JOB.match(folder) else root.folders(folder):
+            if _JOB.match(found):
+                yield f"{root.uri}/{found}"
