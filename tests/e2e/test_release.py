@@ -118,6 +118,7 @@ def test_definitions_that_are_not_kept_leave_nothing(training: Namespace, instal
     release.install(installation.values | {"crds": {"keep": False}})
     assert "were kept" not in release.uninstall()
     kubectl("wait", "--for=delete", "--timeout=60s", *DEFINITIONS)
+    kubectl("wait", "--for=delete", "--timeout=60s", "-n", SYSTEM, "pods", "-l", OURS)
     kinds = kubectl("api-resources", "--verbs=list", "-o", "name").split()
     left = kubectl("get", ",".join(kinds), "--all-namespaces", "-o", "name", "--ignore-not-found", "-l", OURS)
     assert left == ""
