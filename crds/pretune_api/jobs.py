@@ -121,6 +121,10 @@ class JobSpec(Spec):
         found = [self.model.from_, self.tokenizer.from_ if self.tokenizer else None]
         return [parent for parent in found if parent is not None]
 
+    def parent_jobs(self) -> list[str]:
+        """KIND/NAME of every job that it refers to, each once, in the order of `parents`."""
+        return list(dict.fromkeys(parent.job for parent in self.parents() if parent.job is not None))
+
 
 def _rules_on_input(part: str, learns: type[OneOf]) -> tuple[Rule, ...]:
     """What text and images need; `part` of the spec says which of the alternatives in `learns` is set."""

@@ -22,7 +22,7 @@ def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
     """The draft with every input that is to be had; its condition InputsResolved says whether that is all."""
     known = {known.job for known in draft.status.inputs}
     obstacles = []
-    for key in [key for key in _parents(job) if key not in known]:
+    for key in [key for key in job.spec.parent_jobs() if key not in known]:
         parent = seen.parents.get(key, SeenParent(ParentState.MISSING))
         obstacle = _obstacle(job, key, parent)
         if obstacle is not None:
@@ -41,10 +41,6 @@ def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
 def folders(status: Status) -> dict[str, Folder]:
     """The resolved inputs, by KIND/NAME."""
     return {known.job: Folder(uri=known.uri, digest=known.digest, job=known.job) for known in status.inputs}
-
-
-def _parents(job: JobView) -> list[str]:
-    return list(dict.fromkeys(parent.job for parent in job.spec.parents() if parent.job is not None))
 
 
 def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
@@ -28,6 +29,26 @@ class Result:
     metrics: dict[str, float]
     step: int
     skipped_because_done: bool = False
+
+
+def told(storage: dict[str, Any], name: str, namespace: str = "team-a", uid: str = "0b9c3a0e-3a55") -> RunConfig:
+    """What a job is told to do, of which a stand-in looks at nothing but name and storage."""
+    return RunConfig.model_validate(
+        {
+            "job": {"namespace": namespace, "kind": "PretrainJob", "name": name, "uid": uid},
+            "objective": {"causalLM": {}},
+            "method": {"full": {}},
+            "model": {"architecture": {"type": "llama"}},
+            "tokenizer": {"train": {}},
+            "data": {"train": [{"uri": "file:///corpus"}]},
+            "training": {"tokensPerStep": 64, "maxSteps": 10},
+            "evaluation": {},
+            "checkpoint": {},
+            "storage": storage,
+            "ranks": 1,
+            "device": "cpu",
+        }
+    )
 
 
 def obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:

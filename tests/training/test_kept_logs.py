@@ -21,6 +21,7 @@ from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
 from pretune_trainer.storage.logs import DRIVER, LogReader, LogWriter, attempts_of, log_folder, processes_of
 from pretune_trainer.storage.store import Store
 from support.s3 import S3Server
+from support.stand_in import told
 
 PROGRAM = """
 import os, signal, sys
@@ -179,29 +180,14 @@ def test_what_a_run_tells_is_said_in_words_but_not_every_step() -> None:
 
 def config(name: str, storage: Location) -> RunConfig:
     """What the third attempt at a job is told to do."""
-    document = {
-        "job": {"namespace": "team-a", "kind": "PretrainJob", "name": name, "uid": "0b9c3a0e-3a55"},
-        "attempt": 3,
-        "objective": {"causalLM": {}},
-        "method": {"full": {}},
-        "model": {"architecture": {"type": "llama"}},
-        "tokenizer": {"train": {}},
-        "data": {"train": [{"uri": "file:///corpus"}]},
-        "training": {"tokensPerStep": 64, "maxSteps": 10},
-        "evaluation": {},
-        "checkpoint": {},
-        "storage": storage.model_dump(),
-        "ranks": 1,
-        "device": "cpu",
-    }
-    return RunConfig.model_validate(document)
+    return told(storage.model_dump(), name=name).model_copy(update={"attempt": 3})
 
 
 def test_a_log_is_written_and_read_in_an_object_store(s3: S3Server) -> None:
-    told = config("general", s3.new_folder())
-    with in_storage(Loggers())(told, DRIVER) as log:
+    third = config("general", s3.new_folder())
+    with in_storage(Loggers())(third, DRIVER) as log:
         log.say("begun")
-    job = Store.open(told.storage).child(told.job.folder)
+    job = Store.open(third.storage).child(third.job.folder)
     assert (attempts_of(job), processes_of(job, 3)) == ([3], ["driver"])
     [said] = LogReader(log_folder(job, 3, DRIVER)).news()
     assert said.endswith(b"begun\n")

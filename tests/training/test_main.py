@@ -18,7 +18,7 @@ from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, in_process
 from pretune_trainer.drive.on_ray import RaySettings
 from support.processes import end_process
-from support.stand_in import obey
+from support.stand_in import obey, told
 
 
 @pytest.fixture
@@ -42,23 +42,8 @@ def boards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def config(folder: Path, name: str) -> Path:
-    document = {
-        "version": 1,
-        "job": {"namespace": "team-a", "kind": "PretrainJob", "name": name, "uid": "0b9c3a0e-3a55"},
-        "objective": {"causalLM": {}},
-        "method": {"full": {}},
-        "model": {"architecture": {"type": "llama"}},
-        "tokenizer": {"train": {}},
-        "data": {"train": [{"uri": "file:///corpus"}]},
-        "training": {"tokensPerStep": 64, "maxSteps": 10},
-        "evaluation": {},
-        "checkpoint": {},
-        "storage": {"uri": (folder / "storage").as_uri()},
-        "ranks": 1,
-        "device": "cpu",
-    }
     file = folder / "run.json"
-    file.write_text(json.dumps(document))
+    file.write_text(told({"uri": (folder / "storage").as_uri()}, name=name).model_dump_json())
     return file
 
 

@@ -28,25 +28,11 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Event, Reporter, Start
 from pretune_trainer.storage.logs import LogWriter
 from support.group import in_ranks
+from support.stand_in import told
 
 TOKEN = "a-secret"
 DIGEST = "sha256:" + "0" * 64
-CONFIG = RunConfig.model_validate(
-    {
-        "job": {"namespace": "local", "kind": "PretrainJob", "name": "general", "uid": "12345678"},
-        "objective": {"causalLM": {}},
-        "method": {"full": {}},
-        "model": {"architecture": {"type": "llama"}},
-        "tokenizer": {"train": {}},
-        "data": {"train": [{"uri": "file:///corpus"}]},
-        "training": {"tokensPerStep": 64, "maxSteps": 10},
-        "evaluation": {},
-        "checkpoint": {},
-        "storage": {"uri": "file:///storage"},
-        "ranks": 1,
-        "device": "cpu",
-    }
-)
+CONFIG = told({"uri": "file:///storage"}, name="general", namespace="local", uid="12345678")
 Execute = Callable[[RunConfig, Ranks, Reporter], "Result"]
 
 

@@ -13,13 +13,13 @@ def order(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | Finet
     Raises:
         UserError: a job refers to one that is not there, or to itself through others.
     """
-    by_name = {_name(job): job for job in jobs}
+    by_name = {name_of(job): job for job in jobs}
     for job in jobs:
         for path, parent in _references(job):
             if parent not in by_name:
-                others = [name for name in by_name if name != _name(job)]
+                others = [name for name in by_name if name != name_of(job)]
                 advice = choose(others, parent) if others else "add the file that it stands in"
-                raise UserError(f"{_name(job)} {path}", f"{parent} stands in none of the files; {advice}")
+                raise UserError(f"{name_of(job)} {path}", f"{parent} stands in none of the files; {advice}")
     return parents_first(jobs)
 
 
@@ -29,7 +29,7 @@ def parents_first(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob
     Raises:
         UserError: a job refers to itself through others.
     """
-    by_name = {_name(job): job for job in jobs}
+    by_name = {name_of(job): job for job in jobs}
     ordered: dict[str, PretrainJob | FinetuneJob] = {}
 
     def visit(name: str, descendants: tuple[str, ...]) -> None:
@@ -57,5 +57,6 @@ def _references(job: PretrainJob | FinetuneJob) -> Iterator[tuple[str, str]]:
             yield path, source.job
 
 
-def _name(job: PretrainJob | FinetuneJob) -> str:
+def name_of(job: PretrainJob | FinetuneJob) -> str:
+    """KIND/NAME of a job."""
     return f"{job.kind}/{job.metadata.name}"

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pretune_cli.chain import name_of
 from pretune_cli.identity import Job
 from pretune_trainer.drive.told import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
@@ -129,14 +130,14 @@ def summarise(endings: Sequence[tuple[Job, Ending]]) -> None:
     is_terminal = sys.stdout.isatty()
     if not is_terminal:
         for job, ending in endings:
-            ended = {"event": "Ended", "job": _name(job), "state": ending.state, **finite(asdict(ending))}
+            ended = {"event": "Ended", "job": name_of(job), "state": ending.state, **finite(asdict(ending))}
             print(json.dumps(ended), flush=True)
     console = Console(stderr=not is_terminal, soft_wrap=True)
     if endings:
         console.print(_table(endings))
     for job, ending in endings:
         if ending.artifact is not None:
-            console.print(Text(f"{_name(job)}: {ending.artifact.uri}"))
+            console.print(Text(f"{name_of(job)}: {ending.artifact.uri}"))
 
 
 def _table(endings: Sequence[tuple[Job, Ending]]) -> Table:
@@ -145,7 +146,7 @@ def _table(endings: Sequence[tuple[Job, Ending]]) -> Table:
         state = f"{ending.state} before" if ending.was_done else ending.state
         step = str(ending.step) if ending.step else ""
         headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
-        table.add_row(_name(job), job.spec.stage, state, step, figures(headline))
+        table.add_row(name_of(job), job.spec.stage, state, step, figures(headline))
     table.columns[0].no_wrap = True
     return table
 
@@ -191,7 +192,3 @@ def _started(progress: dict[str, Any], event: Start) -> str:
 def _job(progress: dict[str, Any]) -> str:
     job = progress.get("job")
     return f"{job['kind']}/{job['name']}" if job else ""
-
-
-def _name(job: Job) -> str:
-    return f"{job.kind}/{job.metadata.name}"

@@ -12,6 +12,7 @@ from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import KINDS, InvalidJobError, parse
 from pretune_cli import yaml
+from pretune_cli.chain import name_of
 from pretune_cli.overrides import Override
 from pretune_trainer.errors import PretuneError, UserError
 
@@ -39,7 +40,7 @@ class Document:
     @property
     def name(self) -> str:
         """KIND/NAME of the job."""
-        return f"{self.job.kind}/{self.job.metadata.name}"
+        return name_of(self.job)
 
     def __str__(self) -> str:
         return f"{self.file} document {self.number}"

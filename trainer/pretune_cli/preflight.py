@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder, RunConfig
-from pretune_cli.chain import parents_first
+from pretune_cli.chain import name_of, parents_first
 from pretune_cli.documents import load
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan, ranks_of
@@ -37,10 +37,10 @@ def preflight(arguments: argparse.Namespace) -> int:
     artifacts: dict[str, Folder] = {}
     for job in jobs:
         config = _plan(job, artifacts)
-        found = check(config, _parents(job) - artifacts.keys())
+        found = check(config, frozenset(job.spec.parent_jobs()) - artifacts.keys())
         _print(job, found, as_json=arguments.json)
         findings += found
-        if any(_name(job) in _parents(other) for other in jobs):
+        if any(name_of(job) in other.spec.parent_jobs() for other in jobs):
             artifacts |= _artifact(job, config)
     return exit_code(findings)
 
@@ -48,7 +48,7 @@ def preflight(arguments: argparse.Namespace) -> int:
 def _plan(job: Job, artifacts: Mapping[str, Folder]) -> RunConfig:
     """The run config for a cluster; placeholders stand for artifacts that are not there yet."""
     compute, root = job.spec.compute, job.spec.storage.uri
-    missing = {parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in _parents(job)}
+    missing = {parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in job.spec.parent_jobs()}
     known = {**missing, **artifacts}
     return plan(job, Inputs(_uid(job, known), LOCAL_NAMESPACE, ranks_of(compute), device_of(compute), known))
 
@@ -67,23 +67,15 @@ def _artifact(job: Job, config: RunConfig) -> dict[str, Folder]:
         done = finished(Store.open(config.storage).child(config.job.folder))
     except PretuneError:  # likewise
         return {}
-    return {} if done is None else {_name(job): Folder(uri=done.uri, digest=done.digest, job=_name(job))}
+    return {} if done is None else {name_of(job): Folder(uri=done.uri, digest=done.digest, job=name_of(job))}
 
 
 def _print(job: Job, findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"job": _name(job), "findings": [finding.to_json() for finding in findings]}), flush=True)
+        print(json.dumps({"job": name_of(job), "findings": [finding.to_json() for finding in findings]}), flush=True)
         return
-    table = Table("check", "", "place", "finding", title=_name(job), title_justify="left")
+    table = Table("check", "", "place", "finding", title=name_of(job), title_justify="left")
     for finding in findings:
         table.add_row(finding.check, _STATES[finding.ok], Text(finding.place), Text(finding.sentence))
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     Console().print(table)
-
-
-def _parents(job: Job) -> set[str]:
-    return {parent.job for parent in job.spec.parents() if parent.job is not None}
-
-
-def _name(job: Job) -> str:
-    return f"{job.kind}/{job.metadata.name}"

@@ -72,7 +72,7 @@ def _input(text: str) -> tuple[str, Folder]:
 
 def _unknown(document: Document, given: Mapping[str, Folder]) -> list[str]:
     """Parents of a job, KIND/NAME, whose artifacts are not given."""
-    return sorted({parent.job for parent in document.job.spec.parents() if parent.job is not None} - set(given))
+    return sorted(set(document.job.spec.parent_jobs()) - set(given))
 
 
 def _manifests(document: Document, given: Mapping[str, Folder], settings: Settings) -> Manifests:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pretune_api.names import LOCAL_NAMESPACE, ExitCode
 from pretune_api.run_config import Folder, RunConfig
+from pretune_cli.chain import name_of
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.drive.group import Orders
@@ -79,7 +80,7 @@ class Stages:
         return plan(job, inputs)
 
     def _keep(self, job: Job, artifact: Artifact) -> None:
-        name = f"{job.kind}/{job.metadata.name}"
+        name = name_of(job)
         self._artifacts[name] = Folder(uri=artifact.uri, digest=artifact.digest, job=name)
 
 

@@ -12,8 +12,9 @@ from pretune_cli.documents import file_uri
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.store import Store
 
-_FOLDER: Final = re.compile(r"^(.+/(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8})(?:/.*)?$")
-_JOB: Final = re.compile(r"^(?:.+/)?(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8}$")
+_JOB: Final = r"(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8}"
+_FOLDER: Final = re.compile(rf"^(.+/{_JOB})(?:/.*)?$")
+_IS_JOB: Final = re.compile(rf"^(?:.+/)?{_JOB}$")
 
 _NAME: Final = re.compile(r"^([A-Za-z]+/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 
@@ -62,6 +63,6 @@ def _in_storage(uri: str) -> Store:
 def _jobs_below(root: Store) -> Iterator[str]:
     """The folders of jobs in a namespace's folder, or in those of all namespaces."""
     for folder in root.folders():
-        for found in [folder] if _JOB.match(folder) else root.folders(folder):
-            if _JOB.match(found):
+        for found in [folder] if _IS_JOB.match(folder) else root.folders(folder):
+            if _IS_JOB.match(found):
                 yield f"{root.uri}/{found}"
