@@ -14,6 +14,8 @@ ONLY_WITH_A_PEAK = ["job: Model FLOPs utilization"]
 """Places without data where training runs on CPUs: they have no peak of arithmetic that use could be compared with."""
 _GRAFANA = {"__rate_interval": "20s", "__range": "5m"}
 """What Grafana replaces by itself."""
+_INTERVAL = 1.0
+"""Seconds for which the last scrape is what there is to see."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def queries(name: str, chosen: dict[str, str]) -> Iterator[Asked]:
 
 def without_data(prometheus: Prometheus, asked: Iterator[Asked], start: float, end: float) -> list[str]:
     """The places of queries that find no number between two Unix times. Raises ValueError as `course` does."""
-    return [query.place for query in asked if not _has_data(prometheus.course(query.expr, start, end))]
+    return [query.place for query in asked if not _has_data(prometheus.course(query.expr, start, end + _INTERVAL))]
 
 
 def _written(dashboard: Document) -> Iterator[tuple[str, str]]:

@@ -35,12 +35,14 @@ class Prometheus:
         return series
 
     def course(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
-        """The series of a query over a range of Unix times: `metric`, its labels, and `values`, each second's.
+        """The series of a query over a range of Unix times: `metric`, its labels, and `values`, four a second.
+
+        The last scrape before a target went is seen for one interval only: steps as long as that can pass it by.
 
         Raises:
             ValueError: Prometheus does not understand the query, or cannot answer it; says why.
         """
-        asked = urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": 1})
+        asked = urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": 0.25})
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}") as answer:
                 series: list[dict[str, Any]] = json.load(answer)["data"]["result"]
