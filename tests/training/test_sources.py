@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -196,6 +197,33 @@ def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3,
     denied = failure(location.uri, endpoint=location.endpoint, region="us-east-1")
     assert type(denied) is StorageDeniedError
     assert str(denied).startswith("spec.data.train[0].uri: reading ")
+
+
+ASKS = """
+import http.server, os, threading
+from pretune_api.data import Source
+from pretune_trainer.data.sources import OpenSource
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    def do_PUT(self):
+        print("asked", flush=True)
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
+source = Source.model_validate({"uri": "s3://bucket/x.jsonl", "endpoint": "http://127.0.0.1:1"})
+for number in range(2):  # the SDK's first question goes to an address that is not to be had here
+    OpenSource(source, f"spec.data.train[{number}]").filesystem
+"""
+
+
+def test_no_metadata_service_is_asked_where_keys_and_an_endpoint_are_given():
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run([sys.executable, "-c", ASKS], env=environment | keys, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 PEAK = """

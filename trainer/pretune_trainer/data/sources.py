@@ -171,6 +171,9 @@ def _s3(source: Source) -> fs.S3FileSystem:
         options["scheme"], _, options["endpoint_override"] = endpoint.rstrip("/").partition("://")
     if region := source.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         options["region"] = region
+    if options and "AWS_ACCESS_KEY_ID" in os.environ:
+        # Even then the SDK asks EC2's metadata service, where no variable names a region, and waits 4 s for an answer.
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     return fs.S3FileSystem(**options)
 
 
