@@ -61,6 +61,7 @@ lock: .venv/uv ## Resolve the requirement files anew
 	$(COMPILE) pyproject.toml --extra operator -o requirements/operator.txt
 	$(COMPILE) pyproject.toml --extra finetune --extra pods -o requirements/finetune.txt
 	$(COMPILE) pyproject.toml --extra trainer --extra pods --constraint requirements/finetune.txt -o requirements/trainer.txt
+	$(COMPILE) pyproject.toml --extra mlflow --constraint requirements/finetune.txt -o requirements/mlflow.txt
 	$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
 
 clean: ## Remove everything that was made here

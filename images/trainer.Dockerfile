@@ -21,6 +21,9 @@ RUN echo "pretune:x:65532:65532::/tmp:/usr/sbin/nologin" >>/etc/passwd
 ARG WITHOUT=""
 COPY images/install.sh requirements/bootstrap.txt requirements/trainer.txt /opt/pretune/install/
 RUN --mount=type=cache,id=pretune-packages,target=/packages /opt/pretune/install/install.sh trainer.txt
+# What a tracker needs, in a layer of its own: it may change and torch stay.
+COPY requirements/mlflow.txt /opt/pretune/install/
+RUN --mount=type=cache,id=pretune-packages,target=/packages /opt/pretune/install/install.sh mlflow.txt
 ENV HOME=/tmp PATH=/opt/pretune/bin:${PATH} PYTHONPATH=/opt/pretune/code PYTHONUNBUFFERED=1
 USER 65532:65532
 CMD ["python", "-m", "pretune_trainer.main", "--help"]

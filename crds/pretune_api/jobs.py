@@ -16,6 +16,7 @@ from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
 from pretune_api.tasks import IMAGES_ALONE, Task, reads_text
+from pretune_api.tracking import Tracking
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import JobName, Seconds
 
@@ -39,6 +40,8 @@ class JobSpec(Spec):
     """Checkpoints."""
     storage: Storage
     """Where everything that the job makes is kept."""
+    tracking: Tracking | None = None
+    """Where its course is told beside its storage, for comparison with others."""
     compute: Compute = Compute()
     """On what the job runs."""
     failure_policy: FailurePolicy = FailurePolicy()
@@ -57,6 +60,7 @@ class JobSpec(Spec):
         {
             "compute",
             "failure_policy",
+            "tracking",
             "suspend",
             "retry",
             "active_deadline_seconds",

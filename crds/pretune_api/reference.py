@@ -25,6 +25,7 @@ from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
 from pretune_api.tasks import Task
+from pretune_api.tracking import Tracking
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import LOOKS
 
@@ -42,7 +43,7 @@ _CHAPTERS: Final[dict[str, Sequence[type[Spec]]]] = {
     "Models and tokenizers": (Model, Tokenizer),
     "Data and cleaning": (Data,),
     "Training and evaluation": (Training, Evaluation, EarlyStopping, Checkpointing),
-    "Storage, machines, failures": (Storage, Compute, FailurePolicy),
+    "Storage, machines, failures": (Storage, Tracking, Compute, FailurePolicy),
     "Metadata and status": (Metadata, Status),
 }
 """Each begins with these types and has those that they consist of, unless an earlier one has them."""

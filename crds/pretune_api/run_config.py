@@ -11,6 +11,7 @@ from pretune_api.model import Architecture, Hub, TokenizerAdaptation, TokenizerT
 from pretune_api.objectives import Objective
 from pretune_api.storage import Storage
 from pretune_api.tasks import Task
+from pretune_api.tracking import Tracking
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import URI, Digest, JobName
 
@@ -111,6 +112,8 @@ class RunConfig(Spec):
     """Checkpoints."""
     storage: Storage
     """Root of the storage; the job's folder is below it."""
+    tracking: Tracking | None = None
+    """Where the course of the job is told beside its storage."""
     ranks: Annotated[int, Field(ge=1, le=100_000)]
     """Number of ranks."""
     device: Literal["cpu", "cuda"]

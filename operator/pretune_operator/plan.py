@@ -54,6 +54,7 @@ def plan(job: PretrainJob | FinetuneJob, inputs: Inputs) -> RunConfig:
         early_stopping=spec.early_stopping,
         checkpoint=spec.checkpoint,
         storage=spec.storage,
+        tracking=spec.tracking,
         ranks=inputs.ranks,
         device=inputs.device,
     )

@@ -5,6 +5,7 @@ from typing import Final
 
 from pretune_api.compute import EnvVar, Resources
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
+from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
 from pretune_operator.naming import Manifest, attempt_labels, attempt_name
 from pretune_operator.network import DASHBOARD_PORT
@@ -75,6 +76,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
     env = [
         {"name": DESK_FILE_VARIABLE, "value": _DESK_FILE},
         *credentials(job.spec.storage.secret_ref),
+        *_credentials_of_tracker(job.spec.tracking),
         *map(_variable, (*pool.env, *compute.env)),
     ]
     gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
@@ -142,6 +144,17 @@ def _variable(variable: EnvVar) -> Manifest:
     if variable.secret_key_ref is None:
         return {"name": variable.name, "value": variable.value}
     return {"name": variable.name, "valueFrom": {"secretKeyRef": variable.secret_key_ref.model_dump()}}
+
+
+def _credentials_of_tracker(tracking: Tracking | None) -> list[Manifest]:
+    """Variables for each key that the Secret may have; none is missed, because no tracker holds up a job."""
+    secret = tracking and tracking.mlflow and tracking.mlflow.secret_ref
+    if not secret:
+        return []
+    return [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, "optional": True}}}
+        for key in TrackerSecretRef.KEYS
+    ]
 
 
 def _amounts(resources: Resources) -> dict[str, str]:

@@ -179,6 +179,7 @@ CHANGES = {
 FREE = {
     "compute": {"workers": 4},
     "failurePolicy": {"backoffSeconds": 1},
+    "tracking": {"mlflow": {"uri": "https://mlflow.test"}},
     "suspend": True,
     "retry": 1,
     "activeDeadlineSeconds": 60,

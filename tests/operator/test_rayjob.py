@@ -189,6 +189,14 @@ def test_ray_asks_for_a_token() -> None:
     assert cluster(made(view()))["authOptions"] == {"mode": "token"}
 
 
+def test_a_tracker_s_credentials_come_to_workers_where_there_are_any_and_hold_up_nothing() -> None:
+    tracker = {"uri": "https://mlflow.test", "secretRef": {"name": "mlflow"}}
+    pod = workers(made(view(tracking={"mlflow": tracker})))
+    key = "MLFLOW_TRACKING_TOKEN"
+    assert variables(pod)[key] == {"secretKeyRef": {"name": "mlflow", "key": key, "optional": True}}
+    assert not any(name.startswith("MLFLOW") for name in variables(workers(made(view()))))
+
+
 def test_credentials_come_to_workers_and_to_the_driver_by_reference() -> None:
     secret = {"name": "s3", "accessKeyIdKey": "id"}
     found = made(view(storage__secretRef=secret))

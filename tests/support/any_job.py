@@ -157,6 +157,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "storage": {"uri": draw(uris)} | draw(some(**locations)),
     }
     spec |= draw(some(checkpoint=some(keep=st.integers(1, 9)), compute=some(workers=st.integers(1, 9), pool=names)))
+    tracker = st.fixed_dictionaries({"uri": st.just("https://mlflow")}, optional={"experiment": text})
+    spec |= draw(some(tracking=st.fixed_dictionaries({"mlflow": tracker})))
     spec |= draw(some(evaluation=some(everySteps=st.integers(1, 99), maxBatches=st.integers(1, 99))))
     spec |= draw(some(suspend=st.booleans(), retry=st.integers(0, 9), activeDeadlineSeconds=st.integers(1, 9999)))
     pretrain = draw(st.booleans())

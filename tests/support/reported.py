@@ -42,7 +42,7 @@ def run(config: RunConfig, steps: Iterable[int], *more: Event, total: int = 100)
         checkpoint_every=50,
     )
     history.write([start, *(step(number, ordinal) for number in steps), evaluated(last), *more])
-    history.close()
+    history.close(None)
 
 
 def step(number: int, run: int = 1) -> Step:

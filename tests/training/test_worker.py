@@ -13,6 +13,7 @@ from pretune_trainer.drive.board import Board, BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, drive
 from pretune_trainer.drive.logs import Log, Loggers
+from pretune_trainer.drive.reporting import Sink
 from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.drive.worker import work
 from pretune_trainer.errors import (
@@ -83,12 +84,30 @@ def desk(board: Board) -> Iterator[Desk]:
         yield Desk(f"http://127.0.0.1:{server.desk_port}", TOKEN)
 
 
-def obey(desk: Desk, execute: Execute) -> Ending | None:
+def obey(desk: Desk, execute: Execute, *sinks: Sink) -> Ending | None:
     """How one order ends when `execute` is what a rank does with it."""
     number = desk.put(CONFIG)
     desk.close()
-    work(desk, Ranks(), execute, lambda config: [], unkept)
+    work(desk, Ranks(), execute, lambda config: [*sinks], unkept)
     return desk.ending(number, 0.0)
+
+
+class LastWord:
+    """A sink that remembers how a run has ended."""
+
+    def __init__(self) -> None:
+        self.heard: list[Ending | None] = []
+
+    def write(self, events: list[Event]) -> None:
+        pass
+
+    def close(self, ending: Ending | None) -> None:
+        self.heard.append(ending)
+
+
+def test_whoever_is_told_of_a_run_is_told_how_it_ended(desk: Desk) -> None:
+    sink = LastWord()
+    assert sink.heard == [obey(desk, finish, sink)]
 
 
 def test_a_run_config_arrives_as_it_was_sent(desk: Desk) -> None:

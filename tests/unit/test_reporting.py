@@ -110,7 +110,7 @@ def test_a_long_history_is_written_in_chunks_and_none_is_written_for_ever() -> N
     history.write([START])
     for number in range(1, 20_001, 500):
         history.write([*map(step, range(number, number + 500)), Committed(number, 0.0, 1.0, 9)])
-    history.close()
+    history.close(None)
     assert len(folder.chunks()) > 1
     assert all(len(data) < 1.2 * 2**20 for data in folder.values())
     steps = [line["step"] for line in folder.history() if line["event"] == "Step"]
@@ -170,7 +170,7 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
 
     sink = TensorBoard(tmp_path)
     sink.write([START, step(1), step(2), Evaluated(2, {"accuracy": 0.5}, 1.0)])
-    sink.close()
+    sink.close(None)
     seen = EventAccumulator(str(tmp_path / "0003")).Reload()
     assert [scalar.step for scalar in seen.Scalars("train/loss")] == [1, 2]
     assert [scalar.value for scalar in seen.Scalars("validation/accuracy")] == [0.5]

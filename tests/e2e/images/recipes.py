@@ -56,7 +56,7 @@ def _is_source(path: Path) -> bool:
 
 _INSTALLED: Final = ("images/install.sh", "requirements/bootstrap.txt", "crds/pretune_api")
 _OPERATOR: Final = (*_INSTALLED, "requirements/operator.txt", "operator/pretune_operator")
-_PRETRAIN: Final = (*_INSTALLED, "requirements/trainer.txt", "trainer/pretune_trainer")
+_PRETRAIN: Final = (*_INSTALLED, "requirements/trainer.txt", "requirements/mlflow.txt", "trainer/pretune_trainer")
 _FINETUNE: Final = (*_PRETRAIN, "requirements/finetune.txt")
 _TRAINER: Final = "images/trainer.Dockerfile"
 _OBEDIENT: Final = "tests/e2e/obedient"

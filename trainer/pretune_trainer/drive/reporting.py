@@ -1,4 +1,5 @@
-"""How rank 0 tells the world: to the board, into the storage, to TensorBoard; always from threads of its own."""
+"""How rank 0 tells the world: to the board, into the storage, to TensorBoard, to a tracker; always from threads of its
+own."""
 
 import json
 import logging
@@ -13,7 +14,8 @@ from typing import Any, Final, Protocol, Self
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
-from pretune_trainer.drive.wire import event_to_json
+from pretune_trainer.drive.tracking import MLflowRun, curves
+from pretune_trainer.drive.wire import Ending, event_to_json
 from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 
 TENSORBOARD_VARIABLE: Final = "PRETUNE_TENSORBOARD"
@@ -36,8 +38,8 @@ class Sink(Protocol):
     def write(self, events: list[Event]) -> None:
         """Take in events; an empty list says that time has passed."""
 
-    def close(self) -> None:
-        """The run is over: keep what has been taken in."""
+    def close(self, ending: Ending | None) -> None:
+        """The run is over: keep what has been taken in. `ending` is None where other ranks were lost."""
 
 
 class Background(AbstractContextManager["Background"]):
@@ -49,6 +51,12 @@ class Background(AbstractContextManager["Background"]):
     def __init__(self, board: "BoardSink", *others: Sink) -> None:
         self._board = board
         self._pumps = [_Pump(sink, self.tell) for sink in (board, *others)]
+
+    def ended(self, ending: Ending) -> Ending:
+        """Pass on how the run has ended."""
+        for pump in self._pumps:
+            pump.ending = ending
+        return ending
 
     def tell(self, event: Event) -> None:
         """Pass on an event. Never waits."""
@@ -82,6 +90,7 @@ class _Pump(threading.Thread):
         self.queue: deque[Event] = deque()
         self.wake = threading.Event()
         self.over = threading.Event()
+        self.ending: Ending | None = None
         self._sink = sink
         self._tell = tell
 
@@ -92,7 +101,7 @@ class _Pump(threading.Thread):
                 self.wake.clear()
                 self._sink.write(self._taken())
             self._sink.write(self._taken())
-            self._sink.close()
+            self._sink.close(self.ending)
         except Exception as error:  # whatever it is, it must not end the training
             self._tell(Said(f"{type(self._sink).__name__} is given up, training goes on without it: {error}"))
 
@@ -123,8 +132,8 @@ class BoardSink:
             self._unsent.clear()
             self._lost = False
 
-    def close(self) -> None:
-        """Nothing is kept here."""
+    def close(self, ending: Ending | None) -> None:
+        """Nothing is kept here; whoever gives the orders is told how each ended."""
 
 
 class History:
@@ -156,7 +165,7 @@ class History:
         if is_due or any(isinstance(event, Start | Committed) for event in events):
             self._flush()
 
-    def close(self) -> None:
+    def close(self, ending: Ending | None) -> None:
         """Write the rest."""
         self._flush()
 
@@ -184,15 +193,11 @@ class TensorBoard:
             match event:
                 case Start():
                     self._open(event)
-                case Step():
-                    for name in ("loss", "learning_rate", "grad_norm"):
-                        self._writer.add_scalar(f"train/{name}", getattr(event, name), event.step)
-                    self._writer.add_scalar("train/tokens_per_second", event.tokens / event.seconds, event.step)
-                case Evaluated():
-                    for metric, value in event.metrics.items():
-                        self._writer.add_scalar(f"validation/{metric}", value, event.step)
+                case Step() | Evaluated():
+                    for name, value in curves(event).items():
+                        self._writer.add_scalar(name, value, event.step)
 
-    def close(self) -> None:
+    def close(self, ending: Ending | None) -> None:
         """Write what TensorBoard still holds back."""
         if self._writer is not None:
             self._writer.close()
@@ -204,7 +209,7 @@ class TensorBoard:
 
 
 def open_sinks(config: RunConfig) -> list[Sink]:
-    """What rank 0 tells beside the board: the history in the job's storage, and TensorBoard where it is asked for.
+    """What rank 0 tells beside the board: the history in the job's storage; TensorBoard and MLflow where asked for.
 
     Raises:
         StorageError: stores of that kind are not known.
@@ -213,5 +218,9 @@ def open_sinks(config: RunConfig) -> list[Sink]:
 
     store = Store.open(config.storage).child(config.job.folder)
     history = History(store.put, config.model_dump_json(exclude_none=True).encode())
-    folder = os.environ.get(TENSORBOARD_VARIABLE)
-    return [history, *([TensorBoard(Path(folder, config.job.folder))] if folder else [])]
+    sinks: list[Sink] = [history]
+    if folder := os.environ.get(TENSORBOARD_VARIABLE):
+        sinks.append(TensorBoard(Path(folder, config.job.folder)))
+    if config.tracking is not None and config.tracking.mlflow is not None:
+        sinks.append(MLflowRun(config, config.tracking.mlflow))
+    return sinks

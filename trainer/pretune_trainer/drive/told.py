@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 
 _STEP_SECONDS: Final = 30.0
@@ -34,8 +35,8 @@ class Told:
                 case Said():
                     self._say(event.text)
 
-    def close(self) -> None:
-        """Nothing is kept here."""
+    def close(self, ending: Ending | None) -> None:
+        """The end is in the log already."""
 
     def _is_due(self) -> bool:
         is_due = time.monotonic() - self._last_step >= _STEP_SECONDS

@@ -1,15 +1,14 @@
 """The loop of a group of ranks: fetch an order, obey it, say how it ended, until there are no more orders."""
 
-import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import Desk
-from pretune_trainer.drive.logs import Log, OpenLog
+from pretune_trainer.drive.logs import OpenLog
 from pretune_trainer.drive.reporting import Background, BoardSink, Sink
 from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Artifact, Ending, Order, ending_of, failure
@@ -49,8 +48,10 @@ def _obey(order: Order, desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenS
     config = RunConfig.model_validate(order.config)
 
     def train() -> Ending:
-        with _reporter(order, desk, ranks, config, sinks, log) as reporter:
-            return success(execute(config, ranks, reporter))
+        if not ranks.is_first:
+            return success(execute(config, ranks, Silent()))
+        with Background(BoardSink(desk, order.number), Told(log.say), *sinks(config)) as reporter:
+            return reporter.ended(_caught(lambda: success(execute(config, ranks, reporter))))
 
     with logs(config, of_rank(ranks.rank)) as log:
         return log.ended(_caught(train))
@@ -77,17 +78,6 @@ def success(result: "RankResult") -> Ending:
     return Ending(
         0, sentence, artifact=artifact, metrics=result.metrics, step=result.step, was_done=result.skipped_because_done
     )
-
-
-@contextlib.contextmanager
-def _reporter(
-    order: Order, desk: Desk, ranks: Ranks, config: RunConfig, sinks: OpenSinks, log: Log
-) -> Iterator[Reporter]:
-    if not ranks.is_first:
-        yield Silent()
-        return
-    with Background(BoardSink(desk, order.number), Told(log.say), *sinks(config)) as reporter:
-        yield reporter
 
 
 def _is_lost_rank(error: BaseException) -> bool:
