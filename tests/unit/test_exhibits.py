@@ -7,6 +7,7 @@ from pretune_trainer.metrics.classification import ClassificationReport, Judged
 from pretune_trainer.metrics.exhibits import Samples
 from pretune_trainer.metrics.likelihood import Likelihood
 from pretune_trainer.metrics.overlap import Written
+from pretune_trainer.metrics.transcripts import Transcript, TranscriptReport
 from pretune_trainer.metrics.writing import Draft, WritingReport
 
 
@@ -66,6 +67,13 @@ def test_samples_are_short() -> None:
 def test_a_model_that_writes_shows_what_was_wanted_beside_it() -> None:
     report = WritingReport()
     report.update([Draft(Likelihood(1.0, 1, 1), (Written("a cat", "the cat"),))])
+    [sample] = report.exhibits().samples
+    assert (sample.wanted, sample.written) == ("the cat", "a cat")
+
+
+def test_a_model_that_listens_shows_what_was_said_beside_what_it_wrote() -> None:
+    report = TranscriptReport()
+    report.update([Transcript(1.0, 7, "the cat", "a cat"), Transcript(1.0, 3, "unseen", None)])
     [sample] = report.exhibits().samples
     assert (sample.wanted, sample.written) == ("the cat", "a cat")
 

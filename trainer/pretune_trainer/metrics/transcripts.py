@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.exhibits import Exhibits, Samples
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class TranscriptReport(Metric[Transcript]):
         """Edits, and words that were said."""
         self.characters = [0, 0]
         """Edits, and characters that were said."""
+        self.samples = Samples()
 
     def update(self, outcomes: Sequence[Transcript]) -> None:
         """Count the edits."""
@@ -43,6 +45,7 @@ class TranscriptReport(Metric[Transcript]):
         for outcome in outcomes:
             if outcome.written is not None:
                 self._add(outcome.written.split(), outcome.said.split())
+                self.samples.add(outcome.said, outcome.written)
 
     def _add(self, written: Sequence[str], said: Sequence[str]) -> None:
         _count(self.words, written, said)
@@ -54,11 +57,16 @@ class TranscriptReport(Metric[Transcript]):
         self.targets += other.targets
         for mine, others in ((self.words, other.words), (self.characters, other.characters)):
             mine[:] = [one + two for one, two in zip(mine, others, strict=True)]
+        self.samples.merge(other.samples)
 
     def result(self) -> dict[str, float]:
         """loss in nats a target, wer and cer as shares, which can exceed 1."""
         found = {"loss": (self.loss, self.targets), "wer": self.words, "cer": self.characters}
         return {name: sum_ / count if count else math.nan for name, (sum_, count) in found.items()}
+
+    def exhibits(self) -> Exhibits:
+        """Some of what was written, beside what was said."""
+        return Exhibits(samples=self.samples.chosen())
 
 
 def _count(counts: list[int], written: Sequence[Hashable], said: Sequence[Hashable]) -> None:
