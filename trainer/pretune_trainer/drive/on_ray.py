@@ -30,9 +30,7 @@ _ENVIRONMENT: Final = {
     # Ray starts idle workers in advance, but Ray Train's have an environment of their own: they would never be used.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-_LOCAL_ENVIRONMENT: Final = {
-    # A process that asks a cluster which nodes it is about to lose.
+    # A process that asks Ray which nodes it is about to lose. Ray does not know: pods that have to go tell the desk.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 _LOCAL_OBJECT_STORE_BYTES: Final = 100 << 20
@@ -63,8 +61,7 @@ class RaySettings:
 
 def on_ray(desk: Desk, settings: RaySettings) -> Group:
     """A group of ranks that Ray Train starts, and starts again when some are lost."""
-    environment = _ENVIRONMENT | (_LOCAL_ENVIRONMENT if settings.address is None else {})
-    for name, value in environment.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     return Group(lambda: _fit(desk, settings))
 
@@ -111,11 +108,25 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 
-    class LeanTrainer(TorchTrainer):  # type: ignore[misc]  # Ray is not annotated
+    class AllThereAre(FixedScalingPolicy):  # type: ignore[misc]  # Ray is not annotated
+        """Asks no autoscaler for nodes: there is none, and the process that would ask holds up each start by 2 s."""
+
+        def after_controller_start(self, train_run_context: object) -> None:
+            pass
+
+        def _maybe_send_resource_request(self) -> None:
+            pass
+
+    class LeanTrainer(TorchTrainer):  # type: ignore[misc]
         def _create_default_callbacks(self) -> list[Any]:
             callbacks = super()._create_default_callbacks()
             return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
+
+        def _initialize_and_run_controller(self, **parts: Any) -> Any:
+            policy = AllThereAre(self.scaling_config)
+            return super()._initialize_and_run_controller(**parts | {"scaling_policy": policy})
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // settings.ranks)
     use_gpu = settings.device == "cuda"
