@@ -212,10 +212,10 @@ def test_ctrl_c_commits_says_how_to_go_on_and_leaves_with_its_own_status(folder:
     )
 
 
-def test_a_second_ctrl_c_leaves_at_once(folder: Path) -> None:
+def test_a_closed_terminal_asks_to_stop_and_ctrl_c_after_that_leaves_at_once(folder: Path) -> None:
     process = start(write(folder, job("PretrainJob", "ignores-stops")))
     wait_for(process, "Said")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGHUP)
     assert process.stderr is not None
     assert "Ctrl-C again leaves at once" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 """The command answers at once, and ends with one sentence and a status that scripts understand."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,18 @@ def test_a_command_ends_in_one_sentence_and_its_status(
     monkeypatch.setattr("pretune_cli.validate.validate", end)
     assert main(["validate", "job.yaml"]) == status
     assert capsys.readouterr().err == said
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        monkeypatch.setattr("sys.stdout", unread)
+        assert main(["validate", str(file)]) == 141
+
+
+def test_closed_streams_are_no_mistake(tmp_path: Path) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general").replace("10,", "0,"))
+    command = f"{sys.executable} -m pretune_cli validate {file} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == ExitCode.USER_ERROR

@@ -2,12 +2,19 @@
 
 import io
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pretune_cli.display import Lines, Terminal
+from pretune_api.names import ExitCode
+from pretune_cli.display import Lines, Terminal, summarise
+from pretune_cli.documents import load
+from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Evaluated, Said, Start, Step
+from support.job_files import pretrain, write
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
 RUNNING = {
@@ -86,3 +93,29 @@ def test_of_many_steps_a_line_is_printed_now_and_then(capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["tokensPerSecond"] == RUNNING["tokensPerSecond"]
     assert json.loads(line)["step"] == 1
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_the_stages_are_told_whole_on_a_narrow_terminal_too(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    [document] = load([write(tmp_path / "job.yaml", pretrain("general"))])
+    ending = Ending(ExitCode.OK, "finished", metrics={"loss": 0.25}, step=10)
+    summarise([(document.job, ending)])
+    told = re.sub("[^a-zA-Z0-9./]+", " ", capsys.readouterr().err)
+    assert "PretrainJob/general causalLM Succeeded 10 loss 0.25" in told
+
+
+def test_a_reader_who_leaves_does_not_end_the_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        monkeypatch.setattr("sys.stdout", unread)
+        lines = Lines()
+        lines.progress = lambda: RUNNING
+        lines.hear(Said("hello"))
+        lines.hear(Said("still here"))
+    assert capsys.readouterr().err == "standard output cannot be written (Broken pipe); training goes on\n"

@@ -6,15 +6,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pretune_cli import streams
+
 _INTERRUPTED = 130
 """Exit status after Ctrl-C where there was nothing to commit, as shells count it: 128 and SIGINT."""
+
+_UNREAD = 141
+"""Exit status where nobody reads on, as in `pretune render … | head`: 128 and SIGPIPE."""
 
 _LAST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; its exit status."""
+    streams.hold()
     parsed = _parser().parse_args(arguments)
+    try:
+        status = _carry_out(parsed)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        streams.let_go(sys.stdout)
+        return _UNREAD
+    return status
+
+
+def _carry_out(parsed: argparse.Namespace) -> int:
     from pretune_trainer.errors import PretuneError
 
     try:
@@ -22,9 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PretuneError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
     return status
 
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pretune_cli.chain import name_of
 from pretune_cli.identity import Job
+from pretune_cli.streams import let_go
 from pretune_trainer.drive.told import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
 from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
@@ -24,6 +26,8 @@ Progress = Callable[[], dict[str, Any]]
 """Reads the document at /progress."""
 
 _SECONDS_BETWEEN_LINES: Final = 5.0
+_UNBOUNDED: Final = 1_000
+"""Columns that no table needs."""
 
 
 class Display:
@@ -66,7 +70,10 @@ class Terminal(Display):
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the live line."""
-        self._console.print(Text(sentence))
+        try:
+            self._console.print(Text(sentence))
+        except OSError:  # the terminal was closed
+            let_go(self._console.file)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -98,7 +105,11 @@ class Lines(Display):
             total = progress["total"]
             line |= {"total": total, "percent": 100 * event.step // total if total else 0}
             line |= {name: progress[name] for name in ("etaSeconds", "tokensPerSecond")}
-        print(json.dumps(line), file=self._output, flush=True)
+        try:
+            print(json.dumps(line), file=self._output, flush=True)
+        except OSError as error:  # the reader of a pipe is gone, or a disk is full: no reason to lose a training
+            let_go(self._output)
+            self.say(f"standard output cannot be written ({error.strerror}); training goes on")
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -108,7 +119,10 @@ class Lines(Display):
 
     def say(self, sentence: str) -> None:
         """Print a sentence, for people who read along."""
-        print(sentence, file=sys.stderr, flush=True)
+        try:
+            print(sentence, file=sys.stderr, flush=True)
+        except OSError:  # likewise
+            let_go(sys.stderr)
 
     def _is_due(self) -> bool:
         is_due = time.monotonic() - self._last_step >= _SECONDS_BETWEEN_LINES
@@ -123,7 +137,7 @@ def choose() -> Display:
 
 
 def summarise(endings: Sequence[tuple[Job, Ending]]) -> None:
-    """The stages as a table, and where their artifacts lie.
+    """The stages as a table, or where that is too wide a line each, and where their artifacts lie.
 
     Where nobody looks at standard output there is a JSON line a stage on it, and the table goes to standard error.
     """
@@ -134,21 +148,34 @@ def summarise(endings: Sequence[tuple[Job, Ending]]) -> None:
             print(json.dumps(ended), flush=True)
     console = Console(stderr=not is_terminal, soft_wrap=True)
     if endings:
-        console.print(_table(endings))
+        console.print(_fitting(_table(endings), _sentences(endings), console))
     for job, ending in endings:
         if ending.artifact is not None:
             console.print(Text(f"{name_of(job)}: {ending.artifact.uri}"))
 
 
+def _fitting(table: Table, otherwise: RenderableType, console: Console) -> RenderableType:
+    """`table` where it fits with a line a row."""
+    unbounded = console.options.update(width=_UNBOUNDED)
+    return table if Measurement.get(console, unbounded, table).maximum <= console.width else otherwise
+
+
 def _table(endings: Sequence[tuple[Job, Ending]]) -> Table:
     table = Table("stage", "learns", "state", "step", "metrics")
     for job, ending in endings:
-        state = f"{ending.state} before" if ending.was_done else ending.state
-        step = str(ending.step) if ending.step else ""
-        headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
-        table.add_row(name_of(job), job.spec.stage, state, step, figures(headline))
-    table.columns[0].no_wrap = True
+        table.add_row(*_cells(job, ending))
     return table
+
+
+def _sentences(endings: Sequence[tuple[Job, Ending]]) -> Text:
+    return Text("\n".join(", ".join(filter(None, _cells(job, ending))) for job, ending in endings))
+
+
+def _cells(job: Job, ending: Ending) -> tuple[str, str, str, str, str]:
+    state = f"{ending.state} before" if ending.was_done else ending.state
+    step = str(ending.step) if ending.step else ""
+    headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
+    return name_of(job), job.spec.stage, state, step, figures(headline)
 
 
 def _line(progress: dict[str, Any]) -> Table:

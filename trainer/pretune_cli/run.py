@@ -92,7 +92,7 @@ def _serve(board: Board, token: str, port: int | None) -> BoardServer:
 
 @contextmanager
 def _stop_on_signals(display: Display) -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second SIGINT ends the process there and then."""
+    """An event that the first signal sets; the second SIGINT ends the process there and then."""
     stop = threading.Event()
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -103,12 +103,18 @@ def _stop_on_signals(display: Display) -> Iterator[threading.Event]:
             stop.set()
             display.say("stopping once a checkpoint is committed; Ctrl-C again leaves at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _stopping()}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stopping() -> list[signal.Signals]:
+    """The signals that ask to stop: Ctrl-C, an orderly end, and a terminal that is closed, unless nohup is at work."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _device(ranks: int) -> Literal["cpu", "cuda"]:
