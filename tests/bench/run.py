@@ -22,6 +22,8 @@ from turns import Burst, duel
 HERE = Path(__file__).parent
 RAY_STORAGE = setting.HOME / "ray"
 RAY_PAIRS = 3
+RATES = (20, 40)
+"""Jobs a second that the operator is given."""
 WARM_UP = 20
 """Steps of a run that do not count as steady state."""
 CHECKPOINT_INTERVAL = 500
@@ -35,7 +37,8 @@ WANTED = {
     "checkpoint_stall": "≤ 0.01",
     "peak_memory_vs_bare_loop": "≤ 1.05",
     "cli_help_seconds": "ours < 0.3 s",
-    "operator_apply_to_rayjob_p99_seconds": "ours < 0.5 s",
+    "operator_apply_to_rayjob_p99_seconds_at_20": "ours < 0.5 s",
+    "operator_apply_to_rayjob_p99_seconds_at_40": "ours < 0.5 s",
     "operator_idle_cpu": "ours < 0.02",
     "operator_memory": "ours < 400 MiB at 10,000 jobs",
     "operator_restart_seconds": "ours < 60 s at 10,000 jobs",
@@ -102,11 +105,13 @@ def command_line() -> Iterator[Result]:
 
 
 def operator() -> Iterator[Result]:
-    """The operator on a real API server, at 40 jobs a second; a bare kopf operator beside it."""
-    ours, bare = (json.loads(_output("operator_load.py", way)) for way in ("ours", "bare"))
+    """The operator on a real API server, beside a bare kopf operator; two cores cannot take 40 jobs a second."""
+    for rate in RATES:
+        ours, bare = (json.loads(_output("operator_load.py", way, "--rate", str(rate))) for way in ("ours", "bare"))
+        for quantile in ("p50", "p99"):
+            name, key = f"operator_apply_to_rayjob_{quantile}_seconds_at_{rate}", f"{quantile}_seconds"
+            yield Result(name, ours[key], bare[key], ours[key] / bare[key], f"s at {rate} jobs/s")
     for name, key, unit in (
-        ("operator_apply_to_rayjob_p50_seconds", "p50_seconds", "s"),
-        ("operator_apply_to_rayjob_p99_seconds", "p99_seconds", "s"),
         ("operator_cpu_seconds_per_job", "cpu_seconds_per_job", "s"),
         ("operator_memory", "mebibytes", "MiB"),
     ):
