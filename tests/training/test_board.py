@@ -134,6 +134,15 @@ def test_a_loss_that_is_not_a_number_leaves_progress_valid_json(server: BoardSer
     assert json.loads(text)["loss"] is None
 
 
+def test_a_figure_that_does_not_exist_ends_neither_progress_nor_the_way_to_stop(
+    server: BoardServer, board: Board, desk: Desk
+) -> None:
+    number = at_work(board)
+    board.stop()
+    assert desk.tell(number, [START, Evaluated(1, {"aurocMacro": float("nan"), "accuracy": 1.0}, 1.0)])
+    assert json.loads(read(server.port, "/progress"))["metrics"] == {"aurocMacro": None, "accuracy": 1.0}
+
+
 def test_steps_done_again_after_a_loss_do_not_count_as_goodput(board: Board) -> None:
     number = at_work(board)
     board.take(number, [START, step(1), step(2)])

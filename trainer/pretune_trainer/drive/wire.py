@@ -109,11 +109,15 @@ def event_to_json(event: Event) -> dict[str, Any]:
 
 def event_from_json(document: dict[str, Any]) -> Event:
     """The event that `event_to_json` wrote; null where a number was not finite becomes NaN."""
-    values: dict[str, Any] = {
-        name: math.nan if value is None else value for name, value in document.items() if name != "event"
-    }
+    values = {name: _restored(value) for name, value in document.items() if name != "event"}
     event: Event = _EVENTS[document["event"]](**values)
     return event
+
+
+def _restored(value: object) -> Any:
+    if isinstance(value, dict):
+        return {name: _restored(item) for name, item in value.items()}
+    return math.nan if value is None else value
 
 
 def finite(document: dict[str, Any]) -> dict[str, Any]:
