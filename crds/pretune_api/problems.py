@@ -75,9 +75,10 @@ def _as_json(value: object) -> object:
 
 
 def _drop_nulls(model: type[Spec], document: dict[str, Any]) -> None:
-    """Take out what the API server takes out: nulls, except where null is a choice beside another default."""
+    """Take out what the API server takes out: nulls of fields that it knows, but where null is a choice beside another
+    default."""
     for place in list(places(model, document)):
-        for name in [name for name, value in place.value.items() if value is None]:
+        for name in [name for name in known(place.model) if name in place.value and place.value[name] is None]:
             if not _null_is_a_choice(place.model, name):
                 del place.value[name]
 

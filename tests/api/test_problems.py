@@ -40,6 +40,13 @@ def test_all_problems_are_told_at_once_however_different() -> None:
     ]
 
 
+def test_a_field_that_does_not_exist_is_told_when_it_holds_nothing_too() -> None:
+    document = changed(PRETRAIN, {"spec.training.maxSteps": 10})
+    document["spec"]["training"]["000"] = None  # {maxSteps: 10,000} is a field, and nothing in another one
+    [problem] = problems(document)
+    assert problem.startswith("spec.training.000: there is no such field; known: tokensPerStep")
+
+
 def test_a_field_of_a_wrong_type_counts_as_set_so_that_no_second_problem_is_made_up() -> None:
     document = changed(PRETRAIN, {"spec.training.tokensPerStep": "many", "spec.evaluation": "often"})
     assert [sentence.partition(":")[0] for sentence in problems(changed(document, {"spec.earlyStopping": {}}))] == [
