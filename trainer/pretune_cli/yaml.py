@@ -16,6 +16,15 @@ from pretune_trainer.errors import UserError
 _TRUE: Final = {"y", "yes", "on", "true"}
 _FALSE: Final = {"n", "no", "off", "false"}
 _TAG: Final = "tag:yaml.org,2002:{}"
+_ADVICE: Final = {
+    "expected <block end>": "indent the line like those beside it",
+    "mapping values are not allowed": "indent the line like those beside it, and put text with a colon in quotes",
+    "found character '\\t'": "indent with spaces",
+    "found undefined alias": "text that begins with *, such as a glob, stands in quotes",
+    "found unhashable key": "text in braces, such as a template's, stands in quotes",
+    "found duplicate key": "keep one of them",
+}
+"""What would be right, by how the parser's sentence begins."""
 
 
 class _Resolver(VersionedResolver):
@@ -85,6 +94,11 @@ def documents_of(text: str, where: str) -> list[object]:
         return list(yaml.load_all(text))
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}{line}", f"is no valid YAML: {error.problem}") from error
+        raise UserError(f"{where}{line}", f"is no valid YAML: {_advised(str(error.problem))}") from error
     except YAMLError as error:
         raise UserError(where, f"is no valid YAML: {str(error).splitlines()[0]}") from error
+
+
+def _advised(problem: str) -> str:
+    advice = next((advice for beginning, advice in _ADVICE.items() if problem.startswith(beginning)), None)
+    return f"{problem}; {advice}" if advice else problem
