@@ -1,6 +1,9 @@
 import json
+import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +139,18 @@ def test_an_empty_source_is_named(tmp_path):
     full = write_jsonl(tmp_path / "full.jsonl", TEXTS)
     with pytest.raises(UserError, match=r"spec.data.train\[1\].uri: .*empty.jsonl is empty: it has no documents"):
         tokenizer_of(tmp_path, full, empty)
+
+
+def test_a_source_without_any_text_is_named(tmp_path):
+    pq.write_table(pa.table({"text": [b"some text", b"more text"]}), tmp_path / "bytes.parquet")
+    with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .*bytes.parquet has no text, but blanks or bytes"):
+        tokenizer_of(tmp_path, tmp_path / "bytes.parquet")
+
+
+def test_a_word_without_end_takes_no_time_without_end():
+    since = time.process_time()
+    assert len(train(training(size=300), iter([*TEXTS[:50], "QUJD" * 50_000]), 64)) == 300
+    assert time.process_time() - since < 5  # some 20 s, were it not cut
 
 
 def test_a_bad_row_is_named(tmp_path):

@@ -132,13 +132,15 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
     smallest_first = sorted(range(len(sources)), key=lambda number: sum(file.size for file in files[number]))
     for done, number in enumerate(smallest_first):
         share = documents // (len(sources) - done)
-        taken = 0
+        taken = blank = 0
         for text in _sample_source(sources[number], number, files[number], columns, share, clean):
             yield text
             taken += 1
-        if taken == 0:
+            blank += not text or text.isspace()
+        if taken == blank:
+            has = "is empty: it has no documents" if taken == 0 else "has no text, but blanks or bytes,"
             opened = sources[number].opened
-            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} is empty: it has no documents to learn from")
+            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {has} to learn from")
         documents -= taken
 
 
