@@ -100,6 +100,11 @@ def test_weights_of_unknown_labels_are_refused() -> None:
     [
         ("invoce", False, "label 'invoce' is not listed in .*sequenceClassification.labels; did you mean 'invoice'?"),
         (7, False, "label '7' is not listed .*; known labels: contract, invoice, letter"),
+        (
+            None,
+            False,
+            "there is no label, but null; leave the row out, or write one of .*sequenceClassification.labels",
+        ),
         (["letter", "leter"], True, "label 'leter' is not listed .*; did you mean 'letter'?"),
         ("letter", True, "column 'label' holds str; multiLabel wants a list of labels"),
         (["letter"], False, "column 'label' holds list; a list needs multiLabel: true"),

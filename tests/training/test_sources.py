@@ -56,10 +56,11 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
         ("b/[2-9].jsonl", ["b/2.jsonl"]),
         ("b/?.jsonl", ["b/1.jsonl", "b/2.jsonl"]),
         ("b/1.jsonl", ["b/1.jsonl"]),
+        ("e[1].ndjson", ["e[1].ndjson"]),
     ],
 )
 def test_globs_are_those_of_a_shell(tmp_path, glob, found):
-    for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl"):
+    for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson"):
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path / glob) == found
 

@@ -25,7 +25,8 @@ _READERS: Final = 16
 """Reports read at once: each is a small object, and a store's answer takes its time."""
 _ADVICE: Final[dict[Side, str]] = {
     "train": "to learn from; lower it, or add data",
-    "validation": "for the validation; raise it, or use validation.sources",
+    "validation": "for the validation; raise it, or use validation.sources (a text file is one document, unless its"
+    " source has document: line)",
 }
 
 

@@ -15,7 +15,9 @@ from pyarrow import fs
 from pretune_api.data import Source
 from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 
-Format = Literal["parquet", "jsonl", "text", "image", "audio"]
+Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
+METADATA: Final = ("metadata.csv", "metadata.jsonl")
+"""Files that say what is known of the images in their folder, as in Hugging Face's imagefolder."""
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -97,13 +99,13 @@ class OpenSource:
 
     def _find(self) -> list[fs.FileInfo]:
         path = self._path
+        info = self.filesystem.get_file_info(path)
+        if info.type == fs.FileType.File:  # also one whose name looks like a glob
+            return [info]
         if re.search(r"[*?\[]", path):
             folder = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
             wanted = re.compile(_pattern(path))
             return [info for info in self._below(folder) if wanted.fullmatch(info.path)]
-        info = self.filesystem.get_file_info(path)
-        if info.type == fs.FileType.File:
-            return [info]
         return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
 
     def _below(self, folder: str) -> list[fs.FileInfo]:
@@ -119,14 +121,18 @@ class OpenSource:
         uri = f"{self.source.uri.partition('://')[0]}://{info.path}"
         stem, compression = _uncompressed(info.path)
         extension = "." + stem.rpartition("/")[2].rpartition(".")[2].lower()
-        form = self.source.format or _FORMATS.get(extension)
+        form = self._metadata(info.base_name) or self.source.format or _FORMATS.get(extension)
         if form is None:
             known = ", ".join(_FORMATS)
             raise UserError(
                 f"{self.where}.uri",
-                f"the format of {uri} cannot be told from its name; set format, or use one of {known}",
+                f"the format of {uri} cannot be told from its name; set format, or use one of {known}"
+                " (a table, such as CSV, is read once it is Parquet or JSONL)",
             )
         return SourceFile(uri, info.path, self._name(info.path), info.size, info.mtime_ns or 0, form, compression)
+
+    def _metadata(self, name: str) -> Format | None:
+        return "metadata" if name in METADATA and self.source.format in (None, "image") else None
 
     def _name(self, path: str) -> str:
         """Relative to the folder of the source: what it is called wherever the folder lies."""
