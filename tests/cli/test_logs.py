@@ -32,6 +32,8 @@ spec:
   compute: {workers: 1, gpusPerWorker: 0}
 """
 
+PARENT = "model: {from: {pretrainJob: parent}}"
+
 
 def talk(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
     logging.getLogger("a.library").info("said in passing")
@@ -108,10 +110,47 @@ def test_a_job_without_logs_says_so(folder: Path, capsys: Capture) -> None:
     assert "no attempt has left a log there yet; --follow waits for the first" in capsys.readouterr().err
 
 
+def test_of_a_file_the_jobs_that_ran_are_shown_parents_first(folder: Path, capsys: Capture) -> None:
+    child = JOB.replace("NAME", "child").replace("model: {architecture: {type: llama}}", PARENT)
+    file = folder / "chain.yaml"
+    file.write_text("---".join([child.replace("  tokenizer: {train: {vocabSize: 300}}\n", ""), JOB]))
+    file.write_text(file.read_text().replace("NAME", "parent"))
+    assert main(["run", str(file)]) == 0
+    lines = shown(capsys, file).splitlines()
+    titles = [number for number, line in enumerate(lines) if line.startswith("PretrainJob/")]
+    assert [lines[number] for number in titles] == ["PretrainJob/parent:", "PretrainJob/child:"]
+    assert lines[titles[1] - 1].endswith("Succeeded: finished")
+    assert lines[-1].endswith("Succeeded: finished")
+
+
+def test_of_a_file_with_one_job_the_last_attempt_is_shown_as_of_its_folder(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "general")
+    assert shown(capsys, folder / "job.yaml", "--rank", "0") == shown(capsys, storage, "--rank", "0")
+
+
+def test_of_a_file_whose_jobs_have_changed_since_nothing_is_shown(folder: Path, capsys: Capture) -> None:
+    run(folder, "general")
+    (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("maxSteps: 10", "maxSteps: 11"))
+    assert main(["logs", str(folder / "job.yaml")]) == 2
+    assert "no attempt has left a log there yet" in capsys.readouterr().err
+
+
+def test_what_has_ended_is_followed_to_its_end(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "fails-early")
+    assert shown(capsys, storage, "--follow") == shown(capsys, storage)
+
+
+def driver_log(folder: Path, ending: str) -> Path:
+    (file,) = folder.glob(f"storage/local/*/logs/*/driver/*.{ending}")
+    return file
+
+
 @pytest.fixture
 def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`pretune logs --follow` of a run, as a process of its own."""
+    """`pretune logs --follow` of a run that goes on, as a process of its own."""
     command = [sys.executable, "-m", "pretune_cli", "logs", str(run(folder, "general")), "--follow"]
+    ended = driver_log(folder, "ended")
+    ended.rename(folder / ended.name)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         yield process
         process.kill()
@@ -119,9 +158,23 @@ def following(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def add_to_log(folder: Path, line: bytes) -> None:
     """What the driver says next."""
-    (log,) = folder.glob("storage/local/*/logs/*/driver/*.log")
-    with log.open("ab") as file:
+    with driver_log(folder, "log").open("ab") as file:
         file.write(line)
+
+
+def end_run(folder: Path) -> None:
+    (ended,) = folder.glob("*.ended")
+    ended.rename(driver_log(folder, "log").parent / ended.name)
+
+
+def test_a_run_is_followed_until_it_has_ended(folder: Path, following: subprocess.Popen[bytes]) -> None:
+    assert following.stdout is not None
+    while b"Succeeded" not in (line := following.stdout.readline()):
+        assert line
+    add_to_log(folder, b"the last word\n")
+    end_run(folder)
+    assert following.stdout.read() == b"the last word\n"
+    assert following.wait(60) == 0
 
 
 def test_what_comes_is_shown_and_a_reader_that_has_seen_enough_ends_it_quietly(
@@ -135,5 +188,5 @@ def test_what_comes_is_shown_and_a_reader_that_has_seen_enough_ends_it_quietly(
     assert following.stdout.readline() == b"this comes later\n"
     following.stdout.close()
     add_to_log(folder, b"nobody reads this\n")
-    assert following.wait(60) == 0
+    assert following.wait(60) == 141
     assert following.stderr.read() == b""

@@ -213,7 +213,8 @@ def test_a_driver_whose_output_is_a_file_as_under_ray_leaves_all_of_it_and_its_l
         assert subprocess.run(command, stdout=printed, stderr=subprocess.STDOUT, env=environment).returncode == 1
     folder = tmp_path / "storage/team-a/pretrainjob-breaks-down-0b9c3a0e/logs/attempt-0003"
     assert sorted(process.name for process in folder.iterdir()) == ["driver", "rank-00000"]
-    [chunk] = (folder / "driver").iterdir()
+    chunk, end = sorted((folder / "driver").iterdir())
+    assert end.suffix == ".ended"
     text = chunk.read_text()
     for said in ("said past Python", "said on standard error", "Traceback", "Failed: KeyError: 'weight'"):
         assert said in text

@@ -16,6 +16,7 @@ from pretune_trainer.storage.logs import (
     LogReader,
     LogWriter,
     attempts_of,
+    has_ended,
     log_folder,
     of_rank,
     processes_of,
@@ -106,6 +107,34 @@ def test_a_reader_gets_each_byte_once_while_the_log_grows_and_another_process_go
             process.flush()
             read += b"".join(reader.news())
     assert read == said
+
+
+def test_a_reader_lists_no_chunk_that_is_full_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "CHUNK_BYTES", 100)
+    folder = log_folder(Store.open(Location(uri=tmp_path.as_uri())), 1, DRIVER)
+    writer, reader = LogWriter(folder), LogReader(folder)
+    writer.add(b"x" * 950)
+    writer.flush()
+    assert len(b"".join(reader.news())) == 950
+    assert len(folder.list(after=reader._full)) == 1
+    writer.add(b"y" * 950)
+    writer.flush()
+    assert b"".join(reader.news()) == b"y" * 950
+
+
+def test_an_attempt_has_ended_when_the_driver_that_began_last_says_so_or_another_has_begun(tmp_path: Path) -> None:
+    job = Store.open(Location(uri=tmp_path.as_uri()))
+    assert not has_ended(job, 1)
+    for attempt in (1, 2):
+        for _ in range(2):  # Kueue suspends and resumes an attempt: it has a driver again
+            driver = LogWriter(log_folder(job, attempt, DRIVER))
+            driver.add(b"begun")
+            driver.flush()
+            assert not has_ended(job, attempt)
+            driver.end()
+            assert has_ended(job, attempt)
+    log_folder(job, 2, DRIVER).delete(max(each.path for each in log_folder(job, 2, DRIVER).list()))
+    assert (has_ended(job, 1), has_ended(job, 2)) == (True, False)
 
 
 def test_attempts_and_processes_are_found_and_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:

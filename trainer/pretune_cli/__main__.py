@@ -153,7 +153,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="print what an attempt at a job has logged",
         description="Print what an attempt at a job has logged, from the job's storage: it is there within seconds.",
     )
-    _add_place(logs, "folder or URI of a job, or of a storage with one job")
+    _add_place(logs, "file with jobs that ran here; folder or URI of a job, or of a storage with one job")
     _add_namespace(logs)
     logs.add_argument("--attempt", type=_positive, metavar="N", help="which attempt; without it, the last")
     logs.add_argument("--rank", type=_natural, metavar="K", help="what this rank said; without it, the driver")

@@ -4,20 +4,26 @@ They write there every 5 s. Their pods would tell no more: Ray keeps what a driv
 """
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from pretune_api.names import ExitCode
-from pretune_api.status import Status
-from pretune_cli.report.place import Place, locate
+from pretune_cli.chain import name_of, order
+from pretune_cli.documents import file_uri, load
+from pretune_cli.report.place import Place, is_in_a_job, locate
+from pretune_cli.stages import Stages
 from pretune_trainer.errors import UserError
-from pretune_trainer.storage.logs import DRIVER, LogReader, attempts_of, log_folder, of_rank, processes_of
+from pretune_trainer.storage.logs import DRIVER, LogReader, attempts_of, has_ended, log_folder, of_rank, processes_of
 
 _SECONDS: Final = 2.0
 """Between two looks at a log that is followed."""
+
+Look = Callable[[], Place]
+"""A job's place, as it is now."""
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -26,21 +32,37 @@ def logs(arguments: argparse.Namespace) -> int:
     Raises:
         PretuneError: there is no such log, or the storage cannot be read.
     """
-    place = locate(arguments.job, arguments.namespace)
+    for title, look in _jobs(arguments):
+        if title:
+            print(title, flush=True)
+        _show(look, arguments)
+    return ExitCode.OK
+
+
+def _jobs(arguments: argparse.Namespace) -> Iterator[tuple[str | None, Look]]:
+    """Where each job is that is asked for, under a title where there may be several."""
+    file = Path(arguments.job)
+    if not file.is_file() or is_in_a_job(file_uri(arguments.job, Path.cwd())):
+        yield None, partial(locate, arguments.job, arguments.namespace)
+        return
+    jobs = order([document.job for document in load([file])])
+    for job, folder in Stages(jobs, ranks=1, device="cpu").folders():
+        yield f"{name_of(job)}:" if len(jobs) > 1 else None, partial(Place, folder)
+
+
+def _show(look: Look, arguments: argparse.Namespace) -> None:
+    place = look()
     attempt = arguments.attempt or _newest(place, arguments.follow)
     process = DRIVER if arguments.rank is None else of_rank(arguments.rank)
     reader = LogReader(log_folder(place.folder, attempt, process))
-    try:
-        said = _print(reader)
-        if not said and not arguments.follow:
-            raise _missing(place, attempt, process)
-        if arguments.follow:
-            _follow(reader, arguments, attempt)
-    except BrokenPipeError:
-        # Whoever reads has seen enough, as `head` has. What Python still writes at its end must go somewhere:
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.OK
+    said = _print(reader)
+    if not said and not arguments.follow:
+        raise _missing(place, attempt, process)
+    if arguments.follow:
+        while not _is_over(look(), attempt):
+            time.sleep(_SECONDS)
+            _print(reader)
+        _print(reader)  # what was said between the last look and the end
 
 
 def _newest(place: Place, follow: bool) -> int:
@@ -63,23 +85,10 @@ def _print(reader: LogReader) -> bool:
     return said
 
 
-def _follow(reader: LogReader, arguments: argparse.Namespace, attempt: int) -> None:
-    """Print what comes, until the attempt has ended; in a storage without a cluster nobody says when that is."""
-    for _ in _until_over(arguments, attempt):
-        _print(reader)
-
-
-def _until_over(arguments: argparse.Namespace, attempt: int) -> Iterator[None]:
-    over = False
-    while not over:
-        time.sleep(_SECONDS)
-        over = _is_over(locate(arguments.job, arguments.namespace).status, attempt)
-        yield
-
-
-def _is_over(status: Status | None, attempt: int) -> bool:
-    ended = [record.number for record in status.attempts if record.completion_time is not None] if status else []
-    return attempt in ended
+def _is_over(place: Place, attempt: int) -> bool:
+    if place.status is None:
+        return has_ended(place.folder, attempt)
+    return any(record.number == attempt and record.completion_time is not None for record in place.status.attempts)
 
 
 def _missing(place: Place, attempt: int, process: str) -> UserError:

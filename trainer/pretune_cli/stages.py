@@ -1,6 +1,6 @@
 """The stages of a chain, one after the other: what each starts from, what is done already, how each has ended."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +53,16 @@ class Stages:
                 ending = yield from self._attempt(config)
             self.endings.append((job, ending))
             if ending.artifact is None:
+                return
+            self._keep(job, ending.artifact)
+
+    def folders(self) -> Iterator[tuple[Job, Store]]:
+        """The jobs and their folders in the storage, up to the first that is not finished when its turn comes."""
+        for job, own in zip(self.jobs, self._fingerprints, strict=True):
+            config = self._plan(job, own)
+            yield job, Store.open(config.storage).child(config.job.folder)
+            ending = _earlier(config)
+            if ending is None or ending.artifact is None:
                 return
             self._keep(job, ending.artifact)
 

@@ -46,6 +46,11 @@ def locate(job: str, namespace: str | None) -> Place:
     return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
 
 
+def is_in_a_job(uri: str) -> bool:
+    """Whether something lies in a job's folder, or is one."""
+    return _FOLDER.match(uri) is not None
+
+
 def _in_storage(uri: str) -> Store:
     """The folder of the job that a URI lies in, such as its artifact's; or of the only job below it."""
     inside = _FOLDER.match(uri)

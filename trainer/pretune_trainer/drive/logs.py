@@ -149,9 +149,11 @@ def own_source() -> Source:
 class Log(AbstractContextManager["Log"]):
     """A process's log of one order, kept by a thread of its own. A store that fails or stalls disturbs nothing."""
 
-    def __init__(self, writer: "LogWriter", source: Source) -> None:
+    def __init__(self, writer: "LogWriter", source: Source, ends_attempt: bool = False) -> None:
+        """`ends_attempt` says that with this process all others of its attempt have ended."""
         self._writer = writer
         self._source = source
+        self._ends_attempt = ends_attempt
         self._end = b""
         self._taking, self._polling = threading.Lock(), threading.Lock()
         self._over = threading.Event()
@@ -195,17 +197,19 @@ class Log(AbstractContextManager["Log"]):
         while not self._over.wait(_POLL_SECONDS):
             self._poll()
             if time.monotonic() > due:
-                self._flush()
+                self._try(self._writer.flush)
                 due = time.monotonic() + _FLUSH_SECONDS
-        self._flush()
+        self._try(self._writer.flush)
+        if self._ends_attempt:
+            self._try(self._writer.end)
 
     def _poll(self) -> None:
         with self._polling:
             self._source.poll()
 
-    def _flush(self) -> None:
+    def _try(self, write: Callable[[], None]) -> None:
         try:
-            self._writer.flush()
+            write()
         except Exception as error:  # whatever it is, it must not end the training
             if not self._failing:
                 _log.warning("the log cannot be written, training goes on and it is tried again: %s", error)
@@ -227,13 +231,13 @@ def in_storage(source: Source) -> OpenLog:
     """Logs of what `source` catches, in the storage of each order's job; opening one raises StorageError if stores of
     that kind are not known."""
     from pretune_trainer.storage.client import Patience
-    from pretune_trainer.storage.logs import LogWriter, log_folder
+    from pretune_trainer.storage.logs import DRIVER, LogWriter, log_folder
     from pretune_trainer.storage.store import Store
 
     def open_log(config: RunConfig, process: str) -> Log:
         # What fails is tried again with what comes next: nothing is gained by waiting.
         job = Store.open(config.storage, Patience(request_seconds=10, total_seconds=0)).child(config.job.folder)
-        return Log(LogWriter(log_folder(job, config.attempt, process)), source)
+        return Log(LogWriter(log_folder(job, config.attempt, process)), source, ends_attempt=process == DRIVER)
 
     return open_log
 

@@ -1,4 +1,7 @@
-"""Logs in a job's storage, written while a process speaks: logs/attempt-0001/<process>/<when it began>-<chunk>.log."""
+"""Logs in a job's storage, written while a process speaks: logs/attempt-0001/<process>/<when it began>-<chunk>.log.
+
+Beside the last chunk of a driver lies an empty <when it began>.ended: then its attempt has ended.
+"""
 
 import re
 import threading
@@ -19,6 +22,8 @@ MOST_CHUNKS: Final = 1_000
 MOST_PENDING: Final = 1 << 20
 """Bytes that wait for a store that is slow or fails: beyond, the oldest are left out."""
 
+_ENDED: Final = ".ended"
+_BEGAN: Final = re.compile(r"^\d{8}T[\d.]+Z")
 _FOLDER: Final = "logs"
 _ATTEMPT: Final = re.compile(r"^logs/attempt-(\d{4,})$")
 
@@ -51,6 +56,16 @@ def attempts_of(job: Store) -> list[int]:
     """
     found = [_ATTEMPT.match(path) for path in job.folders(_FOLDER)]
     return sorted(int(match[1]) for match in found if match)
+
+
+def has_ended(job: Store, attempt: int) -> bool:
+    """Whether the driver of an attempt that began last has said all that it had to say, or there is a later attempt.
+
+    A driver that was killed says nothing of its end.
+    """
+    names = [object_.path for object_ in log_folder(job, attempt, DRIVER).list()]
+    began = _BEGAN.match(max(names, default=""))
+    return (began is not None and f"{began[0]}{_ENDED}" in names) or attempt < max(attempts_of(job), default=0)
 
 
 def processes_of(job: Store, attempt: int) -> list[str]:
@@ -95,6 +110,14 @@ class LogWriter:
             if len(self._chunk) == CHUNK_BYTES:
                 self._begin_chunk()
 
+    def end(self) -> None:
+        """Say that no more will come.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        self._folder.put(f"{self._began}{_ENDED}", b"")
+
     def _piece(self) -> bytes:
         """What comes next, as much as fits into the chunk."""
         with self._lock:
@@ -121,10 +144,11 @@ class LogWriter:
 
 
 class LogReader:
-    """The log of a process of an attempt, as it grows."""
+    """The log of a process of an attempt, as it grows: chunks that are full are neither read nor listed again."""
 
     def __init__(self, folder: Store) -> None:
         self._folder = folder
+        self._full: str | None = None
         self._read: dict[str, int] = {}
 
     def news(self) -> Iterator[bytes]:
@@ -133,9 +157,16 @@ class LogReader:
         Raises:
             StorageError: the storage cannot be read.
         """
-        for chunk in self._folder.list():
+        for chunk in self._folder.list(after=self._full):
             begin = self._read.get(chunk.path, 0)
             if chunk.size > begin:
                 with suppress(MissingObjectError):  # it has made way for newer ones
                     yield bytes(self._folder.get_range(chunk.path, begin, chunk.size - begin))
                 self._read[chunk.path] = chunk.size
+        self._forget_full()
+
+    def _forget_full(self) -> None:
+        """The last chunk may grow; those before it are full, or of a process that has gone."""
+        for path in sorted(self._read)[:-1]:
+            self._full = path
+            del self._read[path]

@@ -174,11 +174,12 @@ class Store:
             return
         self._patiently(lambda: self._create(path, data))
 
-    def list(self, prefix: str = "") -> list[Object]:
-        """All objects below a folder, in order of their paths."""
+    def list(self, prefix: str = "", after: str | None = None) -> list[Object]:
+        """All objects below a folder, or those that come after a path there, in order of their paths."""
         at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
+        offset = None if after is None else self._at(after)
         with explained("list", self._uri(prefix)):
-            found = [meta for batch in obstore.list(self._objects, at) for meta in batch]
+            found = [meta for batch in obstore.list(self._objects, at, offset=offset) for meta in batch]
         return sorted((Object(meta["path"][cut:], meta["size"]) for meta in found), key=lambda object_: object_.path)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
