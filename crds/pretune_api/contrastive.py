@@ -28,9 +28,10 @@ class ZeroShot(Spec):
 class Contrastive(Pictures):
     """Match images with their captions (CLIP, Radford et al., 2021): a clip model, with a tower for each.
 
-    The source is Parquet, and its column holds the caption. Each image is compared with all captions of its step, over
-    all ranks, and each caption with all images: so ranks compute their rows at once, and microBatchRows has nothing to
-    say.
+    The source is Parquet, and its column holds the caption; or a folder of image files with metadata.csv or
+    metadata.jsonl, whose file_name names the image, as in Hugging Face's imagefolder. Each image is compared with all
+    captions of its step, over all ranks, and each caption with all images: so ranks compute their rows at once, and
+    microBatchRows has nothing to say.
     """
 
     image_column: ColumnName = "image"

@@ -18,7 +18,7 @@ class Source(Location):
     .mp3, .ogg; and .gz, .zst)."""
     column: ColumnName = "text"
     """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for files of text,
-    images or audio."""
+    images or audio; of images with a metadata.csv or metadata.jsonl beside them, it is a column of that."""
     document: Literal["file", "line"] = "file"
     """For plain text: whether a whole file or a line is one document."""
     values: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=8)] = {}

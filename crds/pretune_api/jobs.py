@@ -1,7 +1,7 @@
 """The two kinds: PretrainJob and FinetuneJob."""
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
-from pretune_api.tasks import IMAGES_ALONE, Task, reads_text
+from pretune_api.tasks import IMAGES_ALONE, Task, in_context_of, reads_text
 from pretune_api.tracking import Tracking
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import JobName, Seconds
@@ -180,6 +180,9 @@ class PretrainJobSpec(JobSpec):
         return self.objective.kind
 
 
+_ASKS: Final = "(has(self.task.sequenceClassification) && has(self.task.sequenceClassification.inContext))"
+
+
 class FinetuneJobSpec(JobSpec):
     """Learn a task from examples."""
 
@@ -188,7 +191,22 @@ class FinetuneJobSpec(JobSpec):
     method: Method = Method(full=Full())
     """How the weights change."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("task", Task), *JobSpec.rules)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *_rules_on_input("task", Task),
+        *JobSpec.rules,
+        Rule(
+            field="evaluation",
+            message="inContext says how the baseline is found; set baseline: true",
+            cel=f"!{_ASKS} || self.evaluation.baseline",
+            holds=lambda self: in_context_of(self.task) is None or self.evaluation.baseline,
+        ),
+        Rule(
+            field="model",
+            message="inContext asks a model that knows a language; set from",
+            cel=f"!{_ASKS} || has(self.model.from)",
+            holds=lambda self: in_context_of(self.task) is None or self.model.from_ is not None,
+        ),
+    )
 
     @property
     def learn(self) -> Task:

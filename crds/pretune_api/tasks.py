@@ -1,12 +1,13 @@
 """What a FinetuneJob learns: one model a task, one line in `Task`."""
 
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from pretune_api.base import OneOf, Spec
+from pretune_api.base import OneOf, Rule, Spec
 from pretune_api.contrastive import Contrastive
 from pretune_api.images import Pictures
+from pretune_api.in_context import InContext
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
 from pretune_api.preference import Preference
 from pretune_api.speech import SpeechRecognition
@@ -37,6 +38,17 @@ class SequenceClassification(Spec):
     class_weights: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=1e6)]], Field(max_length=10_000)] = {}
     """Weights of the losses of texts with these labels, 1 where absent: rare labels weigh more. The mean is taken over
     texts, not over weights. With multiLabel they weigh the label's presence, not its absence."""
+    in_context: InContext | None = None
+    """How evaluation.baseline asks a causal language model; without it, the baseline is that of a new head."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="inContext",
+            message="it finds one label a text; leave out multiLabel",
+            cel="!has(self.inContext) || !self.multiLabel",
+            holds=lambda self: self.in_context is None or not self.multi_label,
+        ),
+    )
 
 
 class TokenClassification(Spec):
@@ -166,6 +178,12 @@ def image_column(learn: OneOf) -> str | None:
         case Pictures():
             return OWN_COLUMN
     return None
+
+
+def in_context_of(learn: OneOf) -> InContext | None:
+    """How a language model is asked before it is trained; None where it is not."""
+    task = learn.sequence_classification if isinstance(learn, Task) else None
+    return task.in_context if task is not None else None
 
 
 def text_columns(learn: OneOf) -> list[str]:

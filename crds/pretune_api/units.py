@@ -23,6 +23,8 @@ PROMPT: Final = r"\{text\}"
 """Looked for anywhere in a prompt."""
 LABEL_PROMPT: Final = r"\{label\}"
 """Looked for anywhere in a prompt of a label."""
+ANSWER_PROMPT: Final = r"\{text\}[\s\S]*\{label\}$"
+"""Looked for in a prompt that a label ends."""
 _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
@@ -40,6 +42,7 @@ LOOKS: Final = {
     _ENV: "letters, digits and underscores, such as HF_HOME",
     PROMPT: 'words with {text} where the text stands, such as "summarize: {text}"',
     LABEL_PROMPT: 'words with {label} where the label stands, such as "a photo of a {label}"',
+    ANSWER_PROMPT: 'words with {text} where the text stands and {label} at the end, such as "{text} It was {label}"',
     _LABEL_VALUE: "letters, digits, dashes, underscores and dots, at most 63 of them",
 }
 """What a value of each pattern looks like, for messages."""

@@ -29,12 +29,20 @@ _SIZES: Final[dict[str, int]] = {
     "decoder_layers": 2,
     "image_size": 32,
     "patch_size": 8,
+    "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 64,
 }
 """What says how large a model is, of the types that examples name."""
 _BESIDE: Final[dict[str, dict[str, Any]]] = {"wav2vec2": {"conv_dim": [32] * 7}}
 """What examples leave as large as it is by default."""
 _LENGTH: Final = 64
-_FIELDS: Final = {"maxTargetTokens": 16, "imageSize": 32}
+_FIELDS: Final[dict[str, Any]] = {
+    "maxTargetTokens": 16,
+    "imageSize": 32,
+    "inContext": {"prompt": "{text}: {label}", "examplesPerClass": 1},
+}
 _VOCABULARY: Final = 300
 """As many as captions of a few words give, and more than there are bytes or sentinels."""
 _CHANGES: Final = {"train": {"vocabSize": _VOCABULARY}, "adapt": {"tokens": 8}}

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
+from pretune_api.tasks import in_context_of
 from pretune_trainer.data.adapt import ADDED_NAME
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.methods import Tuned
@@ -90,6 +91,7 @@ def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = Non
         data=facts.data,
         cleaned=cleaned.sentence() if cleaned else "As it was: nothing was cleaned.",
         metrics=_metrics(facts),
+        asked=_asked(config),
         training=training,
         step=facts.step,
         tokens=facts.tokens,
@@ -107,6 +109,15 @@ def _metrics(facts: Facts) -> str:
     if not facts.metrics:
         rows.append(["none", *[""] * (len(heads) - 1)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _asked(config: RunConfig) -> str:
+    """How the figures before training came about, where that needs a word."""
+    asks = in_context_of(config.learn)
+    if asks is None:
+        return ""
+    shown = f"{asks.examples_per_class or 'no'} examples of each label"
+    return f"\n\nBefore training, the parent was asked in its prompt, which showed it {shown}."
 
 
 def _lineage(config: RunConfig, facts: Facts) -> str:
@@ -154,7 +165,7 @@ Token cache `{data}`.
 {cleaned}
 
 ## Evaluation
-{metrics}
+{metrics}{asked}
 
 ## Hyperparameters
 ```json

@@ -1,5 +1,6 @@
 """Judging a model on the validation data, on all ranks, without keeping logits."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ class Judgement:
     """By name."""
     exhibits: dict[str, Any]
     """What there is to look at: the fields of `Exhibits` that are set, as JSON."""
+    seconds: float
+    """Wall time."""
 
 
 def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote) -> Judgement:
@@ -34,7 +37,7 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
     Raises:
         StopRequestedError: the run was asked to stop meanwhile; nothing was measured.
     """
-    sliced = Sliced(step.task.metrics)
+    started, sliced = time.perf_counter(), Sliced(step.task.metrics)
     step.eval()
     try:
         with torch.no_grad(), Prefetch(batches, _AHEAD) as ahead:
@@ -45,15 +48,16 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
                     raise StopRequestedError("the run was asked to stop during an evaluation")
     finally:
         step.train()
-    return _merged(sliced, ranks)
+    figures, exhibits = _merged(sliced, ranks)
+    return Judgement(figures, exhibits, time.perf_counter() - started)
 
 
-def _merged(sliced: Sliced, ranks: Ranks) -> Judgement:
-    """Merged in order of ranks, so that every rank computes the same figures."""
+def _merged(sliced: Sliced, ranks: Ranks) -> tuple[dict[str, float], dict[str, Any]]:
+    """Figures and exhibits, merged in order of ranks, so that every rank computes the same."""
     sliced.by_slice, *others = ranks.gather(sliced.by_slice)
     for other in others:
         sliced.merge(other)
-    judgement = Judgement(sliced.result(), {})
+    exhibits: dict[str, Any] = {}
     for metric in sliced.overall:
-        judgement.exhibits.update(metric.exhibits().model_dump(mode="json", exclude_defaults=True))
-    return judgement
+        exhibits |= metric.exhibits().model_dump(mode="json", exclude_defaults=True)
+    return sliced.result(), exhibits

@@ -82,6 +82,8 @@ class Inputs(Design):
     """Names the model that training starts from."""
     cache: TokenCache
     """The data, tokenised."""
+    vocabulary: str = ""
+    """Digest of the tokenizer."""
     clean: Cleaned | None = None
     """What was left out of the data; None where nothing was to be cleaned."""
 
@@ -104,7 +106,7 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     made.task.check_documents(cache.documents - cache.dropped)
     if config.data.examples_per_class is not None:
         cache = few(cache, made.task, config.data.examples_per_class, config.training.seed)
-    return Inputs(config, made.build, made.task, start.digest, cache, clean)
+    return Inputs(config, made.build, made.task, start.digest, cache, vocabulary.digest, clean)
 
 
 def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary, device: torch.device) -> Design:

@@ -16,7 +16,7 @@ from pretune_api.run_config import RunConfig
 from pretune_trainer.batches import Work
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
-from pretune_trainer.evaluate import evaluate
+from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.metrics.slices import metric_of
 from pretune_trainer.model.flops import Utilization
 from pretune_trainer.optim import clip_gradients
@@ -45,6 +45,8 @@ class Parts:
     vote: StopVote
     validation: Callable[[], Iterator[Batch]] | None
     """Batches of the validation data, from the start; None where there is none."""
+    baseline: Judgement | None
+    """What was found before the model was made; None where the model itself is judged before the first step."""
     total_steps: int
     utilization: Utilization
     """What the steps' arithmetic costs."""
@@ -73,7 +75,9 @@ class Loop:
                     # A run that was stopped may have committed this step before its evaluation.
                     self._pause_if_due()
                 elif self.parts.config.evaluation.baseline and self.parts.validation is not None:
-                    self.state.baseline = _finite(self._judge(self.parts.validation()))
+                    self.state.baseline = _finite(
+                        self._tell(self.parts.baseline or self._judge(self.parts.validation()))
+                    )
                 while not self._ended():
                     self._step(next(works), works)
                     self._leave_if_asked()
@@ -174,7 +178,7 @@ class Loop:
     def _evaluate(self) -> None:
         if self.parts.validation is None or self.state.evaluated_step == self.state.step:
             return
-        figures = self._judge(self.parts.validation())
+        figures = self._tell(self._judge(self.parts.validation()))
         self.state.evaluated_step = self.state.step
         self.state.metrics = _finite(figures)
         improvement = self.parts.resumable.improvement
@@ -182,15 +186,16 @@ class Loop:
             self._saved_step = None
             self._save()
 
-    def _judge(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """The figures that are asked for, told to whoever listens."""
-        started = time.perf_counter()
+    def _judge(self, batches: Iterator[Batch]) -> Judgement:
         self._tell_pending()
         with autocast(self.parts.config.training, self.parts.ranks):
-            found = evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
+            return evaluate(self.parts.step, batches, self.parts.ranks, self.parts.vote)
+
+    def _tell(self, found: Judgement) -> dict[str, float]:
+        """The figures that are asked for, told to whoever listens."""
         wanted = self.parts.config.evaluation.metrics
         figures = {name: value for name, value in found.figures.items() if wanted is None or metric_of(name) in wanted}
-        self.parts.reporter.tell(Evaluated(self.state.step, figures, time.perf_counter() - started))
+        self.parts.reporter.tell(Evaluated(self.state.step, figures, found.seconds))
         if found.exhibits:
             self.parts.reporter.tell(Exhibited(self.state.step, found.exhibits))
         return figures

@@ -1,5 +1,6 @@
 """One rank of a run: data -> model -> loop -> artifact. Runs under Ray Train, and alone."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from transformers.utils.logging import disable_progress_bar
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.artifact import ARTIFACT_DTYPES, export, publish
+from pretune_trainer.baseline import asked, asked_inputs, keep, known
 from pretune_trainer.batches import judged, works
-from pretune_trainer.course import Course, plot_course
+from pretune_trainer.course import Course, plot_course, rows_per_step
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError
+from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
 from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
@@ -26,6 +29,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
 from pretune_trainer.report import Reporter, Said, Start
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
+from pretune_trainer.step import Step, autocast, prepare
 from pretune_trainer.stopping import Improvement, StopVote
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.finished import Facts, finished
@@ -34,6 +38,8 @@ from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.trainee import Trainee, make_trainee
 
+_ASKED = 1
+"""Texts that a language model is asked about at once: each is as many rows as there are labels."""
 _AHEAD = 2
 """Steps whose batches are made while one is computed."""
 
@@ -87,6 +93,7 @@ class Session:
     def carry_out(self) -> RankResult:
         """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
         inputs = gather_inputs(self.config, self.ranks, self.reporter)
+        found = self._baseline(inputs)
         trainee = make_trainee(inputs, self.ranks)
         inputs = with_reference(inputs, trainee.step, self.ranks, self.run, self.vote)
         resumable = self._resumable(inputs, trainee)
@@ -96,8 +103,28 @@ class Session:
             state.micro_batch_rows or self._micro_batch(trainee, inputs, course), inputs
         )
         self.reporter.tell(self._start(trainee, state, course))
-        self._train(inputs, trainee, resumable, state, course)
+        self._train(inputs, trainee, resumable, state, course, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
+
+    def _baseline(self, inputs: Inputs) -> Judgement | None:
+        """What the parent says in its prompt, before it is trained; None where it is not asked. Collective."""
+        made = asked(inputs)
+        if made is None:
+            return None
+        found = known(self.run, self.ranks)
+        if found is None:
+            found = self._ask(asked_inputs(made, inputs, self.ranks, self.reporter))
+            keep(self.run, self.ranks, found)
+            gc.collect()  # a model that was sharded refers to itself
+        return found
+
+    def _ask(self, inputs: Inputs) -> Judgement:
+        batches = self._validation(inputs, _ASKED, rows_per_step(self.config))
+        assert batches is not None, "the spec asks for validation data"
+        step = Step(inputs.task.model(inputs.build), inputs.task)
+        prepare(step, self.config.training, self.ranks)
+        with autocast(self.config.training, self.ranks):
+            return evaluate(step, batches(), self.ranks, self.vote)
 
     def _resumable(self, inputs: Inputs, trainee: Trainee) -> Resumable:
         return Resumable(
@@ -141,7 +168,15 @@ class Session:
             checkpoint_every=self.config.checkpoint.every_steps,
         )
 
-    def _train(self, inputs: Inputs, trainee: Trainee, resumable: Resumable, state: State, course: Course) -> None:
+    def _train(
+        self,
+        inputs: Inputs,
+        trainee: Trainee,
+        resumable: Resumable,
+        state: State,
+        course: Course,
+        found: Judgement | None,
+    ) -> None:
         parts = Parts(
             config=self.config,
             ranks=self.ranks,
@@ -152,6 +187,7 @@ class Session:
             resumable=resumable,
             vote=self.vote,
             validation=self._validation(inputs, state.micro_batch_rows, course.rows_per_step),
+            baseline=found,
             total_steps=course.total_steps,
             utilization=trainee.utilization,
         )

@@ -13,11 +13,14 @@ from pretune_trainer.tasks.base import Task
 
 _FEW: Final = 4
 """Keeps the randomness of the draw apart from that of the order."""
-_WHERE: Final = "spec.data.examplesPerClass"
+WHERE: Final = "spec.data.examplesPerClass"
+"""The field that asks for few-shot learning."""
 
 
-def few(cache: TokenCache, task: Task[Any], count: int, seed: int) -> TokenCache:
+def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = WHERE) -> TokenCache:
     """The cache with `count` training examples of each class of `task`, the same wherever they are drawn.
+
+    `where` is the field that says how many.
 
     Raises:
         UserError: the task has no classes, or a class has fewer examples.
@@ -25,20 +28,20 @@ def few(cache: TokenCache, task: Task[Any], count: int, seed: int) -> TokenCache
     places = [(number, index) for number, source in enumerate(cache.train) for index in range(len(source))]
     drawn: dict[str, list[tuple[int, int]]] = {name: [] for name in task.classes}
     if not drawn:
-        raise UserError(_WHERE, "this task has no classes of which examples could be drawn; leave it out")
+        raise UserError(where, "this task has no classes of which examples could be drawn; leave it out")
     for at in np.random.default_rng((seed, _FEW)).permutation(len(places)):
         source, index = places[at]
         mine = drawn[task.classes[task.class_of(cache.train[source].example(index))]]
         if len(mine) < count:
             mine.append((source, index))
-    _check(drawn, count)
+    _check(drawn, count, where)
     return _only(cache, sorted(place for mine in drawn.values() for place in mine))
 
 
-def _check(drawn: dict[str, list[tuple[int, int]]], count: int) -> None:
+def _check(drawn: dict[str, list[tuple[int, int]]], count: int, where: str) -> None:
     for name, places in drawn.items():
         if len(places) < count:
-            raise UserError(_WHERE, f"'{name}' has {len(places)} training examples, {count} are asked for; lower it")
+            raise UserError(where, f"'{name}' has {len(places)} training examples, {count} are asked for; lower it")
 
 
 def _only(cache: TokenCache, places: Sequence[tuple[int, int]]) -> TokenCache:

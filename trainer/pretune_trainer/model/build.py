@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
@@ -246,6 +247,22 @@ def model_type(origin: Architecture | Source) -> str:
         raise UserError("spec.model.from", f"there is no model to start from: {_first_line(error)}") from error
 
 
+def check_language_model(source: Source, where: str) -> None:
+    """Refuse a model that is not a causal language model, as `where` asks for one.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = AutoConfig.from_pretrained(source.name, **source.arguments).architectures or []
+    if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
+        raise UserError(where, f"it asks a causal language model, and the parent is a {' '.join(found)}; leave it out")
+
+
+def positions(source: Source) -> int | None:
+    """Tokens that an existing model can read at once; None where its configuration sets no bound."""
+    return _positions(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
+
+
 def is_encoder_decoder(origin: Architecture | Source) -> bool:
     """Whether the model has an encoder and a decoder (T5, BART)."""
     if isinstance(origin, Architecture):
@@ -331,14 +348,17 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
 
 def check_length(config: PretrainedConfig, sequence_length: int, where: str, virtual_tokens: int = 0) -> None:
     """Refuse rows longer than the model's positions reach; `virtual_tokens` stand before each."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None:
-        positions -= _unused_positions(config.model_type, config.pad_token_id)
-    if positions is not None and positions < sequence_length + virtual_tokens:
+    most = _positions(config)
+    if most is not None and most < sequence_length + virtual_tokens:
         virtual = f", and spec.method for {virtual_tokens} more" if virtual_tokens else ""
         raise UserError(
-            where, f"the model has {positions} positions, spec.data.sequenceLength asks for {sequence_length}{virtual}"
+            where, f"the model has {most} positions, spec.data.sequenceLength asks for {sequence_length}{virtual}"
         )
+
+
+def _positions(config: PretrainedConfig) -> int | None:
+    found: int | None = getattr(config, "max_position_embeddings", None)
+    return None if found is None else found - _unused_positions(config.model_type, config.pad_token_id)
 
 
 def _unused_positions(kind: str, pad: int | None) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.metrics.base import Metric
@@ -13,8 +13,8 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.judging import likelihood
 from pretune_trainer.tasks.language import (
     Packer,
-    check_head,
     encode,
+    language_model,
     next_token_loss,
     next_token_losses,
     pieces,
@@ -34,9 +34,7 @@ class NextToken(Task[Likelihood]):
 
     def model(self, build: Build) -> PreTrainedModel:
         """A causal language model."""
-        model = build.make(AutoModelForCausalLM)
-        check_head(model)
-        return model
+        return language_model(build)
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Rows in which every token predicts the next one."""

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
-from pretune_trainer.model.build import has_weights
+from pretune_trainer.model.build import Build, has_weights
 from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
 from pretune_trainer.tasks.base import Batch
 
@@ -207,6 +207,29 @@ def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
 def next_token_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of each position's next token, float32 [positions]; 0 where there is no target."""
     return token_cross_entropy(hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
+
+
+def following(row: Array, before: int) -> Array:
+    """The row's next tokens, from the one behind the first `before` on; int64 [n], IGNORED elsewhere."""
+    tokens = np.append(row[1:], IGNORED) if len(row) else NOTHING
+    return np.where(np.arange(len(row)) >= before - 1, tokens, IGNORED)
+
+
+def log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
+    """Of each row's targets together: float32 [rows]."""
+    losses = next_token_losses(model, batch)
+    return -losses.reshape(batch.targets["lm"].shape).sum(-1)
+
+
+def language_model(build: Build) -> PreTrainedModel:
+    """A causal language model.
+
+    Raises:
+        UserError: it cannot be made, or does more than its linear head says.
+    """
+    model = build.make(AutoModelForCausalLM)
+    check_head(model)
+    return model
 
 
 def check_head(model: PreTrainedModel) -> None:

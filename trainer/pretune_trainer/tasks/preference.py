@@ -9,7 +9,7 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from pretune_api.preference import Preference as Spec
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
@@ -20,7 +20,15 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.chat import PLAIN_TEMPLATE
-from pretune_trainer.tasks.language import NOTHING, attended, check_head, encode, next_token_losses, padded
+from pretune_trainer.tasks.language import (
+    NOTHING,
+    attended,
+    encode,
+    following,
+    language_model,
+    log_probabilities,
+    padded,
+)
 
 
 class _Texts(NamedTuple):
@@ -51,9 +59,7 @@ class Preference(Task[Preferred]):
 
     def model(self, build: Build) -> PreTrainedModel:
         """A causal language model."""
-        model = build.make(AutoModelForCausalLM)
-        check_head(model)
-        return model
+        return language_model(build)
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a row: prompt and chosen answer as ids int32 [n], prompt and rejected answer int32 [m].
@@ -112,7 +118,7 @@ class Preference(Task[Preferred]):
         examples = [pack.examples[0] if pack.examples else None for pack in packs]
         rows = [NOTHING if each is None else each[name] for name in ("ids", "rejected") for each in examples]
         before = [0 if each is None else int(each["before"][0]) for each in examples] * 2
-        targets = [_targets(row, skipped) for row, skipped in zip(rows, before, strict=True)]
+        targets = [following(row, skipped) for row, skipped in zip(rows, before, strict=True)]
         assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         most = self.layout.length
         inputs = {
@@ -158,14 +164,6 @@ class Preference(Task[Preferred]):
         return [Rewards()]
 
 
-def _targets(row: Array, before: int) -> Array:
-    """The row's next tokens, where they belong to the answer; int64 [n]."""
-    following = np.append(row[1:], IGNORED) if len(row) else NOTHING
-    return np.where(np.arange(len(row)) >= before - 1, following, IGNORED)
-
-
 def _log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
     """Of the answers: chosen and rejected, float32 [packs, 2]."""
-    targets = batch.targets["lm"]
-    losses = next_token_losses(model, batch).reshape(targets.shape)
-    return -losses.sum(-1).reshape(2, -1).T
+    return log_probabilities(model, batch).reshape(2, -1).T

@@ -37,9 +37,10 @@ class SequenceClassification(Task[Judged]):
         self.tokenizer = context.tokenizer
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
+        self.seed = context.seed
         self.classes = () if self.spec.multi_label else self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
-        examples = self.spec.model_dump_json(exclude={"class_weights"})
+        examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"})
         self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{examples}"
         self.class_weights = self._class_weights()
 
@@ -93,8 +94,11 @@ class SequenceClassification(Task[Judged]):
         return Batch(inputs, targets, {"label": count}, sum(len(pack) for pack in packs))
 
     def _single(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
-        chosen = [int(pack.examples[0]["labels"][0]) if pack.examples else IGNORED for pack in packs]
-        return {"label": torch.tensor(chosen)}
+        return {"label": torch.tensor(self.chosen(packs))}
+
+    def chosen(self, packs: Sequence[Pack]) -> list[int]:
+        """The label's number, of each pack; IGNORED where it only fills up a batch."""
+        return [self.class_of(pack.examples[0]) if pack.examples else IGNORED for pack in packs]
 
     def _many(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
         targets = torch.zeros(len(packs), len(self.spec.labels))
@@ -105,7 +109,14 @@ class SequenceClassification(Task[Judged]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over texts, and over labels where there can be several."""
-        return {"label": self._losses(_logits(model, batch), batch).sum()}
+        return {"label": self._losses(self.logits(model, batch), batch).sum()}
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What the model makes of each label: float32 [packs, labels]."""
+        inputs: dict[str, Any] = {**batch.inputs}
+        logits = model(**inputs).logits
+        assert isinstance(logits, Tensor)
+        return logits.float()
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch.targets["label"]
@@ -117,7 +128,7 @@ class SequenceClassification(Task[Judged]):
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Judged]:
         """Expected and predicted labels, and the loss, of each text."""
-        logits = _logits(model, batch)
+        logits = self.logits(model, batch)
         losses = self._losses(logits, batch).tolist()
         kept, expected, predicted = self._answers(logits, batch)
         odds = (logits if self.spec.multi_label else log_odds(logits)).tolist()
@@ -140,10 +151,3 @@ class SequenceClassification(Task[Judged]):
         """Accuracy, precision, recall, F1, and what the model's confidence is worth."""
         labels, several = self.spec.labels, self.spec.multi_label
         return [ClassificationReport(labels, several=several), Confidence(len(labels), several=several)]
-
-
-def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    inputs: dict[str, Any] = {**batch.inputs}
-    logits = model(**inputs).logits
-    assert isinstance(logits, Tensor)
-    return logits.float()
