@@ -51,6 +51,11 @@ def _image_files(fields: Fields, number: int) -> Iterator[tuple[str, bytes]]:
         yield f"{label}/{place:04}.png", content
 
 
+def _bare_files(fields: Fields, number: int) -> Iterator[tuple[str, bytes]]:
+    for place, (content, _) in enumerate(digits()[number * _ROWS :]):
+        yield f"{place:04}.png", content
+
+
 def _pairs(kind: str, fields: Fields, column: str, number: int) -> Iterator[dict[str, object]]:
     labels = fields.get("zeroShot", {}).get("labels", SHAPES)
     beside = fields.get("zeroShot", {}).get("labelColumn", "label")
@@ -125,5 +130,6 @@ _MADE: Final[dict[str, Callable[[str, Fields, str, int], Iterator[dict[str, obje
 }
 _FILES: Final[dict[str, Callable[[Fields, int], Iterator[tuple[str, bytes]]]]] = {
     "imageClassification": _image_files,
+    "maskedImage": _bare_files,
     "speechRecognition": _clip_files,
 }

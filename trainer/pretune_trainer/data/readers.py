@@ -1,7 +1,8 @@
 """Rows of files, streamed: a file is never whole in memory, unless it is one document."""
 
+import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,10 @@ _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
 _SMALL: Final = 1024
 """Images, or clips of audio, that make one unit."""
+_BY_RUNS: Final[tuple[Format, ...]] = ("image", "audio")
+"""Formats of files that are many and small."""
+_FILE_NAME: Final = "file_name"
+"""Column of metadata with an image's path from its folder on."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
 
@@ -56,7 +61,7 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
     with ThreadPoolExecutor(_FOOTERS) as pool:
         found = pool.map(partial(_units_of, opened, number), _alone(files))
         units = [unit for some in found for unit in some]
-    runs = (_small_units(number, [file for file in files if file.format == form]) for form in ("image", "audio"))
+    runs = (_small_units(number, _small(files, form)) for form in _BY_RUNS)
     return [*units, *(unit for run in runs for unit in run)]
 
 
@@ -83,7 +88,13 @@ def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
 def _alone(files: Sequence[SourceFile]) -> list[SourceFile]:
     """What makes units of its own: no images, no audio, and not the text that stands beside audio."""
     heard = {_beside(file.path) for file in files if file.format == "audio"}
-    return [file for file in files if file.format not in ("image", "audio") and file.path not in heard]
+    return [file for file in files if file.format not in _BY_RUNS and file.path not in heard]
+
+
+def _small(files: Sequence[SourceFile], form: Format) -> list[SourceFile]:
+    """The images, or clips, but for images that metadata in a folder above them stands for."""
+    folders = tuple(f"{file.path.rpartition('/')[0]}/" for file in files if file.format == "metadata")
+    return [file for file in files if file.format == form and not file.path.startswith(folders)]
 
 
 def _beside(path: str) -> str:
@@ -149,10 +160,21 @@ def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
 
 
 def _jsonl(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(_lines(opened, unit.file), start=1):
+    for place, record in _json_records(opened, unit.file):
+        yield Row(record, place, opened.source.column)
+
+
+def _json_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
+    for number, line in enumerate(_lines(opened, file), start=1):
         if line.strip():
-            place = Place(unit.file.uri, number)
-            yield Row(_record(line, place), place, opened.source.column)
+            place = Place(file.uri, number)
+            yield place, _record(line, place)
+
+
+def _csv_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
+    texts = (f"{_text(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
+    for number, record in enumerate(csv.DictReader(texts), start=1):
+        yield Place(file.uri, number), dict(record)
 
 
 def _record(line: bytes, place: Place) -> dict[str, object]:
@@ -181,6 +203,28 @@ def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[
             content = b"".join(_chunks(opened, file))
         folder = file.uri.split("/")[-2]
         yield Row({"image": content, "label": folder}, Place(file.uri, 1), "image")
+
+
+def _metadata(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    """The images that a metadata file names, each with what it says of them; the source's column is part of that."""
+    records = _csv_records if unit.file.path.endswith(".csv") else _json_records
+    for place, record in records(opened, unit.file):
+        image = _named(unit.file, record, place)
+        try:
+            content = b"".join(_chunks(opened, image))
+        except FileNotFoundError as error:
+            raise BadRowError(str(place), f"there is no {record[_FILE_NAME]} beside it") from error
+        values = {"label": image.uri.split("/")[-2], **record, "image": content}
+        yield Row(values, place, opened.source.column if opened.source.column in record else "image")
+
+
+def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> SourceFile:
+    """The image of a record; no other folder's, whose files would not be part of the source."""
+    name = record.get(_FILE_NAME)
+    if not isinstance(name, str) or not name or name.startswith("/") or ".." in name.split("/"):
+        raise BadRowError(str(place), f"'{_FILE_NAME}' is {name!r}; an image's path from this folder on is wanted")
+    folder, path = metadata.uri.rpartition("/")[0], metadata.path.rpartition("/")[0]
+    return replace(metadata, uri=f"{folder}/{name}", path=f"{path}/{name}")
 
 
 def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -237,4 +281,5 @@ _READERS: Final[dict[Format, Callable[[OpenSource, Unit, Sequence[str]], Iterato
     "text": _plain,
     "image": _images,
     "audio": _audio,
+    "metadata": _metadata,
 }
