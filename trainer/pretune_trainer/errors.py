@@ -57,6 +57,12 @@ class DamagedError(StorageError):
     """A committed folder is not what its manifest says."""
 
 
+class HubError(PretuneError):
+    """A hub does not answer, and what is wanted of it was not brought here before."""
+
+    cause = Cause.NETWORK
+
+
 class SupersededError(PretuneError):
     """A newer run of the same job has started, so this one must not write any more."""
 

@@ -6,11 +6,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from pretune_api.manifest import Manifest
+from pretune_api.model import Hub
 from pretune_api.run_config import Folder, Parent
 from pretune_api.storage import Storage
 from pretune_trainer.data.shelf import Shelf
-from pretune_trainer.errors import DamagedError, MissingObjectError, UserError
+from pretune_trainer.errors import DamagedError, HubError, MissingObjectError, UserError
 from pretune_trainer.model.build import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import manifest_of
@@ -39,11 +48,14 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
 
     Raises:
         UserError: there is nothing, or only updates of a model.
+        HubError: the hub that it is on does not answer.
         DamagedError: its content is not what its digest says.
     """
     if parent.hub is not None:
-        name = f"{parent.hub.repo}@{parent.hub.revision}"
-        return Found(Source(parent.hub.repo, parent.hub.revision), f"sha256:{sha256(name.encode()).hexdigest()}")
+        hub = parent.hub
+        ranks.once(lambda: _reach(hub, where))
+        name = f"{hub.repo}@{hub.revision}"
+        return Found(Source(hub.repo, hub.revision), f"sha256:{sha256(name.encode()).hexdigest()}")
     assert parent.folder is not None, "a parent is a folder or on a hub"
     folder = parent.folder
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
@@ -51,6 +63,19 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
     path = _here(store, manifest, weights=weights)
     _check_whole(path, folder.uri, where)
     return Found(Source(str(path)), manifest.digest)
+
+
+def _reach(hub: Hub, where: str) -> None:
+    """Ask for what every model has, so that a hub that is away is told from a model that there is not."""
+    try:
+        hf_hub_download(hub.repo, "config.json", revision=hub.revision)
+    except LocalEntryNotFoundError as error:
+        raise HubError(f"{where}: the hub does not answer, and {hub.repo} is not kept on this machine") from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        advice = "check both, and the rights of HF_TOKEN"
+        raise UserError(where, f"the hub shows no {hub.repo} at revision {hub.revision}; {advice}") from error
+    except RemoteEntryNotFoundError:
+        pass  # a tokenizer alone has none
 
 
 def _check_whole(path: Path, uri: str, where: str) -> None:
