@@ -13,6 +13,7 @@ from websocket import WebSocket, create_connection
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+DESK = {"width": 1180, "height": 900, "deviceScaleFactor": 1, "mobile": False}
 
 
 class Browser:
@@ -26,9 +27,9 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def open(self, file: Path, *, dark: bool) -> None:
-        """Show a file on a phone, once it is loaded."""
-        self.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    def open(self, file: Path, *, dark: bool, screen: dict[str, Any] = PHONE) -> None:
+        """Show a file on a screen, once it is loaded."""
+        self.call("Emulation.setDeviceMetricsOverride", **screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
