@@ -43,3 +43,7 @@ class Cluster(Api, ABC):
     @abstractmethod
     def load_image(self, archive: Path) -> None:
         """Gives the node the images of an archive, as `docker save` and `buildah push docker-archive:` write it."""
+
+    @abstractmethod
+    def remove_image(self, image: str) -> None:
+        """Makes the node forget an image; no pod starts from it any more."""

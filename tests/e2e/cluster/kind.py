@@ -41,11 +41,16 @@ class Kind(Cluster):
         return _NAME in _kind("get", "clusters").split()
 
     def images(self) -> set[str]:
-        listing = ["docker", "exec", self.node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"]
-        return set(_run(*listing).split())
+        return set(self._ctr("images", "list", "--quiet").split())
 
     def load_image(self, archive: Path) -> None:
         _kind("load", "image-archive", archive, "--name", _NAME)
+
+    def remove_image(self, image: str) -> None:
+        self._ctr("images", "remove", image)
+
+    def _ctr(self, *arguments: str) -> str:
+        return _run("docker", "exec", self.node, "ctr", "--namespace", "k8s.io", *arguments)
 
 
 def _kind(*arguments: str | Path) -> str:

@@ -65,6 +65,9 @@ class Native(Cluster):
     def load_image(self, archive: Path) -> None:
         components.ctr(self.folder, "images", "import", archive)
 
+    def remove_image(self, image: str) -> None:
+        components.ctr(self.folder, "images", "remove", image)
+
     def _start_node(self) -> Running:
         """Starts `node.main` as the first process of new namespaces."""
         namespaces: Command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]

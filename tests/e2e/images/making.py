@@ -26,6 +26,10 @@ class Node(Protocol):
         """Take the image of an archive, in which layers may be missing that an image here has."""
         ...
 
+    def remove_image(self, image: str) -> None:
+        """Forget an image that nothing starts from any more."""
+        ...
+
 
 class Maker(Protocol):
     """What images are made with. What it has made is kept from one process to the next."""
@@ -85,3 +89,7 @@ def _load(image: str, maker: Maker, node: Node) -> None:
         archive = Path(folder) / "image.tar"
         maker.save(image, archive, known)
         node.load_image(archive)
+    name = image.rpartition(":")[0]
+    for old in known:
+        if old.rpartition(":")[0] == name and not maker.has(old):
+            node.remove_image(old)
