@@ -46,6 +46,9 @@ class JobSpec(Spec):
     """On what the job runs."""
     failure_policy: FailurePolicy = FailurePolicy()
     """What happens when an attempt fails."""
+    preflight: bool | None = None
+    """Try storage, data, tokenizer and model on CPUs before machines are taken, and fail where an attempt would for a
+    mistake in them; when absent, as the cluster's administrator has set up. Ignored by `pretune run`."""
     suspend: bool = False
     """Commit a checkpoint and give back all machines; false again resumes from it."""
     retry: Annotated[int, Field(ge=0, le=1_000)] = 0
@@ -61,6 +64,7 @@ class JobSpec(Spec):
             "compute",
             "failure_policy",
             "tracking",
+            "preflight",
             "suspend",
             "retry",
             "active_deadline_seconds",

@@ -51,6 +51,8 @@ class Label(StrEnum):
     """UID of the job."""
     ATTEMPT = "pretune.dev/attempt"
     """Number of the attempt."""
+    PREFLIGHT = "pretune.dev/preflight"
+    """Number of the preflight."""
     QUEUE = "kueue.x-k8s.io/queue-name"
     """Kueue's queue: on a job, passed on to its RayJobs."""
     QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"

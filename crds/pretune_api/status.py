@@ -19,13 +19,16 @@ MOST_METRICS: Final = 64
 """Metrics in a status at most."""
 MOST_LOG_BYTES: Final = 2048
 """UTF-8 bytes of a log in a status at most."""
+MOST_FINDINGS: Final = 64
+"""Findings in a status at most."""
 
 
 class Condition(Spec):
     """A Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=64)]
-    """What it is about: Accepted, InputsResolved, QuotaReserved, Running, Suspended, Succeeded, Failed, Finished."""
+    """What it is about: Accepted, InputsResolved, PreflightPassed, QuotaReserved, Running, Suspended, Succeeded,
+    Failed, Finished."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z]*$")]
@@ -77,6 +80,22 @@ class Progress(Spec):
     """Step of the last committed checkpoint."""
 
 
+class Finding(Spec):
+    """What came of one check before machines were taken."""
+
+    check: _Short
+    """The check, in a word: config, storage, spec, source, parent, tokenizer, task, model, rows, batch or memory; or
+    preflight, where that itself has come to nothing."""
+    result: Literal["Ok", "Wrong", "NotKnown"]
+    """What came of it."""
+    place: _Text
+    """The field, or the row, that it is about."""
+    sentence: _Text
+    """What was found; where it is Wrong, what would be right."""
+    cause: _Short | None = None
+    """What an attempt would fail with."""
+
+
 class Attempt(Spec):
     """One RayJob made for the job."""
 
@@ -123,6 +142,10 @@ class Status(Spec):
     """When the first attempt was made."""
     completion_time: datetime | None = None
     """When the job finished."""
+    preflight: Annotated[list[Finding], Field(max_length=MOST_FINDINGS)] = []
+    """What the last preflight has found."""
+    preflight_count: _Count = 0
+    """Preflights made so far."""
     attempt_count: _Count = 0
     """Attempts made so far."""
     attempts: Annotated[list[Attempt], Field(max_length=10)] = []

@@ -130,10 +130,15 @@ def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
     elif attempt.cluster_problem:
         yield Obstacle(Cause.UNKNOWN, "PodsRefused", attempt.cluster_problem)
     for pod in attempt.pods:
-        if pod.phase == "Pending" and pod.unschedulable:
-            yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"no node takes {pod.name}: {pod.unschedulable}")
-        elif pod.waiting_reason:
-            yield from _waiting(pod, pod.waiting_reason)
+        yield from obstacles_of(pod)
+
+
+def obstacles_of(pod: SeenPod) -> Iterator[Obstacle]:
+    """Why a pod does not run yet; nothing where it does, or needs no more than a moment."""
+    if pod.phase == "Pending" and pod.unschedulable:
+        yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"no node takes {pod.name}: {pod.unschedulable}")
+    elif pod.waiting_reason:
+        yield from _waiting(pod, pod.waiting_reason)
 
 
 def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:

@@ -15,6 +15,7 @@ class About(StrEnum):
 
     ACCEPTED = "Accepted"
     INPUTS_RESOLVED = "InputsResolved"
+    PREFLIGHT_PASSED = "PreflightPassed"
     QUOTA_RESERVED = "QuotaReserved"
     RUNNING = "Running"
     SUSPENDED = "Suspended"
@@ -33,6 +34,10 @@ class Reason(StrEnum):
     PARENT_RUNNING = "ParentRunning"
     PARENT_FAILED = "ParentFailed"
     PARENT_CYCLE = "ParentCycle"
+    CHECKING = "Checking"
+    PASSED = "Passed"
+    INCONCLUSIVE = "Inconclusive"
+    SKIPPED = "Skipped"
     KUBERAY_UNAVAILABLE = "KubeRayUnavailable"
     KUEUE_MISSING = "KueueMissing"
     NO_ATTEMPT = "NoAttempt"
@@ -82,6 +87,11 @@ def is_draining(status: Status) -> bool:
     return reason(status, About.SUSPENDED) == Reason.DRAINING
 
 
+def is_checking(status: Status) -> bool:
+    """Whether a preflight was made, and nothing has come of it yet."""
+    return reason(status, About.PREFLIGHT_PASSED) == Reason.CHECKING
+
+
 def stated(
     about: About, value: bool | None, why: str, message: str, generation: int, now: datetime, before: Condition | None
 ) -> Condition:
@@ -123,7 +133,7 @@ def _not_running(status: Status) -> State:
     match reason(status, About.RUNNING):
         case Reason.AWAITING_RESULT:
             return "Running"
-        case Reason.BACKING_OFF | Reason.CLEANING_UP:
+        case Reason.BACKING_OFF | Reason.CLEANING_UP | Reason.CHECKING:
             return "Waiting"
     if reason(status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED):
         return "Queued"

@@ -30,7 +30,22 @@ class DeleteCluster:
     ray_cluster: str
 
 
-Action = StartAttempt | DeleteAttempt | DeleteCluster
+@dataclass(frozen=True)
+class StartPreflight:
+    """Make the Job of a preflight. One that exists already is left as it is; one that is refused is done without."""
+
+    number: int
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class DeletePreflight:
+    """Delete the Job of a preflight, its pod with it."""
+
+    job: str
+
+
+Action = StartAttempt | DeleteAttempt | DeleteCluster | StartPreflight | DeletePreflight
 
 
 @dataclass(frozen=True)

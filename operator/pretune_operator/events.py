@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from pretune_api.names import Cause
 from pretune_api.status import Attempt, Condition, Status
 from pretune_operator.conditions import About, Reason, holds
 from pretune_operator.decision import Event
@@ -12,6 +13,7 @@ _SILENT: Final = {
     Reason.NO_PARENT,
     Reason.NO_ATTEMPT,
     Reason.NO_QUEUE,
+    Reason.CHECKING,
     Reason.CREATED,
     Reason.STARTING,
     Reason.SUBMITTED,
@@ -25,6 +27,7 @@ _WARNINGS: Final = {
     Reason.PARENT_MISSING,
     Reason.PARENT_FAILED,
     Reason.PARENT_CYCLE,
+    Reason.INCONCLUSIVE,
     Reason.KUBERAY_UNAVAILABLE,
     Reason.KUEUE_MISSING,
 }
@@ -36,6 +39,10 @@ _ECHOES: Final = {
     (About.RUNNING, Reason.SUSPENDED),
     (About.RUNNING, Reason.SUCCEEDED),
     (About.RUNNING, Reason.FAILED),
+    (About.PREFLIGHT_PASSED, Reason.SUSPENDED),
+    (About.PREFLIGHT_PASSED, Reason.RETRIED),
+    (About.PREFLIGHT_PASSED, Cause.USER_ERROR),
+    (About.PREFLIGHT_PASSED, Cause.STORAGE_DENIED),
 }
 """What another condition has just said."""
 

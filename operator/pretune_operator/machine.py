@@ -21,7 +21,16 @@ from pretune_operator.cluster.nodes import Nodes
 from pretune_operator.cluster.objects import JobKey, StoredJob
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.served import Served
-from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
+from pretune_operator.decision import (
+    Action,
+    Decision,
+    DeleteAttempt,
+    DeleteCluster,
+    DeletePreflight,
+    Event,
+    StartAttempt,
+    StartPreflight,
+)
 from pretune_operator.job import JobView
 from pretune_operator.observed import Cluster, ParentState
 from pretune_operator.progress import Readings
@@ -190,3 +199,7 @@ def _words(action: Action) -> str:
             return f"deleting RayJob {ray_job}"
         case DeleteCluster(ray_cluster):
             return f"deleting RayCluster {ray_cluster}"
+        case StartPreflight(number):
+            return f"starting preflight {number}"
+        case DeletePreflight(name):
+            return f"deleting Job {name}"

@@ -21,28 +21,52 @@ def attempt_name(job: JobView, number: int) -> str:
 
     The hash tells apart jobs whose slugs are equal, and a job from one that was deleted and made anew.
     """
-    prefix = _PREFIX[job.job.kind]
-    name = job.job.metadata.name
-    tail = f"-{hashlib.sha256(f'{job.uid}/{name}'.encode()).hexdigest()[:8]}-{number}"
-    slug = re.sub("[^a-z0-9]+", "-", name)[: LONGEST - len(prefix) - 1 - len(tail)].strip("-")
-    return f"{prefix}-{slug}{tail}"
+    return _name(job, str(number))
+
+
+def preflight_name(job: JobView, number: int) -> str:
+    """Name of preflight `number`, as in ptj-general-3f9a01c2-preflight-1; a DNS-1035 label."""
+    return _name(job, f"preflight-{number}")
 
 
 def attempt_labels(job: JobView, number: int) -> dict[str, str]:
     """Labels of everything that belongs to attempt `number`."""
+    return _labels(job) | {Label.ATTEMPT.value: str(number)}
+
+
+def preflight_labels(job: JobView, number: int) -> dict[str, str]:
+    """Labels of everything that belongs to preflight `number`."""
+    return _labels(job) | {Label.PREFLIGHT.value: str(number)}
+
+
+def attempt_metadata(job: JobView, number: int) -> Manifest:
+    """Metadata of everything that belongs to attempt `number`: it goes when the job goes."""
+    return _metadata(job, attempt_name(job, number), attempt_labels(job, number))
+
+
+def preflight_metadata(job: JobView, number: int) -> Manifest:
+    """Metadata of preflight `number`: it goes when the job goes."""
+    return _metadata(job, preflight_name(job, number), preflight_labels(job, number))
+
+
+def _name(job: JobView, end: str) -> str:
+    prefix = _PREFIX[job.job.kind]
+    name = job.job.metadata.name
+    tail = f"-{hashlib.sha256(f'{job.uid}/{name}'.encode()).hexdigest()[:8]}-{end}"
+    slug = re.sub("[^a-z0-9]+", "-", name)[: LONGEST - len(prefix) - 1 - len(tail)].strip("-")
+    return f"{prefix}-{slug}{tail}"
+
+
+def _labels(job: JobView) -> dict[str, str]:
     return {
         Label.KIND.value: job.job.kind.lower(),
         Label.NAME.value: job.job.metadata.name,
         Label.UID.value: job.uid,
-        Label.ATTEMPT.value: str(number),
     }
 
 
-def attempt_metadata(job: JobView, number: int) -> Manifest:
-    """Metadata of everything that belongs to attempt `number`: it goes when the job goes.
-
-    Nothing of the job's own labels and annotations is taken over: kubectl and kopf keep their notes there.
-    """
+def _metadata(job: JobView, name: str, labels: dict[str, str]) -> Manifest:
+    """Nothing of the job's own labels and annotations is taken over: kubectl and kopf keep their notes there."""
     owner = {
         "apiVersion": API_VERSION,
         "kind": job.job.kind,
@@ -53,8 +77,8 @@ def attempt_metadata(job: JobView, number: int) -> Manifest:
         "blockOwnerDeletion": False,
     }
     return {
-        "name": attempt_name(job, number),
+        "name": name,
         "namespace": job.namespace,
-        "labels": attempt_labels(job, number),
+        "labels": labels,
         "ownerReferences": [owner],
     }

@@ -48,6 +48,8 @@ class SeenPod:
     terminated_reason: str | None = None
     """Why its container ended, now or before its last restart: OOMKilled, Error, Completed."""
     exit_code: int | None = None
+    message: str | None = None
+    """What its container has left as its last words."""
     disruption: str | None = None
     """Reason of its DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler…"""
     node_lost: bool = False
@@ -162,6 +164,21 @@ class SeenAttempt:
 
 
 @dataclass(frozen=True)
+class SeenPreflight:
+    """A preflight's Job."""
+
+    number: int
+    job: str
+    """Its name."""
+    deleting: bool = False
+    end: datetime | None = None
+    """When Kubernetes was done with it."""
+    problem: str | None = None
+    """Why Kubernetes has given it up, in its words."""
+    pod: SeenPod | None = None
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What is known of the cluster as a whole."""
 
@@ -177,6 +194,8 @@ class Observed:
 
     attempts: dict[int, SeenAttempt] = field(default_factory=dict)
     """RayJobs that exist, or whose pods do, by number of attempt."""
+    preflights: dict[int, SeenPreflight] = field(default_factory=dict)
+    """Preflights' Jobs that exist, by number."""
     parents: dict[str, SeenParent] = field(default_factory=dict)
     """Parents that the job names, by KIND/NAME."""
     cluster: Cluster = Cluster()

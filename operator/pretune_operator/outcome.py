@@ -14,7 +14,7 @@ from pretune_operator.policies.failure import time_is_up
 from pretune_operator.records import active_seconds, current
 
 PATIENCE: Final = timedelta(seconds=60)
-"""Time in which a RayJob that was made must be seen, and the last word of a driver be read."""
+"""Time in which what was made must be seen, and the last word of a driver be read."""
 _ASKED_EVERY: Final = timedelta(seconds=3)
 """Between two questions for the last word."""
 _HEADLESS: Final = timedelta(minutes=5)

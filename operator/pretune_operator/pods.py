@@ -1,4 +1,4 @@
-"""Pods of an attempt: a head that drives and does not train, and workers that train."""
+"""Pods of an attempt: a head that drives and does not train, and workers that train. And before it, a preflight's."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,20 +6,23 @@ from typing import Final
 from pretune_api.compute import EnvVar, Resources
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
 from pretune_api.tracking import TrackerSecretRef, Tracking
+from pretune_api.run_config import RunConfig
 from pretune_operator.job import JobView
-from pretune_operator.naming import Manifest, attempt_labels, attempt_name
+from pretune_operator.naming import Manifest, attempt_labels, attempt_name, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
 from pretune_operator.settings import Pool, Settings, Toleration
 from pretune_operator.stores import credentials
 
 CONFIG_FOLDER: Final = "/etc/pretune"
-"""Where the head finds the run config."""
+"""Where head and preflight find the run config."""
 
 _USER: Final = 65532
 """`nonroot` of many base images, and the trainer image's own."""
 _HOME: Final = "/tmp"  # noqa: S108  # an emptyDir of the pod's own: the root is read-only
 _DESK_FILE: Final = f"{_HOME}/pretune-desk"
-_HEAD_SHARED_MEMORY: Final = "256Mi"
+_RUN_CONFIG: Final = "pretune.dev/run-config"
+"""Annotation of a preflight's pod."""
+_LITTLE_SHARED_MEMORY: Final = "256Mi"
 _LATER: Final = 15
 """Seconds that each step of a head's end comes after the same step of a worker's."""
 
@@ -27,6 +30,7 @@ _LATER: Final = 15
 _HEALTH: Final[Manifest] = {"httpGet": {"path": "/api/healthz", "port": 52365}, "timeoutSeconds": 15}
 _READINESS: Final[Manifest] = {**_HEALTH, "periodSeconds": 5, "failureThreshold": 12}
 _LIVENESS: Final[Manifest] = {**_HEALTH, "initialDelaySeconds": 60, "periodSeconds": 20, "failureThreshold": 15}
+_PROBES: Final[Manifest] = {"readinessProbe": _READINESS, "livenessProbe": _LIVENESS}
 
 # Pod Security "restricted", and a read-only root beside it.
 _POD_SECURITY: Final[Manifest] = {
@@ -61,13 +65,14 @@ def head_pod(job: JobView, number: int, settings: Settings) -> Manifest:
             {"name": "desk", "containerPort": DESK_PORT},
         ],
         "lifecycle": _drain(seconds + _LATER, "--linger", str(_LATER // 2)),
+        **_PROBES,
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
-    spec = _pod(job, container, head.node_selector, head.tolerations, _HEAD_SHARED_MEMORY)
+    spec = _pod(job, container, head.node_selector, head.tolerations, _LITTLE_SHARED_MEMORY)
     spec["volumes"].append({"name": "config", "configMap": {"name": attempt_name(job, number)}})
     # A head that starts again has forgotten its cluster and its job.
     spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _LATER}
-    return _template(job, number, spec)
+    return _template(job, attempt_labels(job, number), spec)
 
 
 def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Manifest:
@@ -84,14 +89,35 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
     container = _container("ray-worker", job, settings, env) | {
         "resources": _resources(amounts),
         "lifecycle": _drain(settings.drain_seconds),
+        **_PROBES,
     }
     spec = _pod(job, container, pool.node_selector, pool.tolerations, compute.shared_memory or pool.shared_memory)
     spec |= {"terminationGracePeriodSeconds": settings.drain_seconds}
-    return _template(job, number, spec)
+    return _template(job, attempt_labels(job, number), spec)
 
 
-def _template(job: JobView, number: int, spec: Manifest) -> Manifest:
-    return {"metadata": {"labels": job.spec.compute.labels | attempt_labels(job, number)}, "spec": spec}
+def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settings) -> Manifest:
+    """The template of the pod of preflight `number`: where a head would run, with what a head is given."""
+    head = settings.head
+    env = [*credentials(job.spec.storage.secret_ref), *map(_variable, job.spec.compute.env)]
+    container = _container("preflight", job, settings, env) | {
+        "command": ["python", "-m", "pretune_trainer.preflight", f"{CONFIG_FOLDER}/{RunConfig.FILE_NAME}"],
+        "resources": _resources(_amounts(head.resources)),
+        # Of one that breaks before it has findings, the end of its log says why.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
+    spec = _pod(job, container, head.node_selector, head.tolerations, _LITTLE_SHARED_MEMORY)
+    # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
+    shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
+    spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
+    template = _template(job, preflight_labels(job, number), spec | {"restartPolicy": "Never"})
+    template["metadata"]["annotations"] = {_RUN_CONFIG: config.model_dump_json()}
+    return template
+
+
+def _template(job: JobView, labels: dict[str, str], spec: Manifest) -> Manifest:
+    return {"metadata": {"labels": job.spec.compute.labels | labels}, "spec": spec}
 
 
 def _pod(
@@ -130,8 +156,6 @@ def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manife
         # Of two variables of one name the later one counts: the job's own has the last word.
         "env": list({variable["name"]: variable for variable in variables}.values()),
         "securityContext": _CONTAINER_SECURITY,
-        "readinessProbe": _READINESS,
-        "livenessProbe": _LIVENESS,
         "volumeMounts": [{"name": "home", "mountPath": _HOME}, {"name": "shared-memory", "mountPath": "/dev/shm"}],  # noqa: S108
     }
 

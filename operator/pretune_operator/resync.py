@@ -12,8 +12,15 @@ from typing import Final
 
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client, Pages
-from pretune_operator.cluster.kinds import JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
-from pretune_operator.cluster.objects import Stored, StoredJob, StoredPod, StoredRayCluster, StoredRayJob
+from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
+from pretune_operator.cluster.objects import (
+    Stored,
+    StoredJob,
+    StoredPod,
+    StoredPreflight,
+    StoredRayCluster,
+    StoredRayJob,
+)
 from pretune_operator.cluster.parse import parse
 from pretune_operator.machine import Machine
 from pretune_operator.watches import Watches
@@ -29,6 +36,7 @@ _EVERYTHING: Final = 1 << 62
 KEPT: Final[dict[Resource, type[Stored]]] = {
     RAY_JOBS: StoredRayJob,
     RAY_CLUSTERS: StoredRayCluster,
+    BATCH_JOBS: StoredPreflight,
     PODS: StoredPod,
 } | dict.fromkeys(JOBS.values(), StoredJob)
 

@@ -72,6 +72,15 @@ class Images(Spec):
     """When images are pulled."""
 
 
+class Preflight(Spec):
+    """What is tried on CPUs before a job takes machines."""
+
+    enabled: bool = True
+    """Whether jobs are tried that do not say in spec.preflight whether they are."""
+    deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
+    """Time that it has from being made to its end; a job of which nothing wrong is known by then goes on."""
+
+
 class Settings(Spec):
     """The operator's configuration."""
 
@@ -82,7 +91,9 @@ class Settings(Spec):
     default_pool: JobName
     """Pool of jobs that name none."""
     head: Head = Head()
-    """Head pods."""
+    """Head pods; preflights run on the same nodes, and ask for as much."""
+    preflight: Preflight = Preflight()
+    """What is tried before machines are taken."""
     drain_seconds: Annotated[int, Field(ge=1, le=3_600)] = 120
     """Grace period of worker pods, in which a run commits before a stop."""
     operator_namespace: JobName = "pretune-system"

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from pretune_api.names import Cause, Label
+from pretune_api.run_config import RunConfig
 from pretune_operator.conditions import About, Reason, condition, holds, reason
 from pretune_operator.decision import StartAttempt
 from pretune_operator.draft import Draft
@@ -14,6 +15,7 @@ from pretune_operator.naming import attempt_name
 from pretune_operator.observed import Cluster, Observed
 from pretune_operator.plan import Inputs, plan, ranks_of
 from pretune_operator.policies.failure import given_up, time_is_up
+from pretune_operator.policies.preflight import preflighted
 from pretune_operator.pools import device_of, pool_of
 from pretune_operator.records import opened
 from pretune_operator.settings import Settings
@@ -36,7 +38,7 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
     draft = resolved(job, draft, seen)
     if reason(draft.status, About.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
         return given_up(draft, Cause.USER_ERROR, _said(draft, About.INPUTS_RESOLVED))
-    return _waiting(job, draft, seen) or _begun(job, draft)
+    return _waiting(job, draft, seen) or _cleared(job, draft, seen, settings)
 
 
 def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
@@ -70,9 +72,14 @@ def _lacking(job: JobView, draft: Draft, cluster: Cluster) -> Draft | None:
     return None
 
 
-def _begun(job: JobView, draft: Draft) -> Draft:
-    compute = job.spec.compute
+def _cleared(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> Draft:
     number = draft.status.attempt_count + 1
+    config = _config(job, draft, number)
+    return preflighted(job, draft, seen, settings.preflight, config) or _begun(job, draft, number, config)
+
+
+def _config(job: JobView, draft: Draft, number: int) -> RunConfig:
+    compute = job.spec.compute
     inputs = Inputs(
         uid=job.uid,
         namespace=job.namespace,
@@ -81,8 +88,13 @@ def _begun(job: JobView, draft: Draft) -> Draft:
         artifacts=folders(draft.status),
         attempt=number,
     )
+    return plan(job.job, inputs)
+
+
+def _begun(job: JobView, draft: Draft, number: int, config: RunConfig) -> Draft:
+    compute = job.spec.compute
     name = attempt_name(job, number)
-    draft = draft.does(StartAttempt(number, plan(job.job, inputs)))
+    draft = draft.does(StartAttempt(number, config))
     draft = opened(draft, number, name, compute.workers * compute.gpus_per_worker, draft.now)
     if Label.QUEUE in job.labels:
         return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, f"Kueue has not admitted {name} yet.")

@@ -129,6 +129,8 @@ def _values(images: dict[str, str]) -> Document:
                 "gpu": {"nodeSelector": {"pool.pretune.test/a": "true"}, "resources": SMALL},
             },
             "head": {"resources": SMALL},
+            # It costs every job the seconds of a pod more: test_preflight.py asks for it in its jobs.
+            "preflight": {"enabled": False},
             "drainSeconds": 60,
         },
         "metrics": {"podMonitor": {"enabled": True}},

@@ -13,7 +13,17 @@ from e2e.release import CHART, NAME, Release, helm, rendered
 from e2e.rights import Right, allowed
 from e2e.world import Document
 from pretune_api.names import PROGRESS_PORT
-from pretune_operator.cluster.kinds import EVENTS, JOBS, MADE, NODES, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource
+from pretune_operator.cluster.kinds import (
+    BATCH_JOBS,
+    EVENTS,
+    JOBS,
+    MADE,
+    NODES,
+    RAY_CLUSTERS,
+    RAY_JOBS,
+    WATCHED,
+    Resource,
+)
 from pretune_operator.pods import head_pod
 from pretune_operator.settings import Settings
 from support.views import settings, view
@@ -105,7 +115,7 @@ def rights_needed() -> set[Right]:
         named("list watch", WATCHED)
         | named("get create", MADE.values())
         | named("update", JOBS.values(), "/status")
-        | named("delete", (RAY_JOBS, RAY_CLUSTERS))
+        | named("delete", (RAY_JOBS, RAY_CLUSTERS, BATCH_JOBS))
         | named("create", (EVENTS,))
     )
 

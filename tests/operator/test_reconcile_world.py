@@ -3,12 +3,14 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretune_api.names import Cause
 from pretune_api.status import Status
 from pretune_operator.causes import HANDLING
+from support.preflights import Trial
 from support.world import End, Fate, World
 
 BUDGETS = {"outOfMemory": 1, "unknown": 2, "interrupted": 3}
@@ -25,7 +27,13 @@ fates = st.builds(
     draining=st.integers(1, 3),
 )
 wishes = st.fixed_dictionaries(
-    {}, optional={"suspend": st.booleans(), "retry": st.integers(0, 3), "compute": st.just({"workers": 2})}
+    {},
+    optional={
+        "suspend": st.booleans(),
+        "retry": st.integers(0, 3),
+        "compute": st.just({"workers": 2}),
+        "preflight": st.booleans(),
+    },
 )
 
 
@@ -34,13 +42,15 @@ def worlds(draw: st.DrawFn) -> World:
     """A job with an unquiet life; at its end the user wants it to run."""
     changes: dict[int, dict[str, Any]] = draw(st.dictionaries(st.integers(0, 60), wishes, max_size=4))
     spec: dict[str, Any] = {"failurePolicy": POLICY}
-    spec |= draw(st.fixed_dictionaries({}, optional={"activeDeadlineSeconds": st.integers(20, 200)}))
+    options = {"activeDeadlineSeconds": st.integers(20, 200), "preflight": st.booleans()}
+    spec |= draw(st.fixed_dictionaries({}, optional=options))
     return World(
         fates=draw(st.lists(fates, max_size=8)),
         spec=spec,
         lag=draw(st.integers(0, 3)),
         crashes=draw(st.lists(st.integers(-1, 2), max_size=30)),
         changes={**changes, 61: {"suspend": False}},
+        trials=draw(st.lists(st.sampled_from(Trial), max_size=4)),
     )
 
 
@@ -82,6 +92,7 @@ def grows(earlier: Status, later: Status) -> None:
 def test_every_job_comes_to_its_end(world: World) -> None:
     world.run()  # fails if an attempt is made twice, or beside another one
     assert world.made == list(range(1, world.status.attempt_count + 1))
+    assert world.tried == list(range(1, world.status.preflight_count + 1))
     for earlier, later in pairwise(world.written):
         agree(later)
         within_budgets(later)
@@ -96,14 +107,23 @@ def test_every_fate_alone_is_overcome() -> None:
         assert len(world.made) <= 2
 
 
+@pytest.mark.parametrize("trial", Trial)
+def test_a_preflight_keeps_no_job_from_running_but_one_with_a_mistake(trial: Trial) -> None:
+    world = World([], {"preflight": True}, trials=[trial])
+    world.run()
+    assert world.status.state == ("Failed" if trial is Trial.FAILS else "Succeeded")
+    assert (len(world.made), world.tried) == (0 if trial is Trial.FAILS else 1, [1])
+
+
 def test_a_crash_after_any_action_of_any_decision_changes_nothing_in_the_end() -> None:
     fates = [Fate(End.HEAD_VANISHES), Fate(End.FAILS), Fate()]
-    calm = World(fates, {"failurePolicy": POLICY})
+    spec = {"failurePolicy": POLICY, "preflight": True}
+    calm = World(fates, spec)
     calm.run()
     for place, decision in enumerate(calm.decisions):
         for actions in range(len(decision.actions) + 1):
-            world = World(fates, {"failurePolicy": POLICY}, crashes=[-1] * place + [actions])
+            world = World(fates, spec, crashes=[-1] * place + [actions])
             world.run()
-            assert world.made == calm.made
+            assert (world.made, world.tried) == (calm.made, [1])
             assert world.status.failures == calm.status.failures
             assert world.status.state == "Succeeded"

@@ -18,6 +18,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pretune_operator.handlers", "pretune_operator.health", "kubernetes.client"])
 
 SETTINGS = """\
+preflight: {enabled: false}
 images: {pretrain: "pretune.test/pretrain:1", finetune: "pretune.test/finetune:1"}
 pools: {gpu: {gpusPerNode: 8, resources: {cpu: "1", memory: 1Gi, ephemeralStorage: 1Gi}}}
 defaultPool: gpu

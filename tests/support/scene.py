@@ -20,7 +20,7 @@ from pretune_operator.observed import (
     SeenProgress,
 )
 from pretune_operator.reconcile import reconcile
-from pretune_operator.settings import Images, Pool, Settings
+from pretune_operator.settings import Images, Pool, Preflight, Settings
 from support.specs import PRETRAIN, changed
 
 BEGIN = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -29,6 +29,7 @@ SETTINGS = Settings(
     images=Images(pretrain="pretrain:1", finetune="finetune:1"),
     pools={"a100": Pool(), "small": Pool(gpus_per_node=1), "private": Pool(namespaces=["other"])},
     default_pool="a100",
+    preflight=Preflight(enabled=False),  # jobs of which it is told ask for it
 )
 
 HEAD = SeenPod("head", "Running", ready=True, node="node-0", ip="10.0.0.1")

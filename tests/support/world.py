@@ -10,10 +10,19 @@ from pretune_api.names import ExitCode
 from pretune_api.problems import parse
 from pretune_api.status import Status
 from pretune_operator.conditions import is_finished
-from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, StartAttempt
+from pretune_operator.decision import (
+    Action,
+    Decision,
+    DeleteAttempt,
+    DeleteCluster,
+    DeletePreflight,
+    StartAttempt,
+    StartPreflight,
+)
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.reconcile import reconcile
+from support.preflights import Preflight, Trial
 from support.scene import ARTIFACT, BEGIN, HEAD, SETTINGS, WORKER, ending, progress
 from support.specs import PRETRAIN, changed
 
@@ -141,7 +150,8 @@ class CrashError(Exception):
 
 @dataclass
 class World:
-    """A job, its operator, and the cluster; `fates` are those of its RayJobs, and what comes after them succeeds."""
+    """A job, its operator, and the cluster; `fates` are those of its RayJobs, `trials` those of its preflights, if the
+    job has any, and what comes after them succeeds."""
 
     fates: list[Fate]
     spec: dict[str, Any] = field(default_factory=dict)
@@ -151,6 +161,7 @@ class World:
     """For each reconcile in turn, after how many of its actions the operator dies; negative: it does not."""
     changes: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What the user changes, by tick."""
+    trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.document = changed(PRETRAIN, {f"spec.{path}": value for path, value in self.spec.items()})
@@ -158,7 +169,9 @@ class World:
         self.status = Status()
         self.now: datetime = BEGIN
         self.ray_jobs: dict[int, _RayJob] = {}
+        self.preflights: dict[int, Preflight] = {}
         self.made: list[int] = []
+        self.tried: list[int] = []
         self.decisions: list[Decision] = []
         self.written: list[Status] = [self.status]
         self._shown: deque[Observed] = deque([Observed()], maxlen=self.lag + 1)
@@ -183,7 +196,7 @@ class World:
         raise AssertionError(f"it hangs: {self.status}")
 
     def _quiet(self) -> bool:
-        return self._shown[0] == self._observed() and not self.live()
+        return self._shown[0] == self._observed() and not self.live() and not self.preflights
 
     def _change(self, spec: dict[str, Any]) -> None:
         self.document = changed(self.document, {f"spec.{path}": value for path, value in spec.items()})
@@ -194,11 +207,17 @@ class World:
         self.now += TICK
         for ray_job in self.ray_jobs.values():
             ray_job.tick()
+        for preflight in self.preflights.values():
+            preflight.tick()
         self.ray_jobs = {number: ray_job for number, ray_job in self.ray_jobs.items() if not ray_job.gone}
+        self.preflights = {number: made for number, made in self.preflights.items() if not made.gone}
         self._shown.append(self._observed())
 
     def _observed(self) -> Observed:
-        return Observed({number: ray_job.seen() for number, ray_job in self.ray_jobs.items()})
+        return Observed(
+            {number: ray_job.seen() for number, ray_job in self.ray_jobs.items()},
+            {number: preflight.seen() for number, preflight in self.preflights.items()},
+        )
 
     def _reconcile_while_there_is_news(self) -> None:
         for _ in range(20):
@@ -243,10 +262,24 @@ class World:
                 for ray_job in self.ray_jobs.values():
                     if ray_job.name == name:
                         ray_job.delete()
+            case StartPreflight(number):
+                self._try(number)
+            case DeletePreflight(name):
+                for preflight in self.preflights.values():
+                    preflight.deleted |= preflight.name == name
             case DeleteCluster(name):
                 ray_job = self.ray_jobs.get(int(name.removeprefix("c-")))
                 if ray_job is not None and ray_job.leaves_in is None:
                     ray_job.leaves_in = ray_job.fate.draining
+
+    def _try(self, number: int) -> None:
+        if number in self.preflights:
+            return
+        assert number not in self.tried, f"preflight {number} is made a second time"
+        assert not self.live(), f"preflight {number} is made while {self.live()} may train"
+        trial = self.trials[number - 1] if number <= len(self.trials) else Trial.PASSES
+        self.preflights[number] = Preflight(number, f"preflight-{number}", trial)
+        self.tried.append(number)
 
     def _start(self, number: int) -> None:
         if number in self.ray_jobs:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pretune_api.names import ExitCode
-from pretune_api.status import Attempt, Progress
+from pretune_api.status import Attempt, Finding, Progress
 from pretune_cli.cluster import Cluster, SeenJob
 from pretune_cli.report.words import duration
 from pretune_cli.watching import follow, why
@@ -43,6 +43,7 @@ def _lines(job: SeenJob, lineage: list[str]) -> Iterator[str]:
         yield f"made from: {', '.join(lineage)}"
     if status.artifact is not None:
         yield f"artifact: {status.artifact.uri} {status.artifact.digest}"
+    yield from map(_finding, status.preflight)
     yield from map(_attempt, status.attempts)
 
 
@@ -56,6 +57,11 @@ def _progress(progress: Progress | None) -> Iterator[str]:
         yield f"{progress.tokens_per_second:,.0f} tokens/s"
     if progress.eta_seconds:
         yield f"{duration(progress.eta_seconds)} left"
+
+
+def _finding(finding: Finding) -> str:
+    result = {"Ok": "ok", "Wrong": "wrong", "NotKnown": "not known"}[finding.result]
+    return f"preflight: {finding.check}: {result}: {finding.place}: {finding.sentence}"
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -10,12 +10,28 @@ from pretune_api.problems import InvalidJobError
 from pretune_api.status import Status
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import MANAGER, ApiError, Client
-from pretune_operator.cluster.kinds import EVENTS, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import Child, JobKey, StoredJob, StoredRayCluster, StoredRayJob
+from pretune_operator.cluster.kinds import BATCH_JOBS, CHILDREN, EVENTS, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import (
+    Child,
+    JobKey,
+    StoredJob,
+    StoredPreflight,
+    StoredRayCluster,
+    StoredRayJob,
+)
 from pretune_operator.cluster.parse import parse
-from pretune_operator.decision import Action, DeleteAttempt, DeleteCluster, Event, StartAttempt
+from pretune_operator.decision import (
+    Action,
+    DeleteAttempt,
+    DeleteCluster,
+    DeletePreflight,
+    Event,
+    StartAttempt,
+    StartPreflight,
+)
 from pretune_operator.job import JobView
 from pretune_operator.naming import Manifest
+from pretune_operator.preflight_job import preflight_job
 from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Settings
 
@@ -54,6 +70,11 @@ class Actor:
                 self._delete(job, RAY_JOBS, StoredRayJob, ray_job)
             case DeleteCluster(ray_cluster):
                 self._delete(job, RAY_CLUSTERS, StoredRayCluster, ray_cluster)
+            case StartPreflight():
+                assert isinstance(view, JobView), "an invalid job is never tried"
+                self._start_preflight(job, view, action)
+            case DeletePreflight(name):
+                self._delete(job, BATCH_JOBS, StoredPreflight, name)
 
     def write(self, job: StoredJob, status: Status) -> None:
         """Replace the status of `job`, if it still is what was judged.
@@ -102,6 +123,16 @@ class Actor:
         for manifest in (made.config_map, *made.network_policies, made.ray_job):
             self._make(job, manifest)
 
+    def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
+        """A preflight that a quota or a policy of the cluster forbids must not keep the job from running."""
+        try:
+            self._make(job, preflight_job(view, action.config, action.number, self._settings))
+        except ApiError as error:
+            if not error.refused:
+                raise
+            log.warning("preflight %d was refused: %s", action.number, error, extra={"job": str(job.key)})
+            self.say(job, Event("Warning", "PreflightRefused", str(error)))
+
     def _make(self, job: StoredJob, manifest: Manifest) -> None:
         resource = MADE[manifest["kind"]]
         try:
@@ -135,6 +166,6 @@ class Actor:
 
     def _learn(self, writer: JobKey, resource: Resource, raw: dict[str, Any]) -> None:
         """Take in an answer: whatever is decided next is decided with our own writes in view."""
-        watched = resource in (RAY_JOBS, RAY_CLUSTERS, *JOBS.values())
+        watched = resource in (*CHILDREN, *JOBS.values())
         if watched and raw.get("kind") == resource.kind and (stored := parse(resource, raw)):
             self._wake(self._cache.put(stored) - {writer})

@@ -27,6 +27,8 @@ PRETRAIN_JOBS: Final = Resource(GROUP, VERSION, "pretrainjobs", "PretrainJob")
 FINETUNE_JOBS: Final = Resource(GROUP, VERSION, "finetunejobs", "FinetuneJob")
 RAY_JOBS: Final = Resource("ray.io", "v1", "rayjobs", "RayJob")
 RAY_CLUSTERS: Final = Resource("ray.io", "v1", "rayclusters", "RayCluster")
+BATCH_JOBS: Final = Resource("batch", "v1", "jobs", "Job")
+"""Kubernetes' own, which preflights are."""
 PODS: Final = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 NODES: Final = Resource("", "v1", "nodes", "Node")
@@ -35,11 +37,11 @@ NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies",
 
 JOBS: Final = {resource.kind: resource for resource in (PRETRAIN_JOBS, FINETUNE_JOBS)}
 """Both kinds of jobs, by kind."""
-CHILDREN: Final = (RAY_JOBS, RAY_CLUSTERS, PODS)
+CHILDREN: Final = (RAY_JOBS, RAY_CLUSTERS, BATCH_JOBS, PODS)
 """What belongs to jobs, and is watched."""
 WATCHED: Final = (*JOBS.values(), *CHILDREN)
-MADE: Final = {resource.kind: resource for resource in (CONFIG_MAPS, NETWORK_POLICIES, RAY_JOBS)}
-"""What an attempt consists of, by kind."""
+MADE: Final = {resource.kind: resource for resource in (CONFIG_MAPS, NETWORK_POLICIES, RAY_JOBS, BATCH_JOBS)}
+"""What is made for jobs, by kind."""
 
 OURS: Final = str(Label.UID)
 """Label selector of what belongs to jobs."""

@@ -67,11 +67,14 @@ class StoredJob(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child(Stored):
-    """What belongs to an attempt of a job."""
+    """What belongs to an attempt or a preflight of a job."""
 
     job: str
     """UID of the job."""
     attempt: int
+    """Number of the attempt; 0 of what belongs to a preflight."""
+    preflight: int
+    """Number of the preflight; 0 of what belongs to an attempt."""
     created: datetime
 
 
@@ -99,8 +102,18 @@ class StoredRayCluster(Child):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPreflight(Child):
+    """A preflight's Job."""
+
+    end: datetime | None
+    """When it was complete, or given up."""
+    problem: str | None
+    """Why it was given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPod(Child):
-    """A pod of a RayCluster."""
+    """A pod of a RayCluster or of a preflight."""
 
     ray_cluster: str
     is_head: bool

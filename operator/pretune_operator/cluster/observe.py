@@ -10,10 +10,20 @@ from pretune_operator.cluster.objects import (
     JobKey,
     StoredJob,
     StoredPod,
+    StoredPreflight,
     StoredRayCluster,
     StoredRayJob,
 )
-from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenParent, SeenPod, SeenProgress
+from pretune_operator.observed import (
+    Cluster,
+    Observed,
+    ParentState,
+    SeenAttempt,
+    SeenParent,
+    SeenPod,
+    SeenPreflight,
+    SeenProgress,
+)
 from pretune_operator.progress import last_line
 
 NodeLost = Callable[[str], bool]
@@ -31,12 +41,13 @@ def observe(job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read
     """Everything that is seen of a job now."""
     ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
     clusters, pods = cache.children(job, StoredRayCluster), cache.children(job, StoredPod)
-    numbers = {child.attempt for child in (*ray_jobs.values(), *pods)}
+    numbers = {child.attempt for child in (*ray_jobs.values(), *pods) if child.attempt}
     attempts = {
         number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), lost, read)
         for number in sorted(numbers)
     }
-    return Observed(attempts, {name: _parent(job, name, cache) for name in job.parents}, cluster)
+    preflights = {made.preflight: _preflight(made, pods) for made in cache.children(job, StoredPreflight)}
+    return Observed(attempts, preflights, {name: _parent(job, name, cache) for name in job.parents}, cluster)
 
 
 def _of(number: int, children: Iterable[C]) -> list[C]:
@@ -81,6 +92,18 @@ def _attempt(
     )
 
 
+def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
+    of_it = [pod.seen for pod in _by_age(pods) if pod.preflight == made.preflight]
+    return SeenPreflight(
+        number=made.preflight,
+        job=made.name,
+        deleting=made.deleting,
+        end=made.end,
+        problem=made.problem,
+        pod=_last(of_it),
+    )
+
+
 def _remains(pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...]) -> SeenAttempt:
     """An attempt whose RayJob is gone while pods of it still drain."""
     first = _by_age(pods)[0]
@@ -95,10 +118,10 @@ def _by_age(pods: Iterable[StoredPod]) -> list[StoredPod]:
     return sorted(pods, key=lambda pod: (pod.created, pod.name))
 
 
-def _last(heads: list[SeenPod]) -> SeenPod | None:
-    """The youngest head that stays, or else the youngest."""
-    staying = [head for head in heads if not head.deleting]
-    return next(reversed(staying or heads), None)
+def _last(pods: list[SeenPod]) -> SeenPod | None:
+    """The youngest pod that stays, or else the youngest, of pods by age."""
+    staying = [pod for pod in pods if not pod.deleting]
+    return next(reversed(staying or pods), None)
 
 
 def _pod(pod: StoredPod, lost: NodeLost) -> SeenPod:

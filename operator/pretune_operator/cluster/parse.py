@@ -9,8 +9,15 @@ from pydantic import ValidationError
 
 from pretune_api.names import Label
 from pretune_api.status import Artifact
-from pretune_operator.cluster.kinds import JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import Child, StoredJob, StoredPod, StoredRayCluster, StoredRayJob
+from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import (
+    Child,
+    StoredJob,
+    StoredPod,
+    StoredPreflight,
+    StoredRayCluster,
+    StoredRayJob,
+)
 from pretune_operator.observed import ParentState, SeenPod
 
 Json = dict[str, Any]
@@ -21,7 +28,7 @@ _PARENTS: Final = {"pretrainJob": "PretrainJob", "finetuneJob": "FinetuneJob"}
 
 
 def parse(resource: Resource, raw: Json) -> StoredJob | Child | None:
-    """What is kept of a resource; None if it belongs to no attempt of a job."""
+    """What is kept of a resource; None if it belongs to no job."""
     if resource in JOBS.values():
         return _job(resource, raw)
     return _PARSERS[resource](raw, found) if (found := _child(resource, raw)) else None
@@ -75,20 +82,26 @@ def _packed(value: Json) -> bytes:
 
 
 def _child(resource: Resource, raw: Json) -> Json | None:
-    """What all children have in common. A RayJob is ours if a job owns it; labels alone can be anybody's."""
+    """What all children have in common. What we make is ours if a job owns it; labels alone can be anybody's."""
     meta = raw["metadata"]
     labels = meta.get("labels") or {}
-    number = labels.get(Label.ATTEMPT, "")
+    attempt, preflight = _number(labels, Label.ATTEMPT), _number(labels, Label.PREFLIGHT)
     owners = {owner["uid"] for owner in meta.get("ownerReferences") or ()}
     uid = labels.get(Label.UID)
-    if not uid or not number.isdecimal() or (resource is RAY_JOBS and uid not in owners):
+    if not uid or not (attempt or preflight) or (resource in (RAY_JOBS, BATCH_JOBS) and uid not in owners):
         return None
     return {
         **_common(raw),
         "job": uid,
-        "attempt": int(number),
+        "attempt": attempt,
+        "preflight": preflight,
         "created": datetime.fromisoformat(meta["creationTimestamp"]),
     }
+
+
+def _number(labels: Json, label: Label) -> int:
+    value = labels.get(label, "")
+    return int(value) if value.isdecimal() else 0
 
 
 def _ray_job(raw: Json, common: Json) -> StoredRayJob:
@@ -117,6 +130,16 @@ def _gpus(group: Json) -> int:
 def _ray_cluster(raw: Json, common: Json) -> StoredRayCluster:
     failed = _condition(raw, "ReplicaFailure")
     return StoredRayCluster(**common, problem=failed.get("message") or None if failed.get("status") == "True" else None)
+
+
+def _preflight(raw: Json, common: Json) -> StoredPreflight:
+    failed, complete = _condition(raw, "Failed"), _condition(raw, "Complete")
+    ended = next((said for said in (failed, complete) if said.get("status") == "True"), None)
+    return StoredPreflight(
+        **common,
+        end=datetime.fromisoformat(ended["lastTransitionTime"]) if ended else None,
+        problem=f"{failed.get('reason')}: {failed.get('message')}" if failed.get("status") == "True" else None,
+    )
 
 
 def _pod(raw: Json, common: Json) -> StoredPod:
@@ -148,6 +171,7 @@ def _seen(raw: Json) -> SeenPod:
         waiting_message=waiting.get("message"),
         terminated_reason=ended.get("reason"),
         exit_code=ended.get("exitCode"),
+        message=ended.get("message"),
         # A kubelet that evicts says so in the pod's reason; older ones set no condition.
         disruption=disruption.get("reason") or (status.get("reason") if status.get("phase") == "Failed" else None),
     )
@@ -171,4 +195,4 @@ def _condition(raw: Json, kind: str) -> Json:
     return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-_PARSERS: Final = {RAY_JOBS: _ray_job, RAY_CLUSTERS: _ray_cluster, PODS: _pod}
+_PARSERS: Final = {RAY_JOBS: _ray_job, RAY_CLUSTERS: _ray_cluster, BATCH_JOBS: _preflight, PODS: _pod}

@@ -1,6 +1,6 @@
 """Suspension: an attempt is stopped so that it commits first, and its machines are given back before status says so."""
 
-from pretune_operator.conditions import About, Reason, condition, is_draining
+from pretune_operator.conditions import About, Reason, condition, is_checking, is_draining
 from pretune_operator.draft import Draft
 from pretune_operator.observed import Observed
 
@@ -14,10 +14,12 @@ def drained(draft: Draft) -> Draft:
 
 
 def suspended(draft: Draft, seen: Observed) -> Draft:
-    """No attempt goes on; the job is suspended once nothing of the last one holds a machine."""
-    if seen.in_the_way:
-        return drained(draft)
+    """No attempt goes on; the job is suspended once nothing of the last one, or of a preflight, holds a machine."""
     message = "spec.suspend is set; set it to false to go on from the last commit."
+    if is_checking(draft.status):
+        draft = draft.says(About.PREFLIGHT_PASSED, False, Reason.SUSPENDED, message)
+    if seen.in_the_way or seen.preflights:
+        return drained(draft)
     return (
         draft.says(About.SUSPENDED, True, Reason.SUSPENDED, message)
         .says(About.RUNNING, False, Reason.SUSPENDED, message)

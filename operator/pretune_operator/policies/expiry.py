@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from pretune_operator.conditions import is_draining, is_finished
-from pretune_operator.decision import DeleteAttempt, DeleteCluster
+from pretune_operator.conditions import is_checking, is_draining, is_finished
+from pretune_operator.decision import DeleteAttempt, DeleteCluster, DeletePreflight
 from pretune_operator.draft import Draft
 from pretune_operator.observed import Observed, SeenAttempt
-from pretune_operator.records import record_of
+from pretune_operator.records import current, record_of
 
 _LAST_WORDS: Final = timedelta(seconds=60)
 """Time that KubeRay has to see for itself that a driver has ended, so that the RayJob tells it, too."""
@@ -18,6 +18,9 @@ def tidied(draft: Draft, seen: Observed) -> Draft:
     for number, attempt in seen.attempts.items():
         if not attempt.deleting:
             draft = _tidied(draft, number, attempt)
+    for number, preflight in seen.preflights.items():
+        if not preflight.deleting and not _is_followed(draft, number):
+            draft = draft.does(DeletePreflight(preflight.job))
     return draft
 
 
@@ -42,6 +45,14 @@ def _tidied(draft: Draft, number: int, attempt: SeenAttempt) -> Draft:
     if record.completion_time is None:
         return draft.does(DeleteAttempt(attempt.ray_job)) if is_draining(status) else draft
     return _after_its_end(draft, attempt, record.completion_time)
+
+
+def _is_followed(draft: Draft, preflight: int) -> bool:
+    """Whether something may still come of a preflight. Status may not yet say that it was made."""
+    status = draft.before
+    if is_finished(draft.status) or is_draining(status) or current(status) is not None:
+        return False
+    return preflight > status.preflight_count or (preflight == status.preflight_count and is_checking(status))
 
 
 def _after_its_end(draft: Draft, attempt: SeenAttempt, end: datetime) -> Draft:

@@ -8,7 +8,7 @@ from pretune_api.lifecycle import FailurePolicy
 from pretune_api.names import Cause
 from pretune_api.status import Status
 from pretune_operator.causes import HANDLING, budget_of, sharing
-from pretune_operator.conditions import About, Reason
+from pretune_operator.conditions import About, Reason, is_checking, is_finished
 from pretune_operator.draft import Draft
 from pretune_operator.records import active_seconds, closed
 
@@ -48,6 +48,8 @@ def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
 
 def finished(draft: Draft, why: Reason, message: str) -> Draft:
     """The job is over: nothing of it runs, is queued or suspended any more. What is left of it is seen to next."""
+    if is_checking(draft.status):
+        draft = draft.takes_back(About.PREFLIGHT_PASSED, Reason.NO_ATTEMPT, "The job has finished.")
     return (
         draft.sets(completion_time=draft.now, next_attempt_time=None)
         .looks_again(draft.now)
@@ -61,6 +63,8 @@ def finished(draft: Draft, why: Reason, message: str) -> Draft:
 def renewed(draft: Draft, retry: int) -> Draft:
     """The user has raised spec.retry: the job may fail as often again, and goes on if it had failed."""
     message = f"spec.retry was raised to {retry}."
+    if is_finished(draft.status):
+        draft = draft.takes_back(About.PREFLIGHT_PASSED, Reason.RETRIED, message)
     return (
         draft.sets(observed_retry=retry, failures={}, next_attempt_time=None, completion_time=None)
         .takes_back(About.FAILED, Reason.RETRIED, message)
