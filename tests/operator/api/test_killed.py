@@ -12,6 +12,7 @@ import pytest
 
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.process import wait_until
+from support.fake_jobs import FakeJobs
 from support.fake_kuberay import FakeKubeRay, Play
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi
@@ -31,8 +32,14 @@ def kuberay(plane: ControlPlane) -> Iterator[FakeKubeRay]:
         yield kuberay
 
 
+@pytest.fixture(scope="module")
+def jobs(plane: ControlPlane) -> Iterator[FakeJobs]:
+    with FakeJobs(KubeApi(plane.kubeconfig)) as jobs:
+        yield jobs
+
+
 class Story(World):
-    """A job that fails, runs, is suspended, resumes and succeeds, under an operator that may be killed once."""
+    """A job that is tried, fails, runs, is suspended, resumes and succeeds, under an operator that may be killed once."""
 
     def __init__(self, api: KubeApi, kubeconfig: Path, folder: Path, dies_after: int | None = None) -> None:
         namespace = api.create("/api/v1/namespaces", {"metadata": {"generateName": "story-"}})["metadata"]["name"]
@@ -43,7 +50,7 @@ class Story(World):
         self._operator = self._start("first", dies_after)
 
     def told(self) -> "Story":
-        job = pretrain()
+        job = pretrain(preflight=True)
         self.apply(job)
         self.until(job, lambda said: said.get("attemptCount") == 2, "the failure is followed by another attempt")
         self.until_condition(job, "Running")
@@ -51,7 +58,7 @@ class Story(World):
         self.until_condition(job, "Suspended")
         self.change(job, suspend=False)
         self.until_condition(job, "Finished")
-        wait_until(lambda: self.living() and not self.clusters(), "nothing but the job is left")
+        wait_until(lambda: self.living() and not self.left(), "nothing but the job is left")
         self.end = end_of(self.job(job)["status"])
         self.calls = self._operator.calls
         self._operator.stop()
@@ -68,8 +75,8 @@ class Story(World):
             self._operator = self._start("second", None)
         return True
 
-    def clusters(self) -> list[dict[str, Any]]:
-        return self.items("rayclusters", "ray.io/v1")
+    def left(self) -> list[dict[str, Any]]:
+        return [*self.items("rayclusters", "ray.io/v1"), *self.items("jobs", "batch/v1")]
 
     def _start(self, name: str, dies_after: int | None) -> OperatorProcess:
         arguments = ["--namespace", self.namespace]
@@ -88,8 +95,8 @@ def end_of(status: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_whenever_the_operator_is_killed_the_end_is_the_same_and_no_attempt_is_made_twice(
-    plane: ControlPlane, api: KubeApi, kuberay: FakeKubeRay, tmp_path: Path
+def test_whenever_the_operator_is_killed_the_end_is_the_same_and_nothing_is_made_twice(
+    plane: ControlPlane, api: KubeApi, kuberay: FakeKubeRay, jobs: FakeJobs, tmp_path: Path
 ) -> None:
     undisturbed = Story(api, plane.kubeconfig, tmp_path).told()
     assert undisturbed.end["attempts"][-1] == (3, "3", None)
@@ -99,9 +106,11 @@ def test_whenever_the_operator_is_killed_the_end_is_the_same_and_no_attempt_is_m
         told = pool.map(lambda n: Story(api, plane.kubeconfig, tmp_path, n).told(), range(1, undisturbed.calls + 1))
         killed = 0
         for number, story in enumerate(told, 1):
-            made = {name: times for (place, name), times in kuberay.made.items() if place == story.namespace}
+            made = {
+                name: times for (place, name), times in (kuberay.made + jobs.made).items() if place == story.namespace
+            }
             assert story.end == undisturbed.end, f"killed after call {number}"
-            assert sorted(made.values()) == [1, 1, 1], f"killed after call {number}: {made}"
+            assert sorted(made.values()) == [1, 1, 1, 1], f"killed after call {number}: {made}"
             killed += story.was_killed
     # How often progress is written depends on time: the last calls need not exist in every story.
     assert killed >= undisturbed.calls - 3

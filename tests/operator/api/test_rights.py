@@ -9,6 +9,7 @@ import pytest
 
 from e2e.cluster.binaries import programs, version
 from e2e.cluster.control_plane import ControlPlane
+from support.fake_jobs import FakeJobs
 from support.fake_kuberay import FakeKubeRay, Play
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi, RefusedError
@@ -52,15 +53,16 @@ def operator(
 
     with (
         FakeKubeRay(KubeApi(plane.kubeconfig), plays),
+        FakeJobs(KubeApi(plane.kubeconfig)),
         OperatorProcess(tmp_path_factory.mktemp("operator"), kubeconfig) as operator,
     ):
         yield operator
 
 
-def test_the_charts_rights_are_enough_for_a_job_that_fails_is_suspended_and_succeeds(
+def test_the_charts_rights_are_enough_for_a_job_that_is_tried_fails_is_suspended_and_succeeds(
     api: KubeApi, namespace: str, operator: OperatorProcess
 ) -> None:
-    world, job = World(api, namespace), pretrain(suspend=True)
+    world, job = World(api, namespace), pretrain(suspend=True, preflight=True)
     world.apply(job)
     world.until_condition(job, "Suspended")
     world.change(job, suspend=False)
