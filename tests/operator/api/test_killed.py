@@ -39,7 +39,7 @@ def jobs(plane: ControlPlane) -> Iterator[FakeJobs]:
 
 
 class Story(World):
-    """A job that is tried, fails, runs, is suspended, resumes and succeeds, under an operator that may be killed once."""
+    """A job that is tried, fails, runs, is suspended and succeeds, under an operator that may be killed once."""
 
     def __init__(self, api: KubeApi, kubeconfig: Path, folder: Path, dies_after: int | None = None) -> None:
         namespace = api.create("/api/v1/namespaces", {"metadata": {"generateName": "story-"}})["metadata"]["name"]
