@@ -146,6 +146,7 @@ def test_what_keeps_its_pod_from_starting_is_told_while_it_does() -> None:
     over(scene, going(pod=replace(POD, phase="Pending", waiting_reason="ImagePullBackOff")))
     assert "ImagePullBackOff" in scene.condition("Running").message
     over(scene, going())
+    assert "tries storage, data and model" in scene.condition("Running").message
     over(scene, ended(words(finding(True))))
     assert scene.says("PreflightPassed") == ("True", "Passed")
 

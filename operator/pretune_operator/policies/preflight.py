@@ -10,7 +10,7 @@ from pretune_api.names import Cause
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Finding
 from pretune_operator.causes import obstacles_of
-from pretune_operator.conditions import About, Reason, condition, is_checking, reason
+from pretune_operator.conditions import About, Reason, condition, is_checking, reason, shortened
 from pretune_operator.decision import StartPreflight
 from pretune_operator.draft import Draft
 from pretune_operator.findings import read
@@ -45,9 +45,8 @@ def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight,
 
 def _begun(job: JobView, draft: Draft, config: RunConfig) -> Draft:
     number = draft.status.preflight_count + 1
-    message = f"Job {preflight_name(job, number)} tries storage, data and model before machines are taken."
     draft = draft.does(StartPreflight(number, config)).sets(preflight_count=number, preflight=[])
-    return _waiting(draft, message)
+    return _waiting(draft, _trying(preflight_name(job, number)))
 
 
 def _skipped(draft: Draft) -> Draft:
@@ -63,8 +62,7 @@ def _followed(draft: Draft, name: str, preflight: SeenPreflight | None, settings
     if draft.now >= until:
         return _inconclusive(draft, _unended(name, preflight, settings), f"Job {name}")
     obstacle = next(obstacles_of(pod), None) if pod else None
-    message = obstacle.message if obstacle else _said(draft)
-    return _waiting(draft, message).looks_again(until)
+    return _waiting(draft, obstacle.message if obstacle else _trying(name)).looks_again(until)
 
 
 def _until(draft: Draft, preflight: SeenPreflight | None, settings: Preflight) -> datetime:
@@ -96,7 +94,7 @@ def _judged(draft: Draft, pod: SeenPod, exit_code: int) -> Draft:
 
 
 def _inconclusive(draft: Draft, sentence: str, place: str) -> Draft:
-    finding = Finding(check="preflight", result="NotKnown", place=place, sentence=sentence)
+    finding = Finding(check="preflight", result="NotKnown", place=place, sentence=shortened(sentence))
     message = f"{place}: {sentence}; the job goes on."
     draft = draft.sets(preflight=[finding]).looks_again(draft.now)
     return draft.says(About.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
@@ -106,6 +104,10 @@ def _waiting(draft: Draft, message: str) -> Draft:
     return draft.says(About.PREFLIGHT_PASSED, None, Reason.CHECKING, message).says(
         About.RUNNING, False, Reason.CHECKING, message
     )
+
+
+def _trying(name: str) -> str:
+    return f"Job {name} tries storage, data and model before machines are taken."
 
 
 def _broken(pod: SeenPod, exit_code: int) -> str:
@@ -128,8 +130,3 @@ def _unended(name: str, preflight: SeenPreflight | None, settings: Preflight) ->
 
 def _sentences(findings: list[Finding]) -> str:
     return "; ".join(f"{finding.place}: {finding.sentence}" for finding in findings)
-
-
-def _said(draft: Draft) -> str:
-    known = condition(draft.status, About.PREFLIGHT_PASSED)
-    return known.message if known else ""
