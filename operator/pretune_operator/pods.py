@@ -5,8 +5,8 @@ from typing import Final
 
 from pretune_api.compute import EnvVar, Resources
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
-from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_api.run_config import RunConfig
+from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
 from pretune_operator.naming import Manifest, attempt_labels, attempt_name, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
