@@ -180,6 +180,7 @@ FREE = {
     "compute": {"workers": 4},
     "failurePolicy": {"backoffSeconds": 1},
     "tracking": {"mlflow": {"uri": "https://mlflow.test"}},
+    "preflight": True,
     "suspend": True,
     "retry": 1,
     "activeDeadlineSeconds": 60,
