@@ -7,7 +7,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
@@ -20,12 +19,14 @@ from pretune_trainer.report import Evaluated, Event, Start, Step
 
 _SEND_SECONDS: Final = 5.0
 """Between two batches of metrics: a server with a thousand jobs has 200 requests a second."""
+_LONGEST_SEND_SECONDS: Final = 15.0
+"""After which the rest waits for the next time: the end of a run would wait for it."""
 _REST_SECONDS: Final = 30.0
 """Before a server that has failed is asked again."""
 _MOST_UNSENT: Final = 20_000
 """Metrics that wait for a server: beyond, the oldest are left out."""
 _LONGEST_VALUE: Final = 500
-"""Characters of a param: what every version of the server takes."""
+"""Characters of a param, or of what is said at the end: what every version of the server takes."""
 _MOST_PARAMS: Final = 500
 # Limits of a request: https://mlflow.org/docs/latest/rest-api.html#log-batch
 _METRICS_AT_ONCE: Final = 1_000
@@ -43,7 +44,6 @@ _ENVIRONMENT: Final = {
 """How MLflow's client behaves unless the job's own variables say otherwise."""
 
 _UID: Final = "pretune.uid"
-_MESSAGE: Final = "pretune.message"
 _FORBIDDEN: Final = re.compile(r"[^\w\-. :/]+", re.ASCII)
 """What no name of MLflow's may have in it (mlflow/utils/validation.py)."""
 
@@ -74,7 +74,7 @@ class MLflowRun:
         self._params: deque[Any] = deque()
         self._metrics: deque[Any] = deque(maxlen=_MOST_UNSENT)
         self._due = 0.0
-        self._failing = False
+        self._warned = False
 
     def write(self, events: list[Event]) -> None:
         """Take in events, and send them when it is time.
@@ -99,22 +99,33 @@ class MLflowRun:
         try:
             do()
         except Exception as error:  # whatever it is, it must not end the training
-            if not self._failing:
-                _log.warning("MLflow at %s cannot be told, training goes on: %s", self._tracker.uri, error)
-            self._failing = True
+            self._warn(error)
             self._due = time.monotonic() + _REST_SECONDS
         else:
-            self._failing = False
             self._due = time.monotonic() + _SEND_SECONDS
 
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            _log.warning("MLflow at %s cannot be told, training goes on: %s", self._tracker.uri, error)
+        self._warned = True
+
     def _send(self) -> None:
-        run = self._opened()
-        while params := list(islice(self._params, _PARAMS_AT_ONCE)):
-            with _taken_from(self._params, len(params)):
-                self._client.log_batch(run, params=params)
-        while metrics := list(islice(self._metrics, _METRICS_AT_ONCE)):
-            with _taken_from(self._metrics, len(metrics)):
-                self._client.log_batch(run, metrics=metrics)
+        run, until = self._opened(), time.monotonic() + _LONGEST_SEND_SECONDS
+        for params in _batches(self._params, _PARAMS_AT_ONCE, until):
+            self._tell(run, params=params)
+        for metrics in _batches(self._metrics, _METRICS_AT_ONCE, until):
+            self._tell(run, metrics=metrics)
+
+    def _tell(self, run: str, **what: list[Any]) -> None:
+        """Send it; what the server refuses is left out, because it would refuse it again."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(run, **what)
+        except MlflowException as error:
+            if error.get_http_status_code() not in _REFUSALS:
+                raise
+            self._warn(error)
 
     def _finish(self, ending: Ending | None) -> None:
         if self._start is not None:
@@ -122,8 +133,7 @@ class MLflowRun:
         run = self._id or self._find(self._experiment())
         if run is None or ending is None:
             return
-        for tag, value in _last_tags(ending).items():
-            self._client.set_tag(run, tag, value)
+        self._tell(run, tags=_last_tags(ending))
         self._client.set_terminated(run, _status(ending))
 
     def _opened(self) -> str:
@@ -215,14 +225,13 @@ def _tags(config: RunConfig) -> dict[str, str]:
     return tags | ({"pretune.model.digest": parent.digest} if parent and parent.digest else {})
 
 
-def _last_tags(ending: Ending) -> dict[str, str]:
-    if ending.artifact is None:
-        return {_MESSAGE: ending.message}
-    return {
-        _MESSAGE: ending.message,
-        "pretune.artifact.uri": ending.artifact.uri,
-        "pretune.artifact.digest": ending.artifact.digest,
-    }
+def _last_tags(ending: Ending) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    tags = {"pretune.message": ending.message[:_LONGEST_VALUE]}
+    if ending.artifact is not None:
+        tags |= {"pretune.artifact.uri": ending.artifact.uri, "pretune.artifact.digest": ending.artifact.digest}
+    return [RunTag(key, value) for key, value in tags.items()]
 
 
 def _status(ending: Ending) -> str:
@@ -236,17 +245,10 @@ def _key(name: str) -> str:
     return _FORBIDDEN.sub("_", name)[:250]
 
 
-@contextmanager
-def _taken_from(unsent: deque[Any], count: int) -> Iterator[None]:
-    """Take what is sent out of the queue; what a server refuses too, because it would refuse it again."""
-    from mlflow.exceptions import MlflowException
-
-    done = True
-    try:
-        yield
-    except MlflowException as error:
-        done = error.get_http_status_code() in _REFUSALS
-        raise
-    finally:
-        for _ in range(count if done else 0):
+def _batches(unsent: deque[Any], most: int, until: float) -> Iterator[list[Any]]:
+    """What waits, in parts of `most`, up to a moment. A part is left where it is if it could not be sent."""
+    while unsent and time.monotonic() < until:
+        part = list(islice(unsent, most))
+        yield part
+        for _ in part:
             unsent.popleft()
