@@ -112,12 +112,13 @@ def test_each_method_finds_the_verb_better_than_a_new_head_alone(
     assert min(found["ia3"], found["adapter"]) > 0.4 > found["head alone"]
 
 
-def test_a_prefix_says_in_which_of_two_languages_to_write(
-    tmp_path: Path, bilingual: Folder, measured: Measured
+@pytest.mark.parametrize(("method", "steps"), [("prefix", 100), ("promptTuning", 200)])
+def test_virtual_tokens_say_in_which_of_two_languages_to_write(
+    tmp_path: Path, bilingual: Folder, measured: Measured, method: str, steps: int
 ) -> None:
     # Updates of low rank begin with nothing: what is measured before them is the parent.
     before, _ = evaluated(tmp_path / "parent", bilingual, {"lora": {}}, 0.03, steps=1)
-    _, after = evaluated(tmp_path / "prefix", bilingual, {"prefix": {"tokens": 8}}, 0.03, steps=100)
+    _, after = evaluated(tmp_path / "learnt", bilingual, {method: {"tokens": 8}}, 0.03, steps)
     words = sum(len(row["translation"].split()) + 1 for row in long_translations(500, seed=4)) / 500
     gained = (before - after) * words
     measured({"nats of the choice": log(2), "nats gained a sentence": gained})
