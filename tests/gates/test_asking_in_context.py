@@ -39,7 +39,7 @@ def reviews(number: int, seed: int) -> Iterator[dict[str, str]]:
 
 
 def documents(number: int, seed: int) -> Iterator[dict[str, str]]:
-    """Eight labelled texts each; in three documents of four the labels mean the opposite of what they do in `reviews`."""
+    """Eight labelled texts each; in three of four documents the labels mean the opposite of what `reviews` says."""
     random = np.random.default_rng(seed)
     for place in range(number):
         meant = dict(zip(LABELS, LABELS if random.random() < 0.25 else LABELS[::-1], strict=True))

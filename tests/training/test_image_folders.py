@@ -69,7 +69,10 @@ def test_images_match_captions_of_a_folder_as_those_of_parquet(tmp_path: Path) -
     ("name", "says"),
     [
         ("gone.png", "metadata.jsonl row 1: there is no gone.png beside it"),
-        ("../other/0001.png", r"row 1: 'file_name' is '../other/0001.png'; an image's path from this folder on is wanted"),
+        (
+            "../other/0001.png",
+            r"row 1: 'file_name' is '../other/0001.png'; an image's path from this folder on is wanted",
+        ),
         (None, "row 1: 'file_name' is None; an image's path from this folder on is wanted"),
     ],
 )
