@@ -75,7 +75,8 @@ class Cluster:
             _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
             config.load_kube_config()  # type: ignore[no-untyped-call]
         except config.ConfigException as error:
-            raise UserError("kubeconfig", f"{error}; set KUBECONFIG, or give the path of a job's storage") from error
+            said = str(error).rstrip(".")
+            raise UserError("kubeconfig", f"{said}; set KUBECONFIG, or give the path of a job's storage") from error
         self._given = namespace
         self.namespace: str = namespace or context["context"].get("namespace", "default")
         self._failure: type[Exception] = client.ApiException
