@@ -3,28 +3,25 @@
 `PYTHONPATH=tests .venv/bin/python tests/cli/screenshot.py` takes it anew, in a minute.
 """
 
-import base64
-import io
 import json
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
-
 from pretune_cli.__main__ import main
 from support.browser import DESK, browser
 from support.images import ARCHITECTURES, LABELS, digits, write_images
 
-PICTURE: Final = Path(__file__).parents[2] / "docs/report.png"
-_COLOURS: Final = 64
-"""The page has few: a palette makes a third of the file."""
+PICTURE: Final = Path(__file__).parents[2] / "docs/report.svg"
 
-# Where it lies on one machine is for nobody else.
-_WITHOUT_PLACES: Final = "document.querySelectorAll('p.quiet code').forEach(place => place.remove()), true"
-_BOTTOM: Final = """
-[...document.querySelectorAll("section")].find(each => each.textContent.startsWith("Confusion")).getBoundingClientRect()
-    .bottom + 8"""
+# Where it lies on one machine is for nobody else; what follows the confusion matrix is left out.
+_SHORTENED: Final = """
+document.querySelectorAll("p.quiet code, script").forEach(each => each.remove())
+const sections = [...document.querySelectorAll("section")]
+const last = sections.findIndex(each => each.textContent.startsWith("Confusion"))
+sections.slice(last + 1).forEach(each => each.remove())
+sections[last].getBoundingClientRect().bottom + 8"""
+_AS_XML: Final = "new XMLSerializer().serializeToString(document.documentElement)"
 
 
 def job(kind: str, name: str, steps: int, metrics: list[str], **spec: Any) -> dict[str, Any]:
@@ -58,14 +55,14 @@ def train(folder: Path) -> Path:
     return found
 
 
-def picture(report: Path, profile: Path) -> Image.Image:
-    """What a browser shows of a report on a desk, from its title to the confusion matrix."""
+def picture(report: Path, profile: Path) -> str:
+    """A report as an image that is text: what a browser has made of it, from its title to the confusion matrix."""
     with browser(profile) as seen:
         seen.open(report, dark=False, screen=DESK)
-        seen.value(_WITHOUT_PLACES)
-        clip = {"x": 0, "y": 0, "width": DESK["width"], "height": seen.value(_BOTTOM), "scale": 1}
-        taken = seen.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)["data"]
-    return Image.open(io.BytesIO(base64.b64decode(taken))).convert("RGB")
+        height = round(seen.value(_SHORTENED))
+        page = seen.value(_AS_XML)
+    size = f'width="{DESK["width"]}" height="{height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><foreignObject {size}>{page}</foreignObject></svg>\n'
 
 
 def take() -> None:
@@ -74,7 +71,7 @@ def take() -> None:
         folder = Path(name)
         report = folder / "report.html"
         assert main(["report", str(train(folder)), "--output", str(report)]) == 0
-        picture(report, folder / "profile").quantize(_COLOURS).save(PICTURE, optimize=True)
+        PICTURE.write_text(picture(report, folder / "profile"))
 
 
 if __name__ == "__main__":
