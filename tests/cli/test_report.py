@@ -126,6 +126,13 @@ def test_what_cleaning_did_is_told_by_source_and_reason(tmp_path: Path) -> None:
     assert '<th scope="row">duplicate</th><td>50</td>' in page
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 3))
+    assert main(["report", folder_of(general).uri, "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"{tmp_path}: cannot be written (Is a directory); name another file by --output\n"
+
+
 @pytest.mark.parametrize("folder", ["nothing", "."])
 def test_where_there_is_no_job_it_is_said(tmp_path: Path, folder: str, capsys: Capture) -> None:
     assert main(["report", str(tmp_path / folder)]) == 2

@@ -10,6 +10,7 @@ from pretune_api.names import ExitCode
 from pretune_cli.report.page import page
 from pretune_cli.report.place import locate
 from pretune_cli.report.story import read
+from pretune_trainer.errors import UserError
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -20,6 +21,9 @@ def report(arguments: argparse.Namespace) -> int:
     """
     story = read(locate(arguments.job, arguments.namespace))
     file = arguments.output or Path(f"{story.config.job.name}.html")
-    file.write_text(page(story), encoding="utf-8")
+    try:
+        file.write_text(page(story), encoding="utf-8")
+    except OSError as error:
+        raise UserError(str(file), f"cannot be written ({error.strerror}); name another file by --output") from error
     Console(soft_wrap=True).print(Text(f"{story.name}: {file}"))
     return ExitCode.OK
