@@ -25,6 +25,7 @@ from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.added_tokens import embed
+from pretune_trainer.model.positions import check_length, reach, unused_positions
 
 _ARCHITECTURE: Final = "spec.model.architecture"
 _CONFIG: Final = f"{_ARCHITECTURE}.config"
@@ -34,22 +35,6 @@ _USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resne
 """Types of models that come to mind first."""
 _ENCODERS: Final = {"vit_mae": "vit"}
 """Types that are only made to be pre-trained, and the type that their encoder alone is of."""
-_AFTER_PADDING: Final = frozenset(
-    {
-        "camembert",
-        "data2vec-text",
-        "ibert",
-        "longformer",
-        "luke",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "xmod",
-    }
-)
-"""Types whose first position is the one after the padding's id: that many positions are never used."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +245,7 @@ def check_language_model(source: Source, where: str) -> None:
 
 def positions(source: Source) -> int | None:
     """Tokens that an existing model can read at once; None where its configuration sets no bound."""
-    return _positions(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
+    return reach(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
 
 
 def is_encoder_decoder(origin: Architecture | Source) -> bool:
@@ -288,7 +273,7 @@ def make_config(
         )
     positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
     if positions in reader.to_dict() and positions not in text:
-        text[positions] = sequence_length + _unused_positions(architecture.type, fields.get("pad_token_id"))
+        text[positions] = sequence_length + unused_positions(architecture.type, fields.get("pad_token_id"))
     for name, value in fields.items():
         (text if name in _TOKENS else given).setdefault(name, value)
     try:
@@ -344,25 +329,6 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
             value = _given(value, usual, f"{where}.{name}")
         given[name] = float(value) if type(value) is int and isinstance(usual, float) else value
     return given
-
-
-def check_length(config: PretrainedConfig, sequence_length: int, where: str, virtual_tokens: int = 0) -> None:
-    """Refuse rows longer than the model's positions reach; `virtual_tokens` stand before each."""
-    most = _positions(config)
-    if most is not None and most < sequence_length + virtual_tokens:
-        virtual = f", and spec.method for {virtual_tokens} more" if virtual_tokens else ""
-        raise UserError(
-            where, f"the model has {most} positions, spec.data.sequenceLength asks for {sequence_length}{virtual}"
-        )
-
-
-def _positions(config: PretrainedConfig) -> int | None:
-    found: int | None = getattr(config, "max_position_embeddings", None)
-    return None if found is None else found - _unused_positions(config.model_type, config.pad_token_id)
-
-
-def _unused_positions(kind: str, pad: int | None) -> int:
-    return pad + 1 if kind in _AFTER_PADDING and pad is not None else 0
 
 
 def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:
