@@ -1,4 +1,4 @@
-"""Images of a single static program, as archives that a container runtime imports."""
+"""Images of a single static program, as archives that a container runtime imports; and what it calls images."""
 
 import hashlib
 import io
@@ -23,6 +23,12 @@ def one_program_image(program: Path, name: str, archive: Path, *, path: str) -> 
         _add(tar, "manifest.json", _manifest(name))
     layer.unlink()
     return archive
+
+
+def names_of(image: str, listing: str) -> list[str]:
+    """All names of what `image` names, in what `ctr images list` prints: it is kept until none is left."""
+    digests = dict(line.split()[:3:2] for line in listing.splitlines())
+    return [name for name, digest in digests.items() if digest == digests[image]]
 
 
 def _reproducible(member: tarfile.TarInfo) -> tarfile.TarInfo:

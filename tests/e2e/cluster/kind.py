@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .binaries import programs
 from .cluster import Cluster
+from .image import names_of
 
 _NAME = "pretune"
 
@@ -47,7 +48,7 @@ class Kind(Cluster):
         _kind("load", "image-archive", archive, "--name", _NAME)
 
     def remove_image(self, image: str) -> None:
-        self._ctr("images", "remove", image)
+        self._ctr("images", "remove", *names_of(image, self._ctr("images", "list")))
 
     def _ctr(self, *arguments: str) -> str:
         return _run("docker", "exec", self.node, "ctr", "--namespace", "k8s.io", *arguments)

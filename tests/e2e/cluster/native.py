@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import access, components, network, node
 from .cluster import Cluster
+from .image import names_of
 from .process import Command, Running, wait_until
 
 _TESTS = Path(__file__).parents[2]
@@ -66,7 +67,8 @@ class Native(Cluster):
         components.ctr(self.folder, "images", "import", archive)
 
     def remove_image(self, image: str) -> None:
-        components.ctr(self.folder, "images", "remove", image)
+        names = names_of(image, components.ctr(self.folder, "images", "list"))
+        components.ctr(self.folder, "images", "remove", *names)
 
     def _start_node(self) -> Running:
         """Starts `node.main` as the first process of new namespaces."""
