@@ -26,9 +26,13 @@ def one_program_image(program: Path, name: str, archive: Path, *, path: str) -> 
 
 
 def names_of(image: str, listing: str) -> list[str]:
-    """All names of what `image` names, in what `ctr images list` prints: it is kept until none is left."""
+    """The name `image`, and, where no other tag names the same, the runtime's own: it is kept until none is left.
+
+    `listing` is what `ctr images list` prints.
+    """
     digests = dict(line.split()[:3:2] for line in listing.splitlines())
-    return [name for name, digest in digests.items() if digest == digests[image]]
+    others = [name for name, digest in digests.items() if digest == digests[image] and name != image]
+    return [image, *others] if all(name.startswith("sha256:") for name in others) else [image]
 
 
 def _reproducible(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,0 +1,19 @@
+"""Which names of an image the node of a test cluster forgets together."""
+
+from e2e.cluster.image import names_of
+
+LISTING = """REF TYPE DIGEST SIZE
+pretune.test/operator:old manifest sha256:1 2
+pretune.test/operator:new manifest sha256:2 2
+pretune.test/operator:same manifest sha256:2 2
+sha256:aaa manifest sha256:1 2
+sha256:bbb manifest sha256:2 2
+"""
+
+
+def test_the_runtime_s_own_name_goes_with_the_last_tag() -> None:
+    assert names_of("pretune.test/operator:old", LISTING) == ["pretune.test/operator:old", "sha256:aaa"]
+
+
+def test_what_another_tag_names_stays() -> None:
+    assert names_of("pretune.test/operator:same", LISTING) == ["pretune.test/operator:same"]
