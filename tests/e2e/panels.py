@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from e2e.cluster.prometheus import Prometheus
+from e2e.cluster.prometheus import SCRAPE_SECONDS, Prometheus
 from e2e.release import CHART
 from e2e.world import Document
 
@@ -14,8 +14,6 @@ ONLY_WITH_A_PEAK = ["job: Model FLOPs utilization"]
 """Places without data where training runs on CPUs: they have no peak of arithmetic that use could be compared with."""
 _GRAFANA = {"__rate_interval": "20s", "__range": "5m"}
 """What Grafana replaces by itself."""
-_INTERVAL = 1.0
-"""Seconds for which the last scrape is what there is to see."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ def queries(name: str, chosen: dict[str, str]) -> Iterator[Asked]:
 
 def without_data(prometheus: Prometheus, asked: Iterator[Asked], start: float, end: float) -> list[str]:
     """The places of queries that find no number between two Unix times. Raises ValueError as `course` does."""
-    return [query.place for query in asked if not _has_data(prometheus.course(query.expr, start, end + _INTERVAL))]
+    last = end + SCRAPE_SECONDS
+    return [query.place for query in asked if not _has_data(prometheus.course(query.expr, start, last))]
 
 
 def _written(dashboard: Document) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,8 @@ from .process import flags, free_port, running, wait_until
 
 Config = dict[str, Any]
 
-SCRAPE_INTERVAL = "1s"
+SCRAPE_SECONDS = 1
+_INTERVAL = f"{SCRAPE_SECONDS}s"
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class Prometheus:
         return series
 
     def course(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
-        """The series of a query over a range of Unix times: `metric`, its labels, and `values`, four a second.
+        """The series of a query over a range of Unix times: `metric`, its labels, and `values`, four a scrape.
 
         The last scrape before a target went is seen for one interval only: steps as long as that can pass it by.
 
         Raises:
             ValueError: Prometheus does not understand the query, or cannot answer it; says why.
         """
-        asked = urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": 0.25})
+        asked = urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": SCRAPE_SECONDS / 4})
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}") as answer:
                 series: list[dict[str, Any]] = json.load(answer)["data"]["result"]
@@ -63,7 +64,7 @@ def prometheus(folder: Path, address: str, scrapes: Sequence[Config]) -> Iterato
     """A Prometheus with these `scrape_configs`, which listens on `address` and keeps its data in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.json"
-    config.write_text(json.dumps({"global": {"scrape_interval": SCRAPE_INTERVAL}, "scrape_configs": list(scrapes)}))
+    config.write_text(json.dumps({"global": {"scrape_interval": _INTERVAL}, "scrape_configs": list(scrapes)}))
     listen = f"{address}:{free_port(address)}"
     options = {"config.file": config, "storage.tsdb.path": folder / "data", "web.listen-address": listen}
     server = Prometheus(f"http://{listen}")
@@ -84,7 +85,7 @@ def _scrape(monitor: Config, endpoint: Config, cluster: Cluster) -> Config:
         "job_name": f"podMonitor/{namespace}/{name}/{endpoint['port']}",
         "kubernetes_sd_configs": [found],
         "metrics_path": endpoint.get("path", "/metrics"),
-        "scrape_interval": SCRAPE_INTERVAL,
+        "scrape_interval": _INTERVAL,
         "honor_labels": endpoint.get("honorLabels", False),
         "relabel_configs": [
             {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)", "action": "drop"},
