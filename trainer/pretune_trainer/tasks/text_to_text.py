@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from pretune_api.model import Architecture
 from pretune_api.tasks import Summarization, Translation
@@ -26,8 +26,8 @@ from pretune_trainer.tasks.language import (
     Frame,
     Packer,
     attended,
-    check_head,
     encode,
+    language_model,
     next_token_loss,
     next_token_losses,
     padded,
@@ -93,9 +93,7 @@ class TextToText(Task[Draft]):
     def model(self, build: Build) -> PreTrainedModel:
         """An encoder-decoder or a decoder, as the job's model is one."""
         if not self.both:
-            model = build.make(AutoModelForCausalLM)
-            check_head(model)
-            return model
+            return language_model(build)
         new = isinstance(build.origin, Architecture)
         model = build.make(AutoModelForSeq2SeqLM, **({"decoder_start_token_id": self.pad} if new else {}))
         if new and getattr(model.config, "forced_eos_token_id", None) is not None:
