@@ -1,5 +1,6 @@
 """`pretune logs` of what `pretune run` has left in a storage."""
 
+import io
 import logging
 import subprocess
 import sys
@@ -35,8 +36,12 @@ spec:
 PARENT = "model: {from: {pretrainJob: parent}}"
 
 
+LONG = "x" * 3 * io.DEFAULT_BUFFER_SIZE
+"""What is more than a stream holds back."""
+
+
 def talk(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
-    logging.getLogger("a.library").info("said in passing")
+    logging.getLogger("a.library").info(LONG if config.job.name == "talks-much" else "said in passing")
     return obey(config, ranks, reporter)
 
 
@@ -77,6 +82,17 @@ def test_a_failure_is_in_the_log_with_its_stack(folder: Path, capsys: Capture) -
     log = shown(capsys, storage, "--rank", "0")
     assert 'raise KeyError("weight")' in log
     assert log.splitlines()[-1].endswith("Failed: KeyError: 'weight'")
+
+
+def test_a_log_that_finds_no_room_ends_in_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    storage = run(folder, "talks-much")
+    capsys.readouterr()
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["logs", str(storage), "--rank", "0"]) == 1
+    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
 
 
 def test_each_attempt_has_its_log_and_the_last_is_shown(folder: Path, capsys: Capture) -> None:

@@ -98,6 +98,23 @@ def test_a_reader_who_has_seen_enough_is_no_mistake(tmp_path: Path, monkeypatch:
         assert main(["validate", str(file)]) == 141
 
 
+def test_an_output_that_is_full_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general"))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["validate", str(file)]) == ExitCode.FAILED
+    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
+
+
+def test_where_nobody_can_be_told_the_status_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general").replace("10,", "0,"))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        assert main(["validate", str(file)]) == ExitCode.USER_ERROR
+
+
 def test_closed_streams_are_no_mistake(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general").replace("10,", "0,"))
     command = f"{sys.executable} -m pretune_cli validate {file} <&- >&- 2>&-"

@@ -25,12 +25,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _carry_out(parsed)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        streams.tell("interrupted")
         return _INTERRUPTED
-    except BrokenPipeError:
-        streams.let_go(sys.stdout)
-        return _UNREAD
+    except OSError as error:
+        if not streams.is_lost(sys.stdout):
+            raise
+        return _unwritten(error)
     return status
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit status where standard output takes no more. Who stops reading knows it; others are told."""
+    from pretune_api.names import ExitCode
+
+    streams.let_go(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return _UNREAD
+    streams.tell(f"standard output cannot be written: {error.strerror}")
+    return ExitCode.FAILED
 
 
 def _carry_out(parsed: argparse.Namespace) -> int:
@@ -39,7 +51,7 @@ def _carry_out(parsed: argparse.Namespace) -> int:
     try:
         status: int = parsed.command(parsed)
     except PretuneError as error:
-        print(error, file=sys.stderr)
+        streams.tell(str(error))
         return error.exit_code
     return status
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pretune_cli.chain import name_of
 from pretune_cli.identity import Job
-from pretune_cli.streams import let_go
+from pretune_cli.streams import let_go, tell
 from pretune_trainer.drive.told import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
 from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
@@ -119,10 +119,7 @@ class Lines(Display):
 
     def say(self, sentence: str) -> None:
         """Print a sentence, for people who read along."""
-        try:
-            print(sentence, file=sys.stderr, flush=True)
-        except OSError:  # likewise
-            let_go(sys.stderr)
+        tell(sentence)
 
     def _is_due(self) -> bool:
         is_due = time.monotonic() - self._last_step >= _SECONDS_BETWEEN_LINES

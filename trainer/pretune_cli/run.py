@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pretune_cli.chain import order
 from pretune_cli.display import Display, choose, summarise
 from pretune_cli.documents import load
 from pretune_cli.stages import Stages
+from pretune_cli.streams import tell
 from pretune_operator.plan import ranks_of
 from pretune_trainer.drive.board import Board, BoardServer
 from pretune_trainer.drive.desk import Desk
@@ -132,6 +132,6 @@ def _conclude(ending: Ending | None, display: Display) -> int:
         display.say(f"{ending.message}; run the same command again to go on")
         return ending.exit_code
     if ending.traceback:
-        print(ending.traceback, file=sys.stderr)
-    print(ending.message, file=sys.stderr)
+        tell(ending.traceback)
+    tell(ending.message)
     return ending.exit_code

@@ -24,3 +24,23 @@ def let_go(stream: IO[str]) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def is_lost(stream: IO[str]) -> bool:
+    """Whether nothing that is written to `stream` arrives: its reader is gone, or its disk is full.
+
+    An error says neither which stream nor which file it is of, so a line is tried.
+    """
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def tell(sentence: str) -> None:
+    """Print a sentence to standard error, for people. Where that cannot be written, nobody reads it, and all goes on."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        let_go(sys.stderr)

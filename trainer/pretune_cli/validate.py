@@ -1,11 +1,10 @@
 """`pretune validate`: everything that can be known of files without reading data."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pretune_api.names import ExitCode
-from pretune_cli import chain, documents
+from pretune_cli import chain, documents, streams
 from pretune_trainer.errors import UserError
 
 
@@ -16,7 +15,7 @@ def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
         print(f"{document.name}: ok")
     problems = [*reading.problems, *_cycles(reading)]
     for problem in problems:
-        print(problem, file=sys.stderr)
+        streams.tell(problem)
     return ExitCode.USER_ERROR if problems else ExitCode.OK
 
 
