@@ -39,7 +39,7 @@ def is_lost(stream: IO[str]) -> bool:
 
 
 def tell(sentence: str) -> None:
-    """Print a sentence to standard error, for people. Where that cannot be written, nobody reads it, and all goes on."""
+    """Print a sentence to standard error, for people; where that cannot be written, nobody is told."""
     try:
         print(sentence, file=sys.stderr, flush=True)
     except OSError:
