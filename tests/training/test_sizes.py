@@ -1,5 +1,6 @@
 """How much at once: micro-batches, and the ranks that share one copy of the weights."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +54,10 @@ def test_a_change_below_the_smallest_is_none() -> None:
     assert [improvement.improved(1, {"loss": value}) for value in (0.5, 0.55, 0.61)] == [True, False, True]
 
 
-def test_what_is_not_a_number_never_improves() -> None:
-    improvement = _improvement(larger=False)
-    assert not improvement.improved(1, {"loss": float("nan")})
-    assert improvement.improved(2, {"loss": 1.0})
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_never_improves(value: float) -> None:
+    for larger in (False, True):
+        improvement = _improvement(larger=larger)
+        assert not improvement.improved(1, {"loss": value})
+        assert improvement.best is None, "a checkpoint could not say it"
+        assert improvement.improved(2, {"loss": 1.0})

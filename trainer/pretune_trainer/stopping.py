@@ -1,5 +1,6 @@
 """Leaving together: all ranks agree, once a step, whether the run shall stop."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +54,10 @@ class Improvement:
     """Evaluations since the best one."""
 
     def improved(self, step: int, metrics: dict[str, float]) -> bool:
-        """Take in an evaluation; whether it is the best so far."""
+        """Take in an evaluation; whether it is the best so far, which one that is not finite never is."""
         value = metrics[self.spec.metric]
         sign = 1.0 if self.larger_is_better else -1.0
-        # A value that is not a number never improves.
-        if value == value and (self.best is None or sign * (value - self.best) > self.spec.min_delta):
+        if math.isfinite(value) and (self.best is None or sign * (value - self.best) > self.spec.min_delta):
             self.best, self.best_step, self.waited = value, step, 0
             return True
         self.waited += 1
