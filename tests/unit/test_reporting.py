@@ -1,7 +1,9 @@
 """What rank 0 tells reaches the board and the storage, and never holds up training."""
 
 import json
+import math
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from pretune_trainer.drive.board import Board, BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.reporting import Background, BoardSink, History, TensorBoard
-from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
+from pretune_trainer.drive.wire import event_from_json, event_to_json
+from pretune_trainer.report import Committed, Evaluated, Event, Exhibited, Said, Start, Step
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
 TOKEN = "a-secret"
@@ -65,6 +68,14 @@ def seen() -> SeenBoard:
 def sink(seen: SeenBoard) -> Iterator[BoardSink]:
     with BoardServer(seen.board, TOKEN) as server:
         yield BoardSink(Desk(f"http://127.0.0.1:{server.desk_port}", TOKEN), seen.order)
+
+
+def test_numbers_that_are_not_finite_travel_as_null_at_any_depth() -> None:
+    event = Exhibited(7, {"curve": [{"points": [1.0, math.nan, math.inf]}]})
+    text = json.dumps(event_to_json(event), allow_nan=False)
+    arrived = event_from_json(json.loads(text))
+    assert isinstance(arrived, Exhibited)
+    assert arrived.exhibits["curve"][0]["points"] == pytest.approx([1.0, math.nan, math.nan], nan_ok=True)
 
 
 def test_every_event_reaches_the_board_and_the_storage_in_order(sink: BoardSink, seen: SeenBoard) -> None:
@@ -163,6 +174,20 @@ def test_a_history_that_cannot_be_written_is_given_up_in_words_and_training_goes
     assert step(1) in seen.heard
     (said,) = [event.text for event in seen.heard if isinstance(event, Said)]
     assert said == "History is given up, training goes on without it: no space left on device"
+
+
+def test_a_sink_that_was_given_up_keeps_nothing_of_what_it_is_told(sink: BoardSink, seen: SeenBoard) -> None:
+    def full(path: str, data: bytes) -> None:
+        raise OSError("no space left on device")
+
+    with Background(sink, History(full, CONFIG)) as reporter:
+        reporter.tell(START)
+        assert seen.said.wait(10)
+        reporter.tell(told := step(1))
+        kept = weakref.ref(told)
+        del told
+    assert step(1) in seen.heard
+    assert kept() is None
 
 
 def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:

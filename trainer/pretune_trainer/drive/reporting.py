@@ -61,9 +61,7 @@ class Background(AbstractContextManager["Background"]):
     def tell(self, event: Event) -> None:
         """Pass on an event. Never waits."""
         for pump in self._pumps:
-            pump.queue.append(event)
-            if isinstance(event, Start | Committed):
-                pump.wake.set()
+            pump.take(event)
 
     def stop_requested(self) -> bool:
         """Whether the board's last answer was to stop."""
@@ -87,12 +85,21 @@ class _Pump(threading.Thread):
 
     def __init__(self, sink: Sink, tell: Callable[[Event], None]) -> None:
         super().__init__(daemon=True, name=type(sink).__name__)
-        self.queue: deque[Event] = deque()
         self.wake = threading.Event()
         self.over = threading.Event()
         self.ending: Ending | None = None
         self._sink = sink
         self._tell = tell
+        self._queue: deque[Event] = deque()
+        self._given_up = False
+
+    def take(self, event: Event) -> None:
+        """Keep an event for the sink, unless that is given up: nobody would ever fetch it."""
+        if self._given_up:
+            return
+        self._queue.append(event)
+        if isinstance(event, Start | Committed):
+            self.wake.set()
 
     def run(self) -> None:
         try:
@@ -103,10 +110,12 @@ class _Pump(threading.Thread):
             self._sink.write(self._taken())
             self._sink.close(self.ending)
         except Exception as error:  # whatever it is, it must not end the training
+            self._given_up = True
+            self._queue.clear()
             self._tell(Said(f"{type(self._sink).__name__} is given up, training goes on without it: {error}"))
 
     def _taken(self) -> list[Event]:
-        return [self.queue.popleft() for _ in range(len(self.queue))]
+        return [self._queue.popleft() for _ in range(len(self._queue))]
 
 
 class BoardSink:

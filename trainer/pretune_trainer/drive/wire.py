@@ -117,6 +117,8 @@ def event_from_json(document: dict[str, Any]) -> Event:
 def _restored(value: object) -> Any:
     if isinstance(value, dict):
         return {name: _restored(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
     return math.nan if value is None else value
 
 
@@ -128,4 +130,6 @@ def finite(document: dict[str, Any]) -> dict[str, Any]:
 def _finite(value: object) -> object:
     if isinstance(value, dict):
         return finite(value)
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
