@@ -12,6 +12,8 @@ K = TypeVar("K", bound=Hashable)
 FIRST_RETRY_SECONDS: Final = 0.05
 """Pause after the first failure in a row; it doubles with each."""
 LAST_RETRY_SECONDS: Final = 60.0
+_FEW_ENTRIES: Final = 1_000
+"""Entries of keys to work on later that are not worth tidying up."""
 
 
 class WorkQueue(Generic[K]):
@@ -50,6 +52,7 @@ class WorkQueue(Generic[K]):
             # Keys need not be comparable: of two that are due at the same moment the first entry goes first.
             self._entries += 1
             heapq.heappush(self._by_time, (due, self._entries, key))
+            self._tidy_up()
             self._changed.notify()
 
     def cancel(self, key: K) -> None:
@@ -110,6 +113,12 @@ class WorkQueue(Generic[K]):
     def _line_up(self, key: K) -> None:
         (self._urgent if self._is_urgent(key) else self._waiting).append(key)
         self._changed.notify()
+
+    def _tidy_up(self) -> None:
+        """Drop entries that were replaced, once they are most of all: they may be due in weeks, as a deadline is."""
+        if len(self._by_time) > _FEW_ENTRIES + 2 * len(self._later):
+            self._by_time = [entry for entry in self._by_time if self._later.get(entry[2]) == entry[0]]
+            heapq.heapify(self._by_time)
 
     def _wake_due(self) -> float | None:
         """Adds what is due; returns the seconds until the next is."""

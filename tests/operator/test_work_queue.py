@@ -1,6 +1,7 @@
 """The work queue's promises, on a clock that stands still until it is told to move."""
 
 import threading
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -68,6 +69,23 @@ def test_what_is_due_later_is_taken_when_its_time_has_come(queue: WorkQueue[str]
     assert drained(queue) == []
     clock.now += 10
     assert drained(queue) == ["a"]
+
+
+def test_what_is_put_off_again_and_again_takes_no_more_room(queue: WorkQueue[str], clock: Clock) -> None:
+    tracemalloc.start()
+    try:
+        for _ in range(50_000):
+            clock.now += 1
+            queue.add_after("a", 10_000_000)
+            queue.add_after("b", 20_000_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
+    clock.now += 10_000_000
+    assert drained(queue) == ["a"]
+    clock.now += 10_000_000
+    assert drained(queue) == ["b"]
 
 
 def test_the_last_word_says_when_a_key_is_due(queue: WorkQueue[str], clock: Clock) -> None:
