@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +37,7 @@ class Health:
     watching: Watching
     watches: Watches
     resync: Resync
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def ready(self) -> list[str]:
         """Why jobs are not looked after yet."""
@@ -57,7 +58,13 @@ class Health:
             (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
         ]
 
-    def count(self) -> None:
+    def measured(self) -> bytes:
+        """All metrics as Prometheus reads them. Of two who ask at once, none sees what the other is about to count."""
+        with self._counting:
+            self._count()
+            return generate_latest()
+
+    def _count(self) -> None:
         """Set the gauges that are only worth counting when somebody looks."""
         jobs = self.machine.cache.jobs()
         metrics.QUEUE_DEPTH.set(len(self.machine.queue))
@@ -96,7 +103,7 @@ class Port:
         answers: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {
             "/healthz": lambda: _verdict(health.problems()),
             "/readyz": lambda: _verdict(health.ready()),
-            "/metrics": lambda: _metrics(health),
+            "/metrics": lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, health.measured()),
         }
 
         class Handler(_Handler):
@@ -113,6 +120,7 @@ class Port:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = 30.0
     known: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {}
 
     def do_GET(self) -> None:
@@ -131,8 +139,3 @@ class _Handler(BaseHTTPRequestHandler):
 def _verdict(problems: list[str]) -> tuple[HTTPStatus, str, bytes]:
     code = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     return code, "text/plain", ("\n".join(problems or ["ok"]) + "\n").encode()
-
-
-def _metrics(health: Health) -> tuple[HTTPStatus, str, bytes]:
-    health.count()
-    return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest()

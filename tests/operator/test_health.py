@@ -1,6 +1,7 @@
 """When the operator says that it should be started again, and when not."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pretune_operator.cluster.kinds import PODS, RAY_JOBS
@@ -23,6 +24,21 @@ class Queue:
     def oldest(self) -> float:
         return self.seconds
 
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass
+class Cache:
+    """Knows jobs as far as they are counted."""
+
+    namespace: str = "team-a"
+    kind: str = "PretrainJob"
+    shown: str = "Running"
+
+    def jobs(self) -> list["Cache"]:
+        return [self] * 50
+
 
 @dataclass
 class Parts:
@@ -31,6 +47,7 @@ class Parts:
     started: bool = True
     alive: bool = True
     queue: Queue = field(default_factory=Queue)
+    cache: Cache = field(default_factory=Cache)
     last_beat: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
     watches: Watches = field(default_factory=Watches)
@@ -77,3 +94,12 @@ def test_what_a_watch_has_told_already_is_not_awaited() -> None:
     watches.listed(PODS, 12)
     clock.now += GRACE_SECONDS + 1
     assert watches.hanging() == []
+
+
+def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
+    parts = Parts()
+    health = Health(parts, parts, parts.watches, parts)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        scraped = list(pool.map(lambda _: health.measured(), range(200)))
+    running = b'pretune_operator_jobs{kind="PretrainJob",namespace="team-a",state="Running"} 50.0'
+    assert all(running in text for text in scraped)
