@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pretune_api.base import Spec
 from pretune_api.units import Digest
@@ -13,11 +13,18 @@ MANIFEST_NAME = "manifest.json"
 COMMITTED_NAME = "COMMITTED"
 
 
+def _below(path: str) -> str:
+    """Whoever copies the folder writes where its paths say."""
+    if any(step in ("", ".", "..") for step in path.split("/")):
+        raise ValueError(f"{path} is no path below a folder")
+    return path
+
+
 class File(Spec):
     """One file of a committed folder."""
 
-    path: Annotated[str, Field(min_length=1, max_length=1024)]
-    """Path below the folder."""
+    path: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_below)]
+    """Path below the folder, such as adapter/config.json."""
     size: Annotated[int, Field(ge=0)]
     """Bytes."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -6,8 +6,9 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from pretune_api.manifest import Manifest
+from pretune_api.manifest import File, Manifest
 from pretune_trainer.errors import DamagedError, MissingObjectError, SupersededError
 from pretune_trainer.storage.commit import Commit, commit, commits, kept, manifest_of, read_commit, remove, verify
 from pretune_trainer.storage.store import Store
@@ -94,6 +95,12 @@ def test_a_manifest_of_another_version_is_refused(local: Store) -> None:
     local.put("COMMITTED", f"sha256:{hashlib.sha256(unknown).hexdigest()}".encode())
     with pytest.raises(DamagedError, match="was written by another version of Pretune"):
         read_commit(local)
+
+
+@pytest.mark.parametrize("path", ["../.bashrc", "/etc/passwd", "adapter/../../.bashrc", "a//b", "."])
+def test_a_file_lies_below_its_folder(path: str) -> None:
+    with pytest.raises(ValidationError, match="is no path below a folder"):
+        File(path=path, size=0, sha256="0" * 64)
 
 
 def test_every_file_is_verified_by_exactly_one_rank(local: Store) -> None:
