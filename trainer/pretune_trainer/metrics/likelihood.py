@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from pretune_trainer.metrics.base import Metric
+
+_LARGEST: Final = 700.0
+"""Loss in nats whose exponential is about the largest number that there is."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,12 @@ class Perplexity(Metric[Likelihood]):
     def result(self) -> dict[str, float]:
         """loss in nats per token, perplexity, perplexity per byte."""
         mean, per_byte = self._mean(self.targets), self._mean(self.size)
-        return {"loss": mean, "perplexity": _exp(mean), "perplexityPerByte": _exp(per_byte)}
+        return {"loss": mean, "perplexity": perplexity(mean), "perplexityPerByte": perplexity(per_byte)}
 
     def _mean(self, count: int) -> float:
         return self.loss / count if count else math.nan
 
 
-def _exp(value: float) -> float:
-    return math.inf if value > 700 else math.exp(value)
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss in nats; infinite where that is too large, not a number where the loss is none."""
+    return math.inf if loss > _LARGEST else math.exp(loss)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.likelihood import perplexity
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Recovery(Metric[Answers]):
     def result(self) -> dict[str, float]:
         """loss in nats per token, perplexity, accuracy."""
         mean = self.tokens.mean
-        perplexity = math.exp(mean) if mean < 700 else math.inf
-        return {"loss": mean, "perplexity": perplexity, "accuracy": self.tokens.accuracy}
+        return {"loss": mean, "perplexity": perplexity(mean), "accuracy": self.tokens.accuracy}
 
 
 @dataclass(frozen=True)
