@@ -13,7 +13,8 @@ from e2e.cluster.cluster import Cluster
 from e2e.cluster.prometheus import Prometheus, prometheus, scrapes_of
 from e2e.cluster.s3 import S3Server, s3_server
 from e2e.images import ensure
-from e2e.world import Document, Namespace, namespace, secret
+from e2e.tracker import Tracker, running_tracker
+from e2e.world import Document, Namespace, namespace, secret, service
 from support.measured import measured, pytest_terminal_summary
 
 __all__ = ["measured", "pytest_terminal_summary"]
@@ -69,7 +70,14 @@ def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     server.make_bucket("models")
     corpora.write(server.folder / "buckets" / "corpora")
     with namespace(cluster, "storage") as storage, server.running():
-        storage.apply(*_service(server))
+        storage.apply(*service("s3", S3_PORT, server.endpoint))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tracker(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
+    """An MLflow server that pods reach by a name."""
+    with running_tracker(cluster, tmp_path_factory.mktemp("mlflow")) as server:
         yield server
 
 
@@ -100,7 +108,7 @@ def team(request: pytest.FixtureRequest, installation: Installation) -> Iterator
     """A namespace of people who train, with the credentials of their store."""
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
     with namespace(installation.cluster, f"team-{name}") as made:
-        made.apply(secret(installation.s3.environment))
+        made.apply(secret("s3", installation.s3.environment))
         yield made
 
 
@@ -114,7 +122,7 @@ def crowded(installation: Installation) -> Iterator[Namespace]:
             "metadata": {"name": "none"},
             "spec": {"hard": {"pods": "0"}},
         }
-        made.apply(quota, secret(installation.s3.environment))
+        made.apply(quota, secret("s3", installation.s3.environment))
         yield made
 
 
@@ -140,18 +148,3 @@ def _values(images: dict[str, str]) -> Document:
 def _without_monitors(values: Document) -> Document:
     """The values for a cluster that has no Prometheus operator."""
     return {**values, "metrics": {"podMonitor": {"enabled": False}}}
-
-
-def _service(server: S3Server) -> tuple[Document, Document]:
-    """A name in the cluster for a server outside of it."""
-    ports = [{"name": "s3", "port": S3_PORT, "targetPort": server.port}]
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s3"}, "spec": {"ports": ports}}
-    slice_of_it = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "s3", "labels": {"kubernetes.io/service-name": "s3"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [server.address], "conditions": {"ready": True}}],
-        "ports": [{"name": "s3", "port": server.port}],
-    }
-    return service, slice_of_it

@@ -10,17 +10,23 @@ from e2e import corpora
 from e2e.conftest import Installation
 from e2e.first_step import parts_to_first_step
 from e2e.panels import ONLY_WITH_A_PEAK, queries, without_data
+from e2e.tracker import Tracker
 from e2e.world import Document, Namespace, is_true
+from pretune_api.storage import Location
+from pretune_cli.__main__ import main
+from pretune_cli.report.history import follow, read_runs
 from pretune_trainer.drive.prometheus import TrainMetrics
+from pretune_trainer.storage.store import Store
 from support.measured import Measured
 
 JOBS = ("pretrainjob/general", "pretrainjob/domain", "finetunejob/classify")
 
 
 @pytest.fixture(scope="module")
-def started(team: Namespace) -> dict[str, float]:
-    """Seconds that each part of the way to the chain's first step took."""
-    team.apply(*reversed(corpora.chain()))
+def started(team: Namespace, tracker: Tracker) -> dict[str, float]:
+    """Seconds that each part of the way to the chain's first step took. The two jobs after it have a tracker."""
+    general, domain, classify = corpora.chain()
+    team.apply(tracker.credentials, tracker.followed(classify), tracker.unfollowed(domain), general)
     return parts_to_first_step(team, JOBS[0], 400.0)
 
 
@@ -73,6 +79,33 @@ def test_the_artifact_loads_with_transformers_and_is_as_good_as_from_one_machine
     assert status["metrics"] == {name: pytest.approx(figures[name], abs=0.01) for name in status["metrics"]}
 
 
+def test_a_tracker_has_a_job_as_one_run_with_its_curve_its_figures_and_its_artifact(
+    finished: dict[str, Document], installation: Installation, team: Namespace, tracker: Tracker
+) -> None:
+    status = finished["finetunejob/classify"]
+    [run] = tracker.runs(team, "classify")
+    assert run.info.status == "FINISHED"
+    assert tracker.losses(run) == losses(installation.folder_of(team, "finetunejob/classify"))
+    overall = {name: value for name, value in status["metrics"].items() if "[" not in name}
+    assert {name: run.data.metrics[f"validation/{name}"] for name in overall} == overall
+    assert run.data.params["training.learningRate"] == "0.002"
+    assert run.data.tags["pretune.job"] == "FinetuneJob/classify"
+    assert run.data.tags["pretune.model.digest"] == finished["pretrainjob/domain"]["artifact"]["digest"]
+    assert run.data.tags["pretune.artifact.digest"] == status["artifact"]["digest"]
+
+
+def test_a_tracker_that_is_away_holds_up_no_job_and_the_log_says_so_once(
+    finished: dict[str, Document],
+    installation: Installation,
+    team: Namespace,
+    tracker: Tracker,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["logs", str(installation.folder_of(team, "pretrainjob/domain")), "--rank", "0"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"MLflow at {tracker.away} cannot be told, training goes on: ") == 1
+
+
 def test_nothing_holds_machines_once_the_chain_is_done(finished: dict[str, Document], team: Namespace) -> None:
     team.kubectl("wait", "--for=delete", "--timeout=180s", "pods", "-l", "pretune.dev/name")
     assert team.items("rayclusters") == []
@@ -94,6 +127,12 @@ def test_every_panel_of_the_dashboard_of_a_job_shows_the_run(
     start, end = (datetime.fromisoformat(status[time]).timestamp() for time in ("startTime", "completionTime"))
     asked = queries("job", {"namespace": team.name, "kind": "PretrainJob", "job": "general"})
     assert without_data(installation.prometheus, asked, start, end) == ONLY_WITH_A_PEAK
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    """Steps and losses of a job, as its report draws them."""
+    steps = follow(read_runs(Store.open(Location(uri=folder.as_uri())))).steps
+    return [(int(step), float(loss)) for step, loss in zip(steps["step"], steps["loss"], strict=True)]
 
 
 def exposed() -> Iterator[str]:

@@ -29,7 +29,7 @@ def store(installation: Installation) -> S3Server:
 def other_team(installation: Installation, store: S3Server) -> Iterator[Namespace]:
     """The namespace of the other team, whose credentials are those of its own store."""
     with namespace(installation.cluster, "team-other") as made:
-        made.apply(secret(store.environment))
+        made.apply(secret("s3", store.environment))
         yield made
 
 

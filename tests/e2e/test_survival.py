@@ -6,6 +6,7 @@ import pytest
 
 from e2e import corpora
 from e2e.conftest import Installation
+from e2e.tracker import Tracker
 from e2e.world import Document, Namespace
 
 pytestmark = pytest.mark.long
@@ -37,9 +38,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installa
 
 
 @pytest.fixture(scope="module")
-def training(team: Namespace, undisturbed: dict[str, float]) -> Namespace:
-    """The namespace, with the job at work."""
-    team.apply(survivor())
+def training(team: Namespace, tracker: Tracker, undisturbed: dict[str, float]) -> Namespace:
+    """The namespace, with the job at work, and a tracker told of it."""
+    team.apply(tracker.credentials, tracker.followed(survivor()))
     team.wait_for_step(JOB, EVERY + 1, START_SECONDS)
     return team
 
@@ -100,3 +101,12 @@ def test_a_suspension_commits_first_and_its_end_resumes_there(training: Namespac
 def test_what_was_learnt_is_what_an_undisturbed_run_learns(training: Namespace, undisturbed: dict[str, float]) -> None:
     status = training.wait_for_state(JOB, "Succeeded", 600.0)
     assert status["metrics"] == {name: pytest.approx(value, abs=1e-4) for name, value in undisturbed.items()}
+
+
+def test_a_tracker_has_seen_one_run_go_on_through_all_of_it(training: Namespace, tracker: Tracker) -> None:
+    status = training.wait_for_state(JOB, "Succeeded", 600.0)
+    [run] = tracker.runs(training, "survivor")
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in tracker.losses(run)]
+    assert (min(steps), max(steps)) == (1, STEPS)
+    assert {name: run.data.metrics[f"validation/{name}"] for name in status["metrics"]} == status["metrics"]

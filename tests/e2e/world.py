@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
+from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
@@ -143,9 +144,25 @@ def namespace(cluster: Api, name: str) -> Iterator[Namespace]:
         cluster.kubectl("delete", "namespace", name, "--timeout=180s")
 
 
-def secret(credentials: dict[str, str]) -> Document:
-    """The Secret that the examples name."""
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": credentials}
+def secret(name: str, credentials: dict[str, str]) -> Document:
+    """A Secret with these credentials."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": credentials}
+
+
+def service(name: str, port: int, server: str) -> tuple[Document, Document]:
+    """A name and a port in the cluster for a server outside of it, which has the address http://<IP>:<port>."""
+    at = urlsplit(server)
+    ports = [{"name": name, "port": port, "targetPort": at.port}]
+    named = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports}}
+    slice_of_it = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [at.hostname], "conditions": {"ready": True}}],
+        "ports": [{"name": name, "port": at.port}],
+    }
+    return named, slice_of_it
 
 
 def as_yaml(documents: tuple[Document, ...]) -> str:

@@ -22,7 +22,7 @@ from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.errors import UserError
 from pretune_trainer.report import Evaluated, Start, Step
 from support.job_files import pretrain, write
-from support.mlflow_server import mlflow_server
+from support.mlflow_server import curve, mlflow_server, runs
 from support.stand_in import obey, told
 
 ARTIFACT = Artifact("s3://models/general/artifact/0002", "sha256:" + "0" * 64)
@@ -60,13 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def kept(server: str, name: str, experiment: str = "team-a") -> list[Any]:
     """What the server knows of the runs of that name."""
-    client = connect(server)
-    known = client.get_experiment_by_name(experiment)
-    return client.search_runs([known.experiment_id], f"attributes.run_name = '{name}'") if known else []
-
-
-def curve(server: str, run: Any, name: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in connect(server).get_metric_history(run.info.run_id, name)]
+    return runs(server, name, experiment)
 
 
 def test_a_job_is_one_run_with_its_config_its_curves_and_what_came_of_it(server: str) -> None:
@@ -144,6 +138,24 @@ def test_what_a_server_refuses_is_left_out_and_the_rest_is_told(
     (run,) = kept(server, "refused")
     assert curve(server, run, "train/loss") == [(2, 1.5)]
     assert [record.levelno for record in caplog.records if record.name == tracking.__name__] == [logging.WARNING]
+
+
+def test_a_server_that_wants_a_token_gets_that_of_the_environment_and_refuses_who_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mlflow_server(tmp_path, token="of-the-team") as guarded:
+        known = sink(guarded, "known")
+        known.write([start(), step(1)])
+        known.close(FINISHED)
+        assert [run.info.status for run in kept(guarded, "known")] == ["FINISHED"]
+        with monkeypatch.context() as without:
+            without.delenv("MLFLOW_TRACKING_TOKEN")
+            stranger = sink(guarded, "stranger")
+            stranger.write([start(), step(1)])
+            stranger.close(FINISHED)
+        assert kept(guarded, "stranger") == []
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == tracking.__name__]
+    assert "401" in warning
 
 
 def test_a_server_that_never_answers_holds_up_the_end_for_no_longer_than_a_request(
