@@ -28,7 +28,7 @@ PARSED = {
     "logs": "needs a job that was trained: tests/cli/test_logs.py makes one",
 }
 """Commands of pretune of which the arguments alone are checked, and why."""
-KUBECTL = {"apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch", "wait"}
+KUBECTL = {"annotate", "apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch", "wait"}
 
 SHOWN = [
     pytest.param(words, id=f"{name_of(page)}: {' '.join(words)}"[:100]) for page in PAGES for words in commands(page)
@@ -88,5 +88,20 @@ def has_value(values: object, path: Words) -> None:
         values = values[name]
 
 
-CHECKS: dict[str, Callable[[Words], None]] = {"pretune": pretune, "make": make, "kubectl": kubectl, "helm": helm}
+def docker(arguments: Words) -> None:
+    """A recipe that is there, and a stage of it."""
+    options = dict(pairwise(arguments))
+    assert arguments[0] == "build"
+    assert arguments[-1] == "."
+    stages = re.findall(r"^FROM .* AS (.+)$", Path(options["--file"]).read_text(), re.MULTILINE)
+    assert options.get("--target", stages[0]) in stages
+
+
+CHECKS: dict[str, Callable[[Words], None]] = {
+    "docker": docker,
+    "helm": helm,
+    "kubectl": kubectl,
+    "make": make,
+    "pretune": pretune,
+}
 """What is known of a command, by its first word."""
