@@ -92,7 +92,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 def start(file: Path, *options: str) -> subprocess.Popen[str]:
     """The same as a process of its own, that can be sent signals."""
     process = [sys.executable, "-m", "support.stand_in", "run", str(file), *options]
-    return subprocess.Popen(process, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would hear of no closed terminal
+    try:
+        return subprocess.Popen(process, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
 
 
 def end(process: subprocess.Popen[str], timeout: float = 120) -> Ended:
