@@ -29,6 +29,8 @@ class Proxy:
     """What happens to every request."""
     refuses_conditions: bool = False
     """Whether a conditional put is answered with 501, as some stores do."""
+    refuses: int | None = None
+    """Status with which every request is refused."""
     requests: list[str] = field(default_factory=list)
     """Methods seen, in order."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -74,6 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.closing.wait()
         if fault in ("reset", "stall"):
             self._reset()
+        elif self.proxy.refuses is not None:
+            self._answer(self.proxy.refuses, [], b"")
         elif self.proxy.refuses_conditions and "If-None-Match" in self.headers:
             self._answer(501, [], b"")
         elif fault in ("500", "503"):

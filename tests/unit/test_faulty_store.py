@@ -77,6 +77,13 @@ def test_a_refusal_is_not_tried_again(
     assert faulty.requests == ["GET"]
 
 
+def test_a_store_that_goes_on_refusing_is_asked_with_pauses(behind: Store, faulty: Proxy) -> None:
+    faulty.refuses = 400
+    with pytest.raises(StorageError, match="there: cannot delete:"):
+        behind.delete("there")
+    assert 1 < len(faulty.requests) < 10
+
+
 @pytest.mark.parametrize("fault", get_args(Fault))
 def test_a_fault_is_not_taken_for_a_guarantee(behind: Store, faulty: Proxy, fault: Fault) -> None:
     faulty.faults = [fault, None, fault]

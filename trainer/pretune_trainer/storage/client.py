@@ -17,6 +17,10 @@ from pretune_trainer.errors import MissingObjectError, ObjectExistsError, Storag
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
 
+FIRST_PAUSE_SECONDS: Final = 0.1
+"""Before what has failed is tried again; it doubles with each failure."""
+LONGEST_PAUSE_SECONDS: Final = 5.0
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -48,7 +52,11 @@ class Patience:
         return {
             "max_retries": 1_000,
             "retry_timeout": timedelta(seconds=self.total_seconds),
-            "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 2},
+            "backoff": {
+                "init_backoff": timedelta(seconds=FIRST_PAUSE_SECONDS),
+                "max_backoff": timedelta(seconds=LONGEST_PAUSE_SECONDS),
+                "base": 2,
+            },
         }
 
 

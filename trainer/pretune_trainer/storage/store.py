@@ -17,7 +17,7 @@ from obstore.exceptions import GenericError
 from pretune_api.manifest import File
 from pretune_api.storage import Location
 from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
-from pretune_trainer.storage.client import Patience, connect, explained
+from pretune_trainer.storage.client import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Patience, connect, explained
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -226,7 +226,7 @@ class Store:
 
     def _patiently(self, do: Callable[[], T]) -> T:
         """Do what may be done twice. obstore repeats most requests, but not an unsafe one that timed out."""
-        deadline = time.monotonic() + self._bucket.patience.total_seconds
+        deadline, pause = time.monotonic() + self._bucket.patience.total_seconds, FIRST_PAUSE_SECONDS
         while True:
             try:
                 return do()
@@ -235,6 +235,8 @@ class Store:
             except StorageError:
                 if time.monotonic() > deadline:
                     raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _create(self, path: str, data: bytes) -> None:
         try:
