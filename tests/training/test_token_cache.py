@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pretune_api.manifest import Manifest
 from pretune_api.storage import Location
 from pretune_trainer.data import tokenise
 from pretune_trainer.data.example import Layout
+from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, UserError
 from pretune_trainer.parallel import Ranks
@@ -240,6 +242,13 @@ def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch)
     found = on_ranks(4, lambda ranks: texts(remote_cache(location, data).train))
     assert found == [every(corpus)[:25]] * 4
     assert sorted(fetched) == ["parts/000000-train.arrow"]
+
+
+def test_files_of_any_name_are_copied_to_this_node_as_they_are(tmp_path, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    folder, names = Store.open(s3.new_folder()), ["poetry.json", "poetry.lock"]
+    shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put(name, name.encode()) for name in names]))
+    assert [shelf.path(name).read_text() for name in names] == names
 
 
 def test_a_source_may_have_nothing_held_out_while_another_has(tmp_path):

@@ -17,7 +17,9 @@ from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
 
 _CACHE_VARIABLE: Final = "PRETUNE_CACHE"
-"""Folder for copies of what lies in remote stores; the system's temporary folder when unset."""
+"""Folder for copies of what lies in remote stores; a user's own in the system's temporary folder when unset."""
+_LOCKS: Final = "locks"
+"""Folder of the locks, apart from the copies: a model may have a file of any name."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,10 @@ class Shelf:
         here = local_path(self.store)
         if here is not None:
             return self._sized(here / name, file)
-        copy = cache_folder() / self.manifest.digest.removeprefix("sha256:") / name
+        place = Path(self.manifest.digest.removeprefix("sha256:"), name)
+        copy = cache_folder() / place
         if not copy.exists():
-            with _alone(copy):
+            with _alone(cache_folder() / _LOCKS / place):
                 self._fetch(file, copy)
         return copy
 
@@ -60,6 +63,7 @@ class Shelf:
         if copy.exists():
             return
         digest = hashlib.sha256()
+        copy.parent.mkdir(parents=True, exist_ok=True)
         with explained("write", f"file://{copy}"), tempfile.NamedTemporaryFile(dir=copy.parent, delete=False) as part:
             for chunk in self.store.stream(file.path, file.size):
                 digest.update(chunk)
@@ -73,11 +77,11 @@ class Shelf:
 
 
 @contextmanager
-def _alone(copy: Path) -> Iterator[None]:
+def _alone(lock: Path) -> Iterator[None]:
     """One rank of this node at a time: the others find the copy when their turn comes."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with copy.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 
@@ -89,4 +93,4 @@ def local_path(store: Store) -> Path | None:
 
 def cache_folder() -> Path:
     """Where this node keeps copies and unfinished work."""
-    return Path(os.environ.get(_CACHE_VARIABLE) or Path(tempfile.gettempdir()) / "pretune")
+    return Path(os.environ.get(_CACHE_VARIABLE) or Path(tempfile.gettempdir()) / f"pretune-{os.getuid()}")
