@@ -1,4 +1,4 @@
-"""What is wrong with a job that is valid, and yet cannot run on this cluster."""
+"""What a cluster does not let a job do that is valid."""
 
 
 class UnfitError(Exception):
@@ -7,3 +7,7 @@ class UnfitError(Exception):
 
 class PoolError(UnfitError):
     """A job asks for a pool that it cannot have."""
+
+
+class RefusedError(Exception):
+    """The cluster forbids what the job can do without."""

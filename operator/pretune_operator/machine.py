@@ -31,8 +31,10 @@ from pretune_operator.decision import (
     StartAttempt,
     StartPreflight,
 )
+from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.observed import Cluster, ParentState
+from pretune_operator.policies.preflight import refused_by_cluster
 from pretune_operator.progress import Readings
 from pretune_operator.reconcile import reconcile, refused
 from pretune_operator.settings import Settings
@@ -125,9 +127,12 @@ class Machine:
         status = Status.model_validate_json(job.status)
         view = _view(job, status)
         decision = self._decide(job, view, status)
-        for action in decision.actions:
-            log.info("%s", _words(action), extra={"job": str(key)})
-            self._actor.act(job, view, action)
+        try:
+            for action in decision.actions:
+                log.info("%s", _words(action), extra={"job": str(key)})
+                self._actor.act(job, view, action)
+        except RefusedError as error:
+            decision = refused_by_cluster(decision, job.generation, str(error), datetime.now(UTC))
         if any(isinstance(action, StartAttempt) for action in decision.actions):
             decision = self._with_its_start(job, view, decision)
         self._conclude(job, status, decision)

@@ -8,6 +8,7 @@ import pytest
 from pretune_operator.decision import Action, DeletePreflight, StartPreflight
 from pretune_operator.naming import preflight_name
 from pretune_operator.observed import ParentState, SeenPod, SeenPreflight
+from pretune_operator.policies.preflight import refused_by_cluster
 from support.preflights import MISTAKE, POD, finding, words
 from support.scene import BEGIN, SETTINGS, Scene, broken, failing, parent, running, started
 from support.specs import FINETUNE
@@ -151,11 +152,24 @@ def test_what_keeps_its_pod_from_starting_is_told_while_it_does() -> None:
     assert scene.says("PreflightPassed") == ("True", "Passed")
 
 
-def test_one_that_was_refused_or_deleted_is_soon_done_without() -> None:
+def test_one_that_was_deleted_is_soon_done_without() -> None:
     scene = begun()
     assert over(scene) == []
     assert started(scene.after(60).settle()) == [1]
-    assert "gone, or was refused" in scene.status.preflight[0].sentence
+    assert "it is gone" in scene.status.preflight[0].sentence
+
+
+def test_one_that_the_cluster_forbids_is_done_without_at_once_and_is_told() -> None:
+    scene = Scene(preflight=True)
+    decision = refused_by_cluster(scene.decide(), scene.generation, "exceeded quota: none", scene.now)
+    assert made([*decision.actions]) == [1]
+    assert [(event.type, event.reason) for event in decision.events] == [("Warning", "Inconclusive")]
+    scene.status = decision.status
+    assert scene.says("PreflightPassed") == ("Unknown", "Inconclusive")
+    [found] = scene.status.preflight
+    assert (found.result, found.sentence) == ("NotKnown", "its Job was refused: exceeded quota: none")
+    actions = scene.settle()
+    assert (started(actions), made(actions)) == ([1], [])
 
 
 def test_one_whose_node_is_lost_is_done_without() -> None:

@@ -31,6 +31,7 @@ class Trial(StrEnum):
     BREAKS = "breaks"
     HANGS = "never ends"
     VANISHES = "is deleted by somebody"
+    FORBIDDEN = "is forbidden by the cluster"
 
 
 @dataclass

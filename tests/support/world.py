@@ -19,8 +19,10 @@ from pretune_operator.decision import (
     StartAttempt,
     StartPreflight,
 )
+from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
+from pretune_operator.policies.preflight import refused_by_cluster
 from pretune_operator.reconcile import reconcile
 from support.preflights import Preflight, Trial
 from support.scene import ARTIFACT, BEGIN, HEAD, SETTINGS, WORKER, ending, progress
@@ -243,7 +245,10 @@ class World:
         for done, action in enumerate(decision.actions):
             if done == dies_after:
                 raise CrashError
-            self._act(action)
+            try:
+                self._act(action)
+            except RefusedError as error:
+                decision = refused_by_cluster(decision, self.generation, str(error), self.now)
         if dies_after >= len(decision.actions):
             raise CrashError
         self.status = Status.model_validate_json(decision.status.model_dump_json())
@@ -275,9 +280,11 @@ class World:
     def _try(self, number: int) -> None:
         if number in self.preflights:
             return
+        trial = self.trials[number - 1] if number <= len(self.trials) else Trial.PASSES
+        if trial is Trial.FORBIDDEN:
+            raise RefusedError("exceeded quota")
         assert number not in self.tried, f"preflight {number} is made a second time"
         assert not self.live(), f"preflight {number} is made while {self.live()} may train"
-        trial = self.trials[number - 1] if number <= len(self.trials) else Trial.PASSES
         self.preflights[number] = Preflight(number, f"preflight-{number}", trial)
         self.tried.append(number)
 

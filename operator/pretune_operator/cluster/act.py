@@ -29,6 +29,7 @@ from pretune_operator.decision import (
     StartAttempt,
     StartPreflight,
 )
+from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.naming import Manifest
 from pretune_operator.preflight_job import preflight_job
@@ -61,6 +62,7 @@ class Actor:
         Raises:
             ApiError: the API server refuses, or cannot be reached.
             TakenError: what was to be made exists, and belongs to somebody else.
+            RefusedError: the API server refuses a preflight, and will again as long as nothing changes.
         """
         match action:
             case StartAttempt():
@@ -124,14 +126,12 @@ class Actor:
             self._make(job, manifest)
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
-        """A preflight that a quota or a policy of the cluster forbids must not keep the job from running."""
         try:
             self._make(job, preflight_job(view, action.config, action.number, self._settings))
         except ApiError as error:
             if not error.refused:
                 raise
-            log.warning("preflight %d was refused: %s", action.number, error, extra={"job": str(job.key)})
-            self.say(job, Event("Warning", "PreflightRefused", str(error)))
+            raise RefusedError(str(error)) from error
 
     def _make(self, job: StoredJob, manifest: Manifest) -> None:
         resource = MADE[manifest["kind"]]

@@ -3,15 +3,17 @@
 Nothing else that becomes of it keeps a job from running: that it broke, or did not end in its time, is noted.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Finding
 from pretune_operator.causes import obstacles_of
 from pretune_operator.conditions import About, Reason, condition, is_checking, reason, shortened
-from pretune_operator.decision import StartPreflight
+from pretune_operator.decision import Decision, StartPreflight
 from pretune_operator.draft import Draft
 from pretune_operator.findings import read
 from pretune_operator.job import JobView
@@ -29,11 +31,15 @@ _DUE: Final = {None, Reason.SUSPENDED, Reason.RETRIED}
 """Why there is no word of a preflight about the next attempt: none was made, or it was stopped, or is too old."""
 
 
+def is_wanted(spec: JobSpec, settings: Preflight) -> bool:
+    """Whether a job is tried before it takes machines."""
+    return settings.enabled if spec.preflight is None else spec.preflight
+
+
 def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight, config: RunConfig) -> Draft | None:
     """The draft that makes a preflight, waits for it, or takes it in; None where the way is clear."""
     under_way = is_checking(draft.status)
-    wanted = settings.enabled if job.spec.preflight is None else job.spec.preflight
-    if not wanted:
+    if not is_wanted(job.spec, settings):
         return _skipped(draft) if under_way else None
     if under_way:
         number = draft.status.preflight_count
@@ -41,6 +47,13 @@ def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight,
     if reason(draft.status, About.PREFLIGHT_PASSED) not in _DUE:
         return None
     return _begun(job, draft, config)
+
+
+def refused_by_cluster(decision: Decision, generation: int, said: str, now: datetime) -> Decision:
+    """What follows where a quota or a policy forbids the preflight that `decision` makes: the job does without."""
+    draft = _inconclusive(Draft.begun(decision.status, generation, now), f"its Job was refused: {said}", "preflight")
+    following = draft.decided()
+    return replace(following, actions=decision.actions, events=decision.events + following.events)
 
 
 def _begun(job: JobView, draft: Draft, config: RunConfig) -> Draft:
@@ -119,7 +132,7 @@ def _broken(pod: SeenPod, exit_code: int) -> str:
 def _unended(name: str, preflight: SeenPreflight | None, settings: Preflight) -> str:
     """Why nothing has come of a preflight."""
     if preflight is None:
-        return "it is gone, or was refused, as an event then tells"
+        return "it is gone, and it was not the operator that deleted it"
     if preflight.problem is not None:
         return f"its pod is gone: {preflight.problem}"
     if preflight.pod is None:
