@@ -151,6 +151,23 @@ def test_of_a_file_whose_jobs_have_changed_since_nothing_is_shown(folder: Path, 
     assert "no attempt has left a log there yet" in capsys.readouterr().err
 
 
+def test_of_a_file_that_was_run_elsewhere_and_otherwise_the_log_is_found_by_the_same_options(
+    folder: Path, capsys: Capture
+) -> None:
+    run(folder, "general")
+    file = str(folder / "job.yaml")
+    options = ["--set", "spec.training.seed=7", "--storage", str(folder / "elsewhere")]
+    assert main(["run", file, *options]) == 0
+    elsewhere = shown(capsys, folder / "elsewhere")
+    assert shown(capsys, file, *options) == elsewhere != shown(capsys, file)
+
+
+def test_what_is_no_file_of_jobs_cannot_be_changed(folder: Path, capsys: Capture) -> None:
+    storage = run(folder, "general")
+    assert main(["logs", str(storage), "--set", "spec.training.seed=7"]) == 2
+    assert f"--set: changes the jobs of a file, and {storage} is none" in capsys.readouterr().err
+
+
 def test_what_has_ended_is_followed_to_its_end(folder: Path, capsys: Capture) -> None:
     storage = run(folder, "fails-early")
     assert shown(capsys, storage, "--follow") == shown(capsys, storage)

@@ -6,8 +6,12 @@ import pytest
 
 from pretune_api.run_config import RunConfig
 from pretune_cli.__main__ import main
+from pretune_cli.documents import load
+from pretune_cli.stages import Stages
 from pretune_trainer.storage.runs import claim_run
 from support.browser import browser
+from support.job_files import pretrain as as_written
+from support.job_files import write
 from support.jobs import run_config
 from support.reported import CONFUSION, exhibited, finish, folder_of, local, run
 
@@ -106,6 +110,31 @@ def test_a_storage_with_one_job_is_that_job_and_of_several_one_must_be_given(tmp
         said = capsys.readouterr().err
         assert "there are several jobs below it; give one of " in said
         assert "/storage/local/finetunejob-classify-00000000, " in said
+
+
+def test_of_a_file_each_job_that_ran_here_has_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("corpus/a.jsonl"), '{"text": "some"}')
+    file = write(tmp_path / "jobs.yaml", as_written("first"), as_written("second"))
+    ran(file, tmp_path)
+    assert main(["report", str(file), "--storage", "storage"]) == 0
+    assert all("<dt>step</dt><dd>2 of 100</dd>" in Path(f"{name}.html").read_text() for name in ("first", "second"))
+    assert main(["report", str(file), "--storage", "storage", "--output", "one.html"]) == 2
+    assert f"--output: names one file, and {file} has 2 jobs; leave it out" in capsys.readouterr().err
+
+
+def ran(file: Path, folder: Path) -> None:
+    """Each job of the file has run in the storage of `folder`."""
+    documents = load([file], [f"spec.storage.uri={folder}/storage"])
+    for job, place in Stages([document.job for document in documents], ranks=1, device="cpu").folders():
+        general = pretrain(folder)
+        named = general.job.model_copy(update={"name": job.metadata.name, "uid": place.uri[-8:]})
+        config = general.model_copy(update={"job": named})
+        assert folder_of(config).uri == place.uri
+        run(config, range(1, 3))
+        finish(config, 2)
 
 
 def test_a_parent_that_is_gone_is_told_by_its_name(tmp_path: Path) -> None:

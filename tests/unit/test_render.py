@@ -14,6 +14,7 @@ from support.job_files import finetune, pretrain, write
 from support.views import SETTINGS
 
 DIGEST = f"sha256:{'a' * 64}"
+OF_AN_ATTEMPT = ["ConfigMap", "NetworkPolicy", "NetworkPolicy", "RayJob"]
 ON_S3 = ["--set", "spec.storage.uri=s3://models/team", "--set", "spec.data.train=[{uri: s3://corpora/}]"]
 
 
@@ -29,9 +30,23 @@ def run_config(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_a_job_becomes_what_kubectl_can_apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = rendered(capsys, str(write(tmp_path / "job.yaml", pretrain("general"))))
-    assert [manifest["kind"] for manifest in found] == ["ConfigMap", "NetworkPolicy", "NetworkPolicy", "RayJob"]
+    assert [manifest["kind"] for manifest in found] == ["Job", *OF_AN_ATTEMPT]
     assert not any("ownerReferences" in manifest["metadata"] for manifest in found)
     assert run_config(found)["storage"]["uri"] == "s3://models/team"
+
+
+def test_the_job_of_a_preflight_is_shown_where_there_would_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, settings = str(write(tmp_path / "job.yaml", pretrain("general"))), tmp_path / "settings.yaml"
+    preflight, *_ = rendered(capsys, job)
+    assert preflight["metadata"]["name"].endswith("-preflight-1")
+    annotations = preflight["spec"]["template"]["metadata"]["annotations"]
+    assert [json.loads(said)["storage"]["uri"] for said in annotations.values()] == ["s3://models/team"]
+    without = rendered(capsys, job, "--set", "spec.preflight=false")
+    assert [manifest["kind"] for manifest in without] == OF_AN_ATTEMPT
+    settings.write_text(json.dumps(SETTINGS | {"preflight": {"enabled": False}}))
+    assert rendered(capsys, job, "--settings", str(settings), "--set", "spec.compute.pool=a100")[0]["kind"] != "Job"
 
 
 def test_settings_name_images_and_pools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_files(run)
     run.add_argument("--workers", type=_positive, metavar="N", help="ranks on this machine, in place of spec.compute")
     run.add_argument("--ray", action=argparse.BooleanOptionalAction, help="train under Ray, or in this process")
-    run.add_argument("--storage", metavar="URI", help="folder or s3://bucket/path in place of spec.storage.uri")
+    _add_storage(run)
     run.add_argument("--metrics-port", type=_port, metavar="PORT", help="serve /metrics and /progress here")
     run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's events into this folder")
     run.add_argument("--verbose", action="store_true", help="show what the libraries log, too")
@@ -106,6 +106,7 @@ def _add_preflight(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         " much memory each GPU must have. Sources are read at their beginning alone.",
     )
     _add_files(preflight)
+    _add_storage(preflight)
     preflight.add_argument("--json", action="store_true", help="print a JSON line a job, in place of tables")
     preflight.set_defaults(command=_preflight)
 
@@ -113,8 +114,9 @@ def _add_preflight(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     render = commands.add_parser(
         "render",
-        help="show the RayJobs that the operator would make of files",
-        description="Show ConfigMap, NetworkPolicies and RayJob of each job's first attempt, as YAML.",
+        help="show what the operator would make of files",
+        description="Show the Job of each job's preflight, and ConfigMap, NetworkPolicies and RayJob of its first"
+        " attempt, as YAML.",
     )
     _add_files(render)
     render.add_argument(
@@ -165,7 +167,7 @@ def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="print what an attempt at a job has logged",
         description="Print what an attempt at a job has logged, from the job's storage: it is there within seconds.",
     )
-    _add_place(logs, "file with jobs that ran here; folder or URI of a job, or of a storage with one job")
+    _add_place(logs)
     _add_namespace(logs)
     logs.add_argument("--attempt", type=_positive, metavar="N", help="which attempt; without it, the last")
     logs.add_argument("--rank", type=_natural, metavar="K", help="what this rank said; without it, the driver")
@@ -177,21 +179,24 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     report = commands.add_parser(
         "report",
         help="write what is known of a job into one HTML file",
-        description="Write how a job was trained, and how well, into one HTML file, from what lies in its storage.",
+        description="Write how a job was trained, and how well, into one HTML file, from what lies in its storage;"
+        " of a file with several jobs, each into its own.",
     )
-    _add_place(report, "folder or URI of a job, of its artifact, or of a storage with one job")
+    _add_place(report, "of its artifact, ")
     _add_namespace(report)
     report.add_argument("--output", type=Path, metavar="FILE", help="where to write it; without it, <job>.html here")
     report.set_defaults(command=_report)
 
 
-def _add_place(parser: argparse.ArgumentParser, path: str) -> None:
+def _add_place(parser: argparse.ArgumentParser, more: str = "") -> None:
     parser.add_argument(
         "job",
         metavar="JOB",
-        help=f"{path}; or NAME or KIND/NAME of one on a cluster, whose storage is read with the credentials of the"
-        " environment",
+        help=f"file with jobs that ran here; folder or URI of a job, {more}or of a storage with one job; or NAME or"
+        " KIND/NAME of one on a cluster, whose storage is read with the credentials of the environment",
     )
+    _add_set(parser)
+    _add_storage(parser)
 
 
 def _add_namespace(parser: argparse.ArgumentParser) -> None:
@@ -200,13 +205,29 @@ def _add_namespace(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML or JSON, with one or several jobs")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         dest="overrides",
         metavar="PATH=VALUE",
-        help="change a field in every job that has it, such as spec.training.maxSteps=100; may be repeated",
+        help="change a field in every job of a file that has it, such as spec.training.maxSteps=100; may be repeated",
+    )
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage",
+        action="append",
+        default=[],
+        dest="overrides",
+        type=lambda uri: f"spec.storage.uri={json.dumps(uri)}",
+        metavar="URI",
+        help="folder or s3://bucket/path in place of spec.storage.uri",
     )
 
 
@@ -228,12 +249,9 @@ def _port(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pretune_cli import documents, run
+    from pretune_cli.run import run
 
-    if arguments.storage is not None:
-        arguments.storage = documents.file_uri(arguments.storage, Path.cwd())
-        arguments.overrides.append(f"spec.storage.uri={json.dumps(arguments.storage)}")
-    return run.run(arguments)
+    return run(arguments)
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -6,24 +6,15 @@ They write there every 5 s. Their pods would tell no more: Ray keeps what a driv
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 from pretune_api.names import ExitCode
-from pretune_cli.chain import name_of, order
-from pretune_cli.documents import file_uri, load
-from pretune_cli.report.place import Place, is_in_a_job, locate
-from pretune_cli.stages import Stages
+from pretune_cli.report.place import Look, Place, places
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.logs import DRIVER, LogReader, attempts_of, has_ended, log_folder, of_rank, processes_of
 
 _SECONDS: Final = 2.0
 """Between two looks at a log that is followed."""
-
-Look = Callable[[], Place]
-"""A job's place, as it is now."""
 
 
 def logs(arguments: argparse.Namespace) -> int:
@@ -32,22 +23,11 @@ def logs(arguments: argparse.Namespace) -> int:
     Raises:
         PretuneError: there is no such log, or the storage cannot be read.
     """
-    for title, look in _jobs(arguments):
+    for title, look in places(arguments.job, arguments.namespace, arguments.overrides):
         if title:
-            print(title, flush=True)
+            print(f"{title}:", flush=True)
         _show(look, arguments)
     return ExitCode.OK
-
-
-def _jobs(arguments: argparse.Namespace) -> Iterator[tuple[str | None, Look]]:
-    """Where each job is that is asked for, under a title where there may be several."""
-    file = Path(arguments.job)
-    if not file.is_file() or is_in_a_job(file_uri(arguments.job, Path.cwd())):
-        yield None, partial(locate, arguments.job, arguments.namespace)
-        return
-    jobs = order([document.job for document in load([file])])
-    for job, folder in Stages(jobs, ranks=1, device="cpu").folders():
-        yield f"{name_of(job)}:" if len(jobs) > 1 else None, partial(Place, folder)
 
 
 def _show(look: Look, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`pretune render`: what the operator would make for the first attempt of each job, as YAML for people and kubectl."""
+"""`pretune render`: what the operator would make of a job, up to its first attempt, as YAML for people and kubectl."""
 
 import argparse
 import re
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -17,9 +17,12 @@ from pretune_api.run_config import Folder
 from pretune_cli.documents import Document, InvalidFilesError, load
 from pretune_operator.errors import UnfitError
 from pretune_operator.job import JobView
+from pretune_operator.naming import Manifest
 from pretune_operator.plan import Inputs, plan, ranks_of
+from pretune_operator.policies.preflight import is_wanted
 from pretune_operator.pools import device_of
-from pretune_operator.rayjob import Manifests, manifests
+from pretune_operator.preflight_job import preflight_job
+from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Images, Pool, Settings, SettingsError
 from pretune_trainer.errors import UserError
 
@@ -41,7 +44,7 @@ def render(arguments: argparse.Namespace) -> int:
     given = dict(map(_input, arguments.inputs))
     documents = load(arguments.files, arguments.overrides)
     settings = _settings(arguments.settings, documents)
-    made = [_manifests(document, given, settings) for document in documents]
+    made = [list(_manifests(document, given, settings)) for document in documents]
     for document, parts in zip(documents, made, strict=True):
         _print(document, _unknown(document, given), parts)
     return ExitCode.OK
@@ -75,7 +78,8 @@ def _unknown(document: Document, given: Mapping[str, Folder]) -> list[str]:
     return sorted(set(document.job.spec.parent_jobs()) - set(given))
 
 
-def _manifests(document: Document, given: Mapping[str, Folder], settings: Settings) -> Manifests:
+def _manifests(document: Document, given: Mapping[str, Folder], settings: Settings) -> Iterator[Manifest]:
+    """In the order in which they are made."""
     job = document.job
     namespace = job.metadata.namespace or NAMESPACE
     view = JobView(job, uid=_UID, namespace=namespace, generation=1, labels=job.metadata.labels)
@@ -86,12 +90,15 @@ def _manifests(document: Document, given: Mapping[str, Folder], settings: Settin
     inputs = Inputs(_UID, namespace, ranks_of(compute), device_of(compute), {**given, **placeholders})
     config = plan(job, inputs)
     try:
-        return manifests(view, config, 1, settings)
+        made = manifests(view, config, 1, settings)
     except UnfitError as error:
         raise InvalidFilesError(f"{document.file}: {document.name}: {error}") from error
+    if is_wanted(job.spec, settings.preflight):
+        yield preflight_job(view, config, 1, settings)
+    yield from (made.config_map, *made.network_policies, made.ray_job)
 
 
-def _print(document: Document, unknown: Sequence[str], made: Manifests) -> None:
+def _print(document: Document, unknown: Sequence[str], made: Sequence[Manifest]) -> None:
     yaml = YAML()
     yaml.width = 120
     yaml.representer.ignore_aliases = lambda _: True
@@ -100,15 +107,15 @@ def _print(document: Document, unknown: Sequence[str], made: Manifests) -> None:
         print(
             f"# The artifact of {parent} is not known: a placeholder stands for it; give --input {parent}=URI@DIGEST."
         )
-    for manifest in _readable(made):
+    for manifest in made:
         print("---")
-        yaml.dump(manifest, sys.stdout)
+        yaml.dump(_readable(manifest), sys.stdout)
 
 
-def _readable(made: Manifests) -> Iterator[dict[str, Any]]:
-    """The manifests without their owner, whom no cluster knows: its garbage collector would delete them."""
-    for manifest in map(deepcopy, (made.config_map, *made.network_policies, made.ray_job)):
-        del manifest["metadata"]["ownerReferences"]
-        if "data" in manifest:
-            manifest["data"] = {name: LiteralScalarString(text) for name, text in manifest["data"].items()}
-        yield manifest
+def _readable(made: Manifest) -> Manifest:
+    """A manifest without its owner, whom no cluster knows: its garbage collector would delete it."""
+    manifest = deepcopy(made)
+    del manifest["metadata"]["ownerReferences"]
+    if "data" in manifest:
+        manifest["data"] = {name: LiteralScalarString(text) for name, text in manifest["data"].items()}
+    return manifest

@@ -34,7 +34,7 @@ def _lines(job: SeenJob, lineage: list[str]) -> Iterator[str]:
     status = job.status
     yield ", ".join(filter(None, [job.key, status.stage, status.state, *_progress(status.progress)]))
     if said := why(job):
-        yield said
+        yield f"{said.reason}: {said.message}"
     if status.metrics:
         yield f"metrics: {figures(status.metrics)}"
     if status.gpu_seconds:

@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pretune_api.names import ExitCode
-from pretune_api.status import Progress
+from pretune_api.status import Condition, Progress
 from pretune_cli.cluster import Cluster, SeenJob
 from pretune_cli.display import progress_cells
+from pretune_operator.conditions import About, condition
 
 _SECONDS: Final = 2.0
 """Between two looks; the operator writes progress every few seconds at most."""
-_WAITED_FOR: Final = ("Accepted", "InputsResolved", "QuotaReserved")
+_WAITED_FOR: Final = (About.ACCEPTED, About.INPUTS_RESOLVED, About.RUNNING)
 """Conditions that say, while they do not hold, why nothing happens."""
 
 
@@ -41,15 +42,19 @@ def overview(jobs: Sequence[SeenJob]) -> RenderableType:
     for job in jobs:
         lines.append(_line(job))
         if said := why(job):
-            lines.append(Text(f"  {said}"))
+            lines.append(Text(f"  {said.reason}: {said.message}"))
     return Group(*lines)
 
 
-def why(job: SeenJob) -> str | None:
-    """Why a job waits or has failed, in a sentence."""
-    wanted = [("Failed", "True"), *((kind, "False") for kind in _WAITED_FOR)]
-    said = {(each.type, each.status): each.message for each in job.status.conditions}
-    return next((said[condition] for condition in wanted if condition in said), None)
+def why(job: SeenJob) -> Condition | None:
+    """The condition that says why a job has failed, or does not run."""
+    failed = condition(job.status, About.FAILED)
+    if failed is not None and failed.status == "True":
+        return failed
+    if job.status.state == "Succeeded":
+        return None
+    said = (condition(job.status, about) for about in _WAITED_FOR)
+    return next((found for found in said if found is not None and found.status == "False"), None)
 
 
 def _last(cluster: Cluster, jobs: Sequence[SeenJob]) -> list[SeenJob]:
@@ -79,7 +84,8 @@ def _as_json(job: SeenJob) -> dict[str, Any]:
     progress = job.status.progress
     figures = progress.model_dump(mode="json", by_alias=True, exclude_none=True) if progress else {}
     said = why(job)
-    return {"job": job.key, "state": job.status.state, **figures, **({"message": said} if said else {})}
+    reason = {"reason": said.reason, "message": said.message} if said else {}
+    return {"job": job.key, "state": job.status.state, **figures, **reason}
 
 
 def _line(job: SeenJob) -> Table:

@@ -1,14 +1,17 @@
-"""Where a job's storage is: at a path or URI that is given, or as the job says on a cluster."""
+"""Where a job's storage is: at a path or URI that is given, or as the job says in its file or on a cluster."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pretune_api.status import Status
 from pretune_api.storage import Location
-from pretune_cli.documents import file_uri
+from pretune_cli.chain import name_of, order
+from pretune_cli.documents import file_uri, load
+from pretune_cli.stages import Stages
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.store import Store
 
@@ -29,13 +32,31 @@ class Place:
     """None where no cluster was asked."""
 
 
-def locate(job: str, namespace: str | None) -> Place:
-    """The place of `job`: a path, a URI, or a name on the cluster that the kubeconfig names.
+Look = Callable[[], Place]
+"""A job's place, as it is now."""
+
+
+def places(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterator[tuple[str | None, Look]]:
+    """Where each job is that `job` means, with its KIND/NAME where there may be several.
+
+    `job` is a file with jobs that ran here, after the overrides (`path=value`); or a path, a URI, or a name on the
+    cluster that the kubeconfig names.
 
     Raises:
-        UserError: there is no such job, or there are several.
-        StorageError: the storage cannot be read.
+        PretuneError: there is no such job, or its storage cannot be read.
     """
+    file = Path(job)
+    if file.is_file() and not _FOLDER.match(file_uri(job, Path.cwd())):
+        jobs = order([document.job for document in load([file], overrides)])
+        for one, folder in Stages(jobs, ranks=1, device="cpu").folders():
+            yield name_of(one) if len(jobs) > 1 else None, partial(Place, folder)
+    elif overrides:
+        raise UserError("--set", f"changes the jobs of a file, and {job} is none; leave --set and --storage out")
+    else:
+        yield None, partial(_locate, job, namespace)
+
+
+def _locate(job: str, namespace: str | None) -> Place:
     if "://" in job or Path(job).exists():
         return Place(_in_storage(file_uri(job, Path.cwd())))
     if not _NAME.match(job):
@@ -44,11 +65,6 @@ def locate(job: str, namespace: str | None) -> Place:
 
     seen = Cluster(namespace).find(job)
     return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
-
-
-def is_in_a_job(uri: str) -> bool:
-    """Whether something lies in a job's folder, or is one."""
-    return _FOLDER.match(uri) is not None
 
 
 def _in_storage(uri: str) -> Store:
