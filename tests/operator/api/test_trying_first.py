@@ -66,7 +66,9 @@ def test_a_mistake_fails_the_job_before_there_is_a_ray_job_and_is_told(
     assert "preflight: source: wrong: spec.data.train[0].uri: there is nothing" in shown
 
 
-def test_one_that_the_cluster_refuses_is_told(world: World, api: KubeApi, namespace: str) -> None:
+def test_one_that_a_quota_forbids_is_done_without_at_once_and_is_told(
+    world: World, api: KubeApi, namespace: str
+) -> None:
     quota = {"hard": {"count/jobs.batch": "0"}}
     quotas = f"/api/v1/namespaces/{namespace}/resourcequotas"
     api.create(quotas, {"metadata": {"name": "none"}, "spec": quota})
@@ -74,6 +76,10 @@ def test_one_that_the_cluster_refuses_is_told(world: World, api: KubeApi, namesp
     api.merge(f"{quotas}/none/status", {"status": quota | {"used": {"count/jobs.batch": "0"}}})
     job = pretrain(preflight=True)
     world.apply(job)
-    world.until_condition(job, "PreflightPassed", "Unknown")
-    wait_until(lambda: any(event["reason"] == "PreflightRefused" for event in world.events()), "it is told")
+    status = world.until_condition(job, "Finished", seconds=50)["status"]
+    assert (status["state"], reason(status, "PreflightPassed")) == ("Succeeded", "Inconclusive")
+    [found] = status["preflight"]
+    assert found["result"] == "NotKnown"
+    assert "exceeded quota: none" in found["sentence"]
+    assert any(event["reason"] == "Inconclusive" for event in world.events())
     assert api.items(f"{JOBS}/namespaces/{namespace}/jobs") == []
