@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from pretune_api.run_config import RunConfig
+from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Step
+from pretune_trainer.report import Evaluated, Silent, Step
 from support.jobs import Recorder
 
 
@@ -37,3 +37,16 @@ def path_of(result: RankResult) -> Path:
 def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
     """The artifact's weights."""
     return load_file(path_of(result) / "model.safetensors")
+
+
+def as_parent(result: RankResult) -> Folder:
+    """The artifact, for another job to start from."""
+    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+
+
+def before_and_after(config: RunConfig) -> tuple[dict[str, float], RankResult]:
+    """What evaluation.baseline measures before training, and the result, whose metrics are those after it."""
+    torch.set_num_threads(1)
+    recorder = Recorder()
+    result = run_rank(config, Ranks(), recorder)
+    return recorder.of(Evaluated)[0].metrics, result
