@@ -8,6 +8,7 @@ import torch
 from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import OutOfMemoryError
 from pretune_trainer.loop import Loop
+from pretune_trainer.microbatch import too_many
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Start
@@ -53,3 +54,8 @@ def test_where_one_row_is_too_much_the_sentence_names_a_way_out(
     monkeypatch.setattr(Loop, "_gradients", no_memory)
     with pytest.raises(OutOfMemoryError, match="activationCheckpointing"):
         run_rank(pretrain(tmp_path, training__micro_batch_rows=1), Ranks(), Recorder())
+
+
+def test_rows_that_are_computed_at_once_are_not_promised_to_become_fewer() -> None:
+    said = too_many(8, torch.OutOfMemoryError("CUDA out of memory."), coupled=True)
+    assert said.endswith("set spec.training.activationCheckpointing, use more ranks, or lower examplesPerStep")

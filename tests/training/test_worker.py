@@ -265,15 +265,18 @@ def test_the_driver_hands_on_what_it_is_sent_and_stops_at_the_first_failure(desk
     assert not group.is_alive()
 
 
-def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(RuntimeError("worker 1 died\nSIGKILL"), "SIGKILL"), (TimeoutError(), "TimeoutError")]
+)
+def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk, error: Exception, said: str) -> None:
     def lost() -> None:
-        raise RuntimeError("worker 1 died\nSIGKILL")
+        raise error
 
     def orders():
         yield CONFIG
 
     ending = drive(orders(), Group(lost), desk, threading.Event(), lambda: "what the driver saw")
-    assert ending == Ending(1, "the ranks were lost: SIGKILL", "Unknown", log="what the driver saw")
+    assert ending == Ending(1, f"the ranks were lost: {said}", "Unknown", log="what the driver saw")
     assert desk.ending(1, 0.0) == ending
     assert desk.at_rest(0.0)
 

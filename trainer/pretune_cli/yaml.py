@@ -11,7 +11,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import UserError, lines_of
 
 _TRUE: Final = {"y", "yes", "on", "true"}
 _FALSE: Final = {"n", "no", "off", "false"}
@@ -96,7 +96,7 @@ def documents_of(text: str, where: str) -> list[object]:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{where}{line}", f"is no valid YAML: {_advised(str(error.problem))}") from error
     except YAMLError as error:
-        raise UserError(where, f"is no valid YAML: {str(error).splitlines()[0]}") from error
+        raise UserError(where, f"is no valid YAML: {lines_of(error)[0]}") from error
 
 
 def _advised(problem: str) -> str:

@@ -5,6 +5,11 @@ from typing import Self
 from pretune_api.names import Cause, ExitCode
 
 
+def lines_of(error: BaseException) -> list[str]:
+    """What an error says, line by line; its name where it says nothing."""
+    return str(error).strip().splitlines() or [type(error).__name__]
+
+
 class PretuneError(Exception):
     """A failure that has a cause. Its text is one sentence: what is wrong, where, and what would be right."""
 

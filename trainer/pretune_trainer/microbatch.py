@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from pydantic import BaseModel
 
-from pretune_trainer.errors import OutOfMemoryError, UserError
+from pretune_trainer.errors import OutOfMemoryError, UserError, lines_of
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.runs import Run
 from pretune_trainer.storage.store import Store
@@ -36,9 +36,11 @@ def most_rows(job: Store) -> int | None:
     return min((max(1, note.micro_batch_rows // 2) for note in notes), default=None)
 
 
-def too_many(rows: int, error: torch.OutOfMemoryError) -> str:
-    """What the job's author is told."""
-    found = f"a device ran out of memory (rows at once: {rows}): {str(error).splitlines()[0]}"
+def too_many(rows: int, error: torch.OutOfMemoryError, *, coupled: bool) -> str:
+    """What the job's author is told; `coupled` rows are compared with each other, and so computed at once."""
+    found = f"a device ran out of memory (rows at once: {rows}): {lines_of(error)[0]}"
+    if coupled:
+        return f"{found}; set spec.training.activationCheckpointing, use more ranks, or lower examplesPerStep"
     if rows > 1:
         return f"{found}; the next run goes on from the last checkpoint with {rows // 2}"
     return f"{found}; set spec.training.activationCheckpointing, or use more ranks"

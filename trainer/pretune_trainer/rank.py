@@ -19,7 +19,7 @@ from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
-from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError
+from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError, lines_of
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
@@ -77,7 +77,7 @@ def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     try:
         return session.carry_out()
     except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"a device ran out of memory: {str(error).splitlines()[0]}") from error
+        raise OutOfMemoryError(f"a device ran out of memory: {lines_of(error)[0]}") from error
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,10 @@ class Session:
             resumable.checkpoints.wait()
             raise
         except torch.OutOfMemoryError as error:
-            note_too_many(self.run, state.micro_batch_rows)
+            rows, coupled = state.micro_batch_rows, inputs.task.couples_rows
+            note_too_many(self.run, rows)
             resumable.checkpoints.wait()
-            raise OutOfMemoryError(too_many(state.micro_batch_rows, error)) from error
+            raise OutOfMemoryError(too_many(rows, error, coupled=coupled)) from error
         resumable.checkpoints.wait()
 
     def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:

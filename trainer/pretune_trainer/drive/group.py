@@ -12,7 +12,7 @@ from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.logs import Loggers, in_storage
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.drive.wire import Ending, ending_of, failure
-from pretune_trainer.errors import PretuneError
+from pretune_trainer.errors import PretuneError, lines_of
 from pretune_trainer.report import Reporter
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _lost(group: Group) -> Ending:
     _log.info("the ranks were lost:", exc_info=group.error)
     if isinstance(group.error, PretuneError):
         return ending_of(group.error)
-    return failure(f"the ranks were lost: {str(group.error).strip().splitlines()[-1]}")
+    return failure(f"the ranks were lost: {lines_of(group.error)[-1]}")
 
 
 def run_rank(config: RunConfig, ranks: "Ranks", reporter: Reporter) -> "RankResult":

@@ -12,7 +12,7 @@ from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, run_rank
 from pretune_trainer.drive.logs import FORMAT, in_storage, own_source
 from pretune_trainer.drive.reporting import open_sinks
-from pretune_trainer.errors import OutOfMemoryError
+from pretune_trainer.errors import OutOfMemoryError, lines_of
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -100,7 +100,7 @@ def _killed_for_memory(error: Exception) -> str | None:
     of_ranks = getattr(error, "worker_failures", {}).values()
     for cause in (error, getattr(error, "controller_failure", None), *of_ranks):
         if isinstance(cause, KilledForMemory):
-            return str(cause).strip().splitlines()[0]
+            return lines_of(cause)[0]
     return None
 
 
