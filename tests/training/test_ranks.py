@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Start, Step
@@ -47,6 +47,19 @@ def test_several_ranks_learn_what_one_learns(tmp_path: Path, job: Callable[..., 
     (together, others), *_ = in_ranks(size, _run, job(tmp_path / "many"))
     _assert_same(steps, others)
     assert together.metrics == pytest.approx(alone.metrics, rel=1e-5, abs=1e-6)
+
+
+def _failing(ranks: Ranks) -> str:
+    def do() -> None:
+        raise (DamagedError if ranks.is_first else StorageError)(f"on rank {ranks.rank}")
+
+    with pytest.raises(StorageError) as caught:
+        ranks.together(do)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def test_ranks_that_fail_in_different_ways_go_on_alike() -> None:
+    assert in_ranks(2, _failing) == ["DamagedError: on rank 0"] * 2
 
 
 def test_tied_weights_stay_tied_on_several_ranks(tmp_path: Path) -> None:

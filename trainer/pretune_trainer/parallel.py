@@ -74,15 +74,14 @@ class Ranks:
         """Every rank's `do()`, on every rank; where it fails on one, it fails on all. Collective.
 
         Raises:
-            Exception: what `do` raised here, or else what it raised on the first rank where it failed.
+            Exception: what `do` raised on the first rank where it failed, so that all ranks go on alike.
         """
         mine = _attempt(do)
         every = self.gather(mine.portable())
-        if mine.error is not None:
-            raise mine.error
-        for other in every:
-            if other.error is not None:
-                raise other.error
+        every[self.rank] = mine  # as it was raised, with its traceback
+        for outcome in every:
+            if outcome.error is not None:
+                raise outcome.error
         return [outcome.value for outcome in every]  # type: ignore[misc]  # set wherever there is no error
 
     def once(self, do: Callable[[], T]) -> T:
