@@ -108,6 +108,15 @@ def test_loggers_are_heard_and_no_longer_than_asked() -> None:
     assert second.endswith("in words")
 
 
+def test_what_a_library_logs_in_a_form_that_does_not_fit_disturbs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    memory, loggers = Memory(), Loggers()
+    with Log(LogWriter(memory), loggers) as log:
+        loggers.handle(logging.LogRecord("nccl", logging.WARNING, __file__, 1, "%d routes", ("no",), None))
+        log.say("training goes on")
+    assert memory.text().endswith("training goes on\n")
+    assert "%d routes" in capsys.readouterr().err
+
+
 def test_an_error_that_ends_it_is_in_it(printed: int) -> None:
     memory = Memory()
     with pytest.raises(ZeroDivisionError), Log(LogWriter(memory), Loggers()):

@@ -124,8 +124,11 @@ class Loggers(logging.Handler):
         logging.getLogger().addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in what a logger says."""
-        self.say(self.format(record))
+        """Take in what a logger says; what cannot be written is no reason to end the one who says it."""
+        try:
+            self.say(self.format(record))
+        except Exception:  # as every handler of logging does
+            self.handleError(record)
 
     def poll(self) -> None:
         """All has been passed on already."""
