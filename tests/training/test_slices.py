@@ -101,9 +101,11 @@ def test_a_source_gives_its_rows_what_they_have_in_common(tmp_path: Path) -> Non
 def test_prometheus_is_spared_the_figures_of_slices() -> None:
     metrics = TrainMetrics()
     job = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
-    metrics.observe(job, Evaluated(step=1, metrics={"loss": 2.0, "loss/language=de": 3.0}, seconds=1.0))
+    figures = {"loss": 2.0, "loss/language=de": 3.0, "f1[news/sports]": 0.5}
+    metrics.observe(job, Evaluated(step=1, metrics=figures, seconds=1.0))
     text = metrics.to_text().decode()
     assert 'metric="loss"' in text
+    assert 'metric="f1[news/sports]"' in text, "of a label"
     assert "language" not in text
 
 

@@ -16,12 +16,12 @@ Metrics = list[Metric[Any]]
 
 def metric_of(figure: str) -> str:
     """The figure without its slice: perplexity, of perplexity/language=de."""
-    return figure.partition(_BETWEEN)[0]
+    return figure.partition(_BETWEEN)[0] if is_sliced(figure) else figure
 
 
 def is_sliced(figure: str) -> bool:
-    """Whether the figure is that of a slice."""
-    return _BETWEEN in figure
+    """Whether the figure is that of a slice; f1[a/b] is that of a label."""
+    return _BETWEEN in figure.partition(_OF_LABEL)[0]
 
 
 class Sliced:
