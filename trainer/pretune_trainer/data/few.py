@@ -29,11 +29,15 @@ def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = 
     drawn: dict[str, list[tuple[int, int]]] = {name: [] for name in task.classes}
     if not drawn:
         raise UserError(where, "this task has no classes of which examples could be drawn; leave it out")
+    missing = count * len(drawn)
     for at in np.random.default_rng((seed, _FEW)).permutation(len(places)):
+        if not missing:
+            break
         source, index = places[at]
         mine = drawn[task.classes[task.class_of(cache.train[source].example(index))]]
         if len(mine) < count:
             mine.append((source, index))
+            missing -= 1
     _check(drawn, count, where)
     return _only(cache, sorted(place for mine in drawn.values() for place in mine))
 
