@@ -125,6 +125,10 @@ def test_numbers_and_truth_values_are_labels_by_the_names_that_json_gives_them()
     assert [example["labels"].tolist() for example in examples] == [[0], [1]]
 
 
+def test_a_batch_in_which_no_row_has_a_text_gives_no_examples() -> None:
+    assert list(task_for(multi_label=False).examples([])) == []
+
+
 def test_a_long_text_is_cut_and_keeps_its_special_tokens() -> None:
     wordpiece = train(TokenizerTraining(algorithm="wordpiece", vocab_size=400), iter(paragraphs()[:800]), 32)
     task = task_for(multi_label=False, tokenizer=wordpiece)

@@ -12,6 +12,8 @@ Offsets = Sequence[tuple[int, int]]
 
 def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[list[int]]:
     """Token ids of each text with the tokenizer's special tokens, cut at `length`."""
+    if not texts:
+        return []
     encoded = tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False, verbose=False)
     return list(encoded["input_ids"])
 
