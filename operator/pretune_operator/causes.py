@@ -162,7 +162,8 @@ def _signs_of_pods(attempt: SeenAttempt) -> Iterator[tuple[Cause, str]]:
 
 def _sign_of(pod: SeenPod) -> tuple[Cause, str] | None:
     if pod.node_lost or pod.disruption == "DeletionByPodGC":
-        return Cause.NODE_LOST, f"node {pod.node or 'of'} {'with' if pod.node else ''} {pod.name} is lost"
+        where = f"node {pod.node} with {pod.name}" if pod.node else f"the node of {pod.name}"
+        return Cause.NODE_LOST, f"{where} is lost"
     if pod.disruption:
         return Cause.PREEMPTED, f"{pod.name} had to leave its node: {pod.disruption}"
     if pod.terminated_reason == "OOMKilled":
