@@ -110,7 +110,7 @@ def _config(origin: Architecture | Source) -> tuple[PretrainedConfig, str]:
 def _parents(source: Source) -> SequenceFeatureExtractor | None:
     """The parent's, where it has one."""
     try:
-        found = AutoFeatureExtractor.from_pretrained(source.name, revision=source.revision)
+        found = AutoFeatureExtractor.from_pretrained(source.name, **source.arguments)
     except (OSError, ValueError):
         return None
     assert isinstance(found, SequenceFeatureExtractor)
