@@ -46,7 +46,7 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
 
     logs.to_stderr()
     try:
-        client = Client(connections=WORKERS + 1)
+        client = Client(connections=WORKERS + 2)
     except ConfigException as error:
         print(f"no way to the API server is known: {error}; run in a pod, or set KUBECONFIG", file=sys.stderr)
         return ExitCode.USER_ERROR

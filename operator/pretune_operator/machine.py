@@ -20,6 +20,7 @@ from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.nodes import Nodes
 from pretune_operator.cluster.objects import JobKey, StoredJob
 from pretune_operator.cluster.observe import observe
+from pretune_operator.cluster.recorder import Recorder
 from pretune_operator.cluster.served import Served
 from pretune_operator.decision import (
     Action,
@@ -58,6 +59,7 @@ class Machine:
         self.queue: WorkQueue[JobKey] = WorkQueue(urgent=self._is_new)
         self.readings = Readings(self.wake)
         self._settings = settings
+        self._recorder = Recorder(client)
         self._actor = Actor(client, self.cache, self.wake, settings)
         self._served = Served(client)
         self._nodes = Nodes(client)
@@ -82,6 +84,7 @@ class Machine:
 
     def start(self) -> None:
         """Reconcile from now on; the cache must be complete."""
+        self._recorder.start()
         self._workers.start()
         self.readings.start()
         self._started.set()
@@ -90,11 +93,12 @@ class Machine:
         """End after the reconciles at hand."""
         self._workers.stop(seconds=10)
         self.readings.stop()
+        self._recorder.stop(seconds=3)
 
     @property
     def alive(self) -> bool:
-        """Whether all workers are there."""
-        return self._workers.alive
+        """Whether all threads are there."""
+        return self._workers.alive and self._recorder.alive
 
     @property
     def started(self) -> bool:
@@ -157,7 +161,7 @@ class Machine:
             self._actor.write(job, decision.status)
             metrics.observe(job.namespace, job.kind, before, decision.status)
         for event in decision.events:
-            self._actor.say(job, event)
+            self._recorder.record(job, event)
         if decision.again is None:
             self.queue.cancel(job.key)
         else:
@@ -174,7 +178,7 @@ class Machine:
         log.warning("failure %d in a row: %s", failures, error, extra={"job": str(key)}, exc_info=unforeseen)
         job = self.cache.job(key)
         if job is not None and failures == _TOLD_AFTER:
-            self._actor.say(job, Event("Warning", "ReconcileFailed", f"{error}; it is tried again"))
+            self._recorder.record(job, Event("Warning", "ReconcileFailed", f"{error}; it is tried again"))
 
 
 def _view(job: StoredJob, status: Status) -> JobView | InvalidJobError:

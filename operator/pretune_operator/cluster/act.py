@@ -1,16 +1,14 @@
-"""Carries out what was decided: makes and deletes what attempts consist of, writes status, says what happened."""
+"""Carries out what was decided: makes and deletes what attempts consist of, writes status."""
 
-import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from pretune_api.names import API_VERSION
 from pretune_api.problems import InvalidJobError
 from pretune_api.status import Status
 from pretune_operator.cluster.cache import Cache
-from pretune_operator.cluster.client import MANAGER, ApiError, Client
-from pretune_operator.cluster.kinds import BATCH_JOBS, CHILDREN, EVENTS, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.client import ApiError, Client
+from pretune_operator.cluster.kinds import BATCH_JOBS, CHILDREN, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import (
     Child,
     JobKey,
@@ -25,7 +23,6 @@ from pretune_operator.decision import (
     DeleteAttempt,
     DeleteCluster,
     DeletePreflight,
-    Event,
     StartAttempt,
     StartPreflight,
 )
@@ -35,11 +32,6 @@ from pretune_operator.naming import Manifest
 from pretune_operator.preflight_job import preflight_job
 from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Settings
-
-_LONGEST_NOTE: Final = 1_024
-"""Bytes of an event's note at most, by the API."""
-
-log = logging.getLogger(__name__)
 
 
 class TakenError(Exception):
@@ -92,33 +84,6 @@ class Actor:
             resource, document | {"status": status.model_dump(mode="json", exclude_none=True)}
         )
         self._learn(job.key, resource, written)
-
-    def say(self, job: StoredJob, event: Event) -> None:
-        """Publish an event about `job`. Nobody waits for it: a failure is logged."""
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"namespace": job.namespace, "generateName": f"{job.name}-"},
-            "eventTime": now,
-            "type": event.type,
-            "reason": event.reason,
-            "action": "Reconcile",
-            "note": event.message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
-            "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": job.kind,
-                "namespace": job.namespace,
-                "name": job.name,
-                "uid": job.uid,
-            },
-            "reportingController": MANAGER,
-            "reportingInstance": MANAGER,
-        }
-        try:
-            self._client.create(EVENTS, body)
-        except ApiError as error:
-            log.warning("event %s was not published: %s", event.reason, error, extra={"job": str(job.key)})
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
         made = manifests(view, action.config, action.number, self._settings)
