@@ -81,7 +81,8 @@ def test_a_job_that_failed_is_told_with_its_attempts_and_its_cause(
     assert last["state"] == "Failed"
     assert last["message"]
     shown = shell.pretune("status", f"pretrainjob/{FAILS}").stdout
-    assert shown.count("Unknown: it broke") == 4  # the first attempt, and three more
+    assert shown.splitlines()[1].startswith("Unknown: it broke; given up")
+    assert shown.count("from step 0, Unknown: it broke") == 4  # the first attempt, and three more
 
 
 def test_a_folder_of_this_machine_is_refused_before_anything_is_sent(
