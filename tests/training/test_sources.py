@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pretune_api.data import Source
+from pretune_api.data import Data, Source
+from pretune_api.storage import Storage
+from pretune_cli.documents import file_uri
+from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.sources import OpenSource
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
@@ -63,6 +67,39 @@ def test_globs_are_those_of_a_shell(tmp_path, glob, found):
     for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson"):
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path / glob) == found
+
+
+@pytest.mark.parametrize("name", ["100%.jsonl", "a%20b.jsonl", "a b.jsonl", "%41.jsonl"])
+def test_the_name_of_a_local_file_is_taken_as_it_is(tmp_path, name):
+    write_jsonl(tmp_path / name, [name])
+    write_jsonl(tmp_path / unquote(name), [unquote(name)])
+    assert texts(file_uri(name, tmp_path)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("source", "storage", "is_apart"),
+    [
+        ("file:///work", "file:///work/out", False),
+        ("file:///work/", "file:///work/", False),
+        ("file:///", "file:///out", False),
+        ("file:///work/**/*.jsonl", "file:///work/out", False),
+        ("file:///out/team", "file:///out", False),
+        ("s3://models", "s3://models/team-a", False),
+        ("file:///work/*.jsonl", "file:///work", True),
+        ("file:///work/data", "file:///work", True),
+        ("file:///work/output", "file:///work/out", True),
+        ("file:///work/data/**", "file:///work/out", True),
+        ("s3://models/corpus", "s3://models", True),
+        ("gs://models", "s3://models/team-a", True),
+    ],
+)
+def test_a_source_lies_apart_from_what_the_job_writes(source, storage, is_apart):
+    data, where = Data(train=[Source(uri=source)]), Storage(uri=storage)
+    if is_apart:
+        check_apart(data, where, "team")
+    else:
+        with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .* reaches into spec.storage.uri"):
+            check_apart(data, where, "team")
 
 
 def test_every_format_gives_the_same_rows(tmp_path):

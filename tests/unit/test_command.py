@@ -53,6 +53,16 @@ def test_validate_refuses_a_circle(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "takes its model or tokenizer from itself" in capsys.readouterr().err
 
 
+def test_validate_refuses_to_learn_from_what_the_job_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "job.yaml", pretrain("general"))
+    assert main(["validate", str(file), "--set", f"spec.data.train[0].uri={tmp_path.parent}"]) == ExitCode.USER_ERROR
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"{file}: PretrainJob/general: spec.data.train[0].uri: file://{tmp_path.parent}")
+
+
 def test_validate_judges_what_set_has_made_of_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general"))
     assert main(["validate", str(file), "--set", "spec.training.seed=-1"]) == ExitCode.USER_ERROR

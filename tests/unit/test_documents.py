@@ -38,6 +38,8 @@ def test_local_paths_are_meant_from_the_folder_of_the_file(tmp_path: Path) -> No
         ("x/*.parquet", "file:///jobs/x/*.parquet"),
         ("../x", "file:///x"),
         ("/data/x", "file:///data/x"),
+        ("100%.txt", "file:///jobs/100%25.txt"),
+        ("a%20b.jsonl", "file:///jobs/a%2520b.jsonl"),
         ("~/x", f"file://{Path.home()}/x"),
         ("s3://bucket/x", "s3://bucket/x"),
         ("file:///x", "file:///x"),

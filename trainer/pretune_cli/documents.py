@@ -79,10 +79,14 @@ def read(files: Sequence[Path], overrides: Sequence[str] = ()) -> Reading:
 
 
 def file_uri(text: str, folder: Path) -> str:
-    """A local path, relative to `folder`, as a file:// URI; anything with a scheme stays as it is. Globs stay globs."""
+    """A local path, relative to `folder`, as a file:// URI; anything with a scheme stays as it is. Globs stay globs.
+
+    A percent sign is written as %25: in a path it is itself, in a URI it begins the code of a character.
+    """
     if _SCHEME.match(text):
         return text
-    return f"file://{os.path.normpath(folder.absolute() / Path(text).expanduser())}"
+    path = os.path.normpath(folder.absolute() / Path(text).expanduser())
+    return f"file://{path.replace('%', '%25')}"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ import json
 from collections.abc import Mapping
 
 from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder
-from pretune_trainer.data.sources import OpenSource, open_sources
+from pretune_trainer.data.apart import check_apart
+from pretune_trainer.data.inputs import data_sources
 
 Job = PretrainJob | FinetuneJob
 
@@ -17,12 +19,15 @@ def fingerprint(job: Job) -> str:
     Where the storage lies is left out: it may be moved, or mounted elsewhere.
 
     Raises:
-        UserError: a source has no file.
+        UserError: a source has no file, or reaches into the storage.
         StorageError: a source cannot be listed.
     """
+    check_apart(job.spec.data, job.spec.storage, job.metadata.namespace or LOCAL_NAMESPACE)
     spec = job.spec.model_dump(mode="json", exclude_none=True, exclude={*job.spec.mutable, "storage"})
     files = [
-        [source.source.uri, file.name, file.size, file.modified] for source in _sources(job) for file in source.files()
+        [source.opened.source.uri, file.name, file.size, file.modified]
+        for source in data_sources(job.spec.data)
+        for file in source.opened.files()
     ]
     return _digest([job.kind, job.metadata.name, spec, files])
 
@@ -31,14 +36,6 @@ def uid(fingerprint: str, job: Job, artifacts: Mapping[str, Folder]) -> str:
     """A digest of the job's own inputs and of the models it starts from: another parent makes another job."""
     parents = [artifacts[parent.job].digest for parent in job.spec.parents() if parent.job is not None]
     return _digest([fingerprint, parents])
-
-
-def _sources(job: Job) -> list[OpenSource]:
-    data = job.spec.data
-    sources = open_sources(data.train, "spec.data.train")
-    if data.validation is not None and data.validation.sources is not None:
-        sources += open_sources(data.validation.sources, "spec.data.validation.sources")
-    return sources
 
 
 def _digest(document: object) -> str:

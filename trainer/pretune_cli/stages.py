@@ -39,7 +39,7 @@ class Stages:
         """Look at every job's data before anything is started.
 
         Raises:
-            UserError: a source has no file.
+            UserError: a source has no file, or reaches into the storage.
             StorageError: a source cannot be listed.
         """
         self._fingerprints = [fingerprint(job) for job in self.jobs]

@@ -3,20 +3,34 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretune_api.names import ExitCode
+from pretune_api.names import LOCAL_NAMESPACE, ExitCode
 from pretune_cli import chain, documents, streams
+from pretune_trainer.data.apart import check_apart
 from pretune_trainer.errors import UserError
 
 
 def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
     """Print `KIND/NAME: ok` for each valid job, and every problem to stderr; the exit status."""
     reading = documents.read(files, overrides)
+    problems = list(reading.problems)
     for document in reading.documents:
-        print(f"{document.name}: ok")
-    problems = [*reading.problems, *_cycles(reading)]
+        if wrong := _mixed_up(document):
+            problems.append(wrong)
+        else:
+            print(f"{document.name}: ok")
+    problems += _cycles(reading)
     for problem in problems:
         streams.tell(problem)
     return ExitCode.USER_ERROR if problems else ExitCode.OK
+
+
+def _mixed_up(document: documents.Document) -> str | None:
+    job = document.job
+    try:
+        check_apart(job.spec.data, job.spec.storage, job.metadata.namespace or LOCAL_NAMESPACE)
+    except UserError as error:
+        return f"{document.file}: {document.name}: {error}"
+    return None
 
 
 def _cycles(reading: documents.Reading) -> list[str]:

@@ -16,6 +16,7 @@ from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
 from pretune_trainer.data.adapt import Added
+from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.few import few
 from pretune_trainer.data.groups import grouping_of
@@ -229,6 +230,7 @@ def check_spec(config: RunConfig) -> None:
     Raises:
         UserError: two parts of the spec exclude each other.
     """
+    check_apart(config.data, config.storage, config.job.namespace)
     check_cleaning(config)
     check_recomputing(config)
 

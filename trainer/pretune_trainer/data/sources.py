@@ -18,6 +18,8 @@ from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
 METADATA: Final = ("metadata.csv", "metadata.jsonl")
 """Files that say what is known of the images in their folder, as in Hugging Face's imagefolder."""
+GLOB: Final = r"[*?\[]"
+"""What begins a pattern in a path."""
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -102,8 +104,8 @@ class OpenSource:
         info = self.filesystem.get_file_info(path)
         if info.type == fs.FileType.File:  # also one whose name looks like a glob
             return [info]
-        if re.search(r"[*?\[]", path):
-            folder = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+        if re.search(GLOB, path):
+            folder = re.split(GLOB, path, maxsplit=1)[0].rpartition("/")[0]
             wanted = re.compile(_pattern(path))
             return [info for info in self._below(folder) if wanted.fullmatch(info.path)]
         return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
@@ -114,8 +116,7 @@ class OpenSource:
 
     @property
     def _path(self) -> str:
-        scheme, _, path = self.source.uri.partition("://")
-        return "/" + unquote(path).strip("/") if scheme == "file" else path.rstrip("/")
+        return path_in(self.source.uri)
 
     def _describe(self, info: fs.FileInfo) -> SourceFile:
         uri = f"{self.source.uri.partition('://')[0]}://{info.path}"
@@ -136,9 +137,15 @@ class OpenSource:
 
     def _name(self, path: str) -> str:
         """Relative to the folder of the source: what it is called wherever the folder lies."""
-        root = re.split(r"[*?\[]", self._path, maxsplit=1)[0]
+        root = re.split(GLOB, self._path, maxsplit=1)[0]
         folder = root if path.startswith(f"{root}/") else root.rpartition("/")[0]
         return path[len(folder) :].lstrip("/")
+
+
+def path_in(uri: str) -> str:
+    """The path of a URI in its store, from the bucket on, without a slash at the end; of a file://, decoded."""
+    scheme, _, path = uri.partition("://")
+    return "/" + unquote(path).strip("/") if scheme == "file" else path.rstrip("/")
 
 
 def open_sources(sources: Sequence[Source], field: str) -> list[OpenSource]:
