@@ -25,6 +25,8 @@ PLACES = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "botto
 SCENES = list(itertools.product(COLOURS, SHAPES, PLACES))
 """64 of them, each with a caption of its own."""
 SIDE = 16
+DARK, GREY = range(60), range(90, 150)
+"""Greys of the ground that shapes are drawn on."""
 _TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CLIP: dict[str, Any] = {
     "type": "clip",
@@ -36,10 +38,10 @@ CLIP: dict[str, Any] = {
 }
 
 
-def drawn(scene: tuple[str, str, str], random: np.random.Generator) -> bytes:
+def drawn(scene: tuple[str, str, str], random: np.random.Generator, ground: range = DARK) -> bytes:
     """A picture of the scene: the shape's size and the ground's grey differ each time."""
     colour, shape, place = scene
-    image = Image.new("RGB", (SIDE, SIDE), (int(random.integers(0, 60)),) * 3)
+    image = Image.new("RGB", (SIDE, SIDE), (int(random.integers(ground.start, ground.stop)),) * 3)
     down, right = PLACES[place]
     size = int(random.integers(7, 9))
     left, top = right * 8 + int(random.integers(0, 8 - size + 1)), down * 8 + int(random.integers(0, 8 - size + 1))
@@ -65,11 +67,13 @@ def caption(scene: tuple[str, str, str]) -> str:
     return f"a {colour} {shape} {place}"
 
 
-def rows(times: int, seed: int, scenes: Sequence[tuple[str, str, str]] = SCENES) -> list[dict[str, Any]]:
+def rows(
+    times: int, seed: int, scenes: Sequence[tuple[str, str, str]] = SCENES, ground: range = DARK
+) -> list[dict[str, Any]]:
     """Each scene drawn so many times."""
     random = np.random.default_rng(seed)
     return [
-        {"text": caption(scene), "image": {"bytes": drawn(scene, random), "path": None}, "label": scene[1]}
+        {"text": caption(scene), "image": {"bytes": drawn(scene, random, ground), "path": None}, "label": scene[1]}
         for _ in range(times)
         for scene in scenes
     ]
