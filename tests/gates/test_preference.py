@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Evaluated, Silent
+from pretune_trainer.report import Silent
 from support.grammar import WORDS, long_translations
-from support.jobs import Recorder, finetune, write_rows
+from support.jobs import finetune, write_rows
 from support.measured import Measured
+from support.runs import as_parent, before_and_after
 from support.words import vocabulary
 
 LLAMA = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -55,12 +56,10 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         evaluation={"metrics": ["loss"]},
         checkpoint={"everySteps": 10_000},
     )
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def test_what_is_preferred_is_written(tmp_path: Path, parent: Folder, measured: Measured) -> None:
-    recorder = Recorder()
     uri = write_rows(tmp_path / "pairs.jsonl", preferences(1000, seed=2))
     config = finetune(
         tmp_path,
@@ -73,10 +72,10 @@ def test_what_is_preferred_is_written(tmp_path: Path, parent: Folder, measured: 
         evaluation={"baseline": True},
         checkpoint={"everySteps": 10_000},
     )
-    result = run_rank(config, Ranks(), recorder)
+    untrained, result = before_and_after(config)
     written = {name: verb_last(uri) for name, uri in {"before": parent.uri, "after": result.artifact_uri}.items()}
-    untrained = recorder.of(Evaluated)[0].metrics["rewardAccuracy"]
-    measured({"reward accuracy before": untrained, "reward accuracy": result.metrics["rewardAccuracy"]})
+    measured({"reward accuracy before": untrained["rewardAccuracy"]})
+    measured({"reward accuracy": result.metrics["rewardAccuracy"]})
     measured({f"verbs at the end, {when}": share for when, share in written.items()})
     assert result.metrics["rewardAccuracy"] > 0.98
     assert written["before"] < 0.7
