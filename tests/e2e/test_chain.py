@@ -129,10 +129,10 @@ def test_every_panel_of_the_dashboard_of_a_job_shows_the_run(
     assert without_data(installation.prometheus, asked, start, end) == ONLY_WITH_A_PEAK
 
 
-def losses(folder: Path) -> list[tuple[int, float]]:
-    """Steps and losses of a job, as its report draws them."""
+def losses(folder: Path) -> dict[int, float]:
+    """The losses of a job by step, as its report draws them."""
     steps = follow(read_runs(Store.open(Location(uri=folder.as_uri())))).steps
-    return [(int(step), float(loss)) for step, loss in zip(steps["step"], steps["loss"], strict=True)]
+    return dict(zip(steps["step"], steps["loss"], strict=True))
 
 
 def exposed() -> Iterator[str]:

@@ -107,6 +107,6 @@ def test_a_tracker_has_seen_one_run_go_on_through_all_of_it(training: Namespace,
     status = training.wait_for_state(JOB, "Succeeded", 600.0)
     [run] = tracker.runs(training, "survivor")
     assert run.info.status == "FINISHED"
-    steps = [step for step, _ in tracker.losses(run)]
+    steps = tracker.losses(run)
     assert (min(steps), max(steps)) == (1, STEPS)
     assert {name: run.data.metrics[f"validation/{name}"] for name in status["metrics"]} == status["metrics"]

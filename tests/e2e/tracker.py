@@ -46,9 +46,9 @@ class Tracker:
         """What the server knows of the jobs of that name."""
         return mlflow_server.runs(self.address, name, team.name)
 
-    def losses(self, run: Any) -> list[tuple[int, float]]:
-        """Steps and losses of a run, as they were told."""
-        return mlflow_server.curve(self.address, run, "train/loss")
+    def losses(self, run: Any) -> dict[int, float]:
+        """The losses of a run by step; of a step that was told twice, the later one."""
+        return dict(mlflow_server.curve(self.address, run, "train/loss"))
 
 
 @contextmanager
