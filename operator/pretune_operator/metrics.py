@@ -1,16 +1,19 @@
 """What the operator measures of itself and of its jobs: names and labels, in one place, and how status becomes values.
 
-Series are bounded by namespaces, kinds, states and causes, never by jobs.
+Series are bounded by namespaces, kinds, states, causes and results, never by jobs.
 """
 
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from pretune_api.names import Cause
 from pretune_api.status import Status
+from pretune_operator.conditions import About, Reason, condition, is_checking, reason
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_MINUTES: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 _OF_JOBS: Final = ("namespace", "kind")
 
 RECONCILE_SECONDS: Final = Histogram(
@@ -38,6 +41,20 @@ GPU_SECONDS: Final = Counter("pretune_operator_gpu_seconds", "GPU time that atte
 LOST_STEPS: Final = Counter(
     "pretune_operator_lost_steps", "Steps that had to be done again, as far as they were seen.", _OF_JOBS
 )
+PREFLIGHTS: Final = Counter(
+    "pretune_operator_preflights", "Preflights that have come to an end, by what it was.", [*_OF_JOBS, "result"]
+)
+PREFLIGHT_SECONDS: Final = Histogram(
+    "pretune_operator_preflight_seconds", "Time that a job waits for its preflight.", buckets=_MINUTES
+)
+
+_RESULTS: Final[dict[str | None, str]] = {
+    Reason.PASSED: "Passed",
+    Reason.INCONCLUSIVE: "Inconclusive",
+    Cause.USER_ERROR: "Failed",
+    Cause.STORAGE_DENIED: "Failed",
+}
+"""Results of preflights, by the reason of PreflightPassed; one that was stopped has none."""
 
 
 def expect(namespace: str, kind: str) -> None:
@@ -46,6 +63,8 @@ def expect(namespace: str, kind: str) -> None:
         counter.labels(namespace, kind)
     for cause in Cause:
         FAILED_ATTEMPTS.labels(namespace, kind, cause)
+    for result in _RESULTS.values():
+        PREFLIGHTS.labels(namespace, kind, result)
 
 
 def observe(namespace: str, kind: str, before: Status, after: Status) -> None:
@@ -57,6 +76,23 @@ def observe(namespace: str, kind: str, before: Status, after: Status) -> None:
     for attempt in after.attempts:
         if attempt.cause and attempt.number not in known:
             FAILED_ATTEMPTS.labels(namespace, kind, attempt.cause).inc()
+    _observe_preflight(namespace, kind, before, after)
+
+
+def _observe_preflight(namespace: str, kind: str, before: Status, after: Status) -> None:
+    said, known = ((reason(status, About.PREFLIGHT_PASSED), status.preflight_count) for status in (after, before))
+    result = _RESULTS.get(said[0])
+    if result is not None and said != known:
+        PREFLIGHTS.labels(namespace, kind, result).inc()
+        PREFLIGHT_SECONDS.observe(_seconds_of_preflight(before))
+
+
+def _seconds_of_preflight(before: Status) -> float:
+    """None were waited where it was refused."""
+    begun = condition(before, About.PREFLIGHT_PASSED)
+    if begun is None or not is_checking(before):
+        return 0.0
+    return (datetime.now(UTC) - begun.last_transition_time).total_seconds()
 
 
 def _lost_steps(before: Status, after: Status) -> int:

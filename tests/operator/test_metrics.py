@@ -1,12 +1,12 @@
 """What the operator tells Prometheus of its jobs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 
 from pretune_api.names import Cause
-from pretune_api.status import Attempt, Progress, Status
+from pretune_api.status import Attempt, Condition, Progress, Status
 from pretune_operator import metrics
 
 
@@ -26,6 +26,20 @@ def attempt(number: int, cause: Cause | None = None) -> Attempt:
     return Attempt(number=number, ray_job=f"ptj-{number}", cause=cause, completion_time=ended)
 
 
+def preflight(reason: str, number: int = 1, seconds_ago: float = 0) -> Status:
+    """What status says once preflight `number` is there, and of what came of it."""
+    at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    word = {"Passed": "True", "UserError": "False", "Skipped": "False"}.get(reason, "Unknown")
+    said = {"type": "PreflightPassed", "status": word, "reason": reason, "message": "", "last_transition_time": at}
+    return Status(preflight_count=number, conditions=[Condition.model_validate(said)])
+
+
+def waited() -> tuple[float, float]:
+    """How many preflights were waited for, and for how many seconds together."""
+    found = [REGISTRY.get_sample_value(f"pretune_operator_preflight_seconds_{name}") for name in ("count", "sum")]
+    return found[0] or 0.0, found[1] or 0.0
+
+
 def at_step(step: int) -> Progress:
     return Progress(step=step, total=1_000, percent=step // 10)
 
@@ -34,6 +48,7 @@ def test_counters_begin_at_zero_with_the_first_job_of_a_namespace(team: str) -> 
     metrics.expect(team, "PretrainJob")
     assert [value(name, team) for name in ("attempts", "gpu_seconds", "lost_steps")] == [0, 0, 0]
     assert {value("failed_attempts", team, cause=cause) for cause in Cause} == {0}
+    assert {value("preflights", team, result=result) for result in ("Passed", "Failed", "Inconclusive")} == {0}
 
 
 def test_each_attempt_and_each_failure_is_counted_once(team: str) -> None:
@@ -51,3 +66,29 @@ def test_steps_are_lost_when_progress_falls_back(team: str) -> None:
     for before, after in ((100, 180), (180, 150), (150, 200)):
         metrics.observe(team, "PretrainJob", Status(progress=at_step(before)), Status(progress=at_step(after)))
     assert value("lost_steps", team) == 30
+
+
+@pytest.mark.parametrize(
+    ("reason", "result"), [("Passed", "Passed"), ("UserError", "Failed"), ("Inconclusive", "Inconclusive")]
+)
+def test_a_preflight_is_counted_once_by_its_result_with_the_time_that_was_waited(
+    team: str, reason: str, result: str
+) -> None:
+    count, seconds = waited()
+    checking, ended = preflight("Checking", seconds_ago=30), preflight(reason)
+    for before, after in ((Status(), checking), (checking, checking), (checking, ended), (ended, ended)):
+        metrics.observe(team, "PretrainJob", before, after)
+    assert value("preflights", team, result=result) == 1
+    assert waited() == (count + 1, pytest.approx(seconds + 30, abs=10))
+
+
+def test_a_preflight_that_was_refused_at_once_is_counted_also_after_another(team: str) -> None:
+    for before, after in ((0, 1), (1, 2)):
+        metrics.observe(team, "PretrainJob", preflight("Inconclusive", before), preflight("Inconclusive", after))
+    assert value("preflights", team, result="Inconclusive") == 2
+
+
+def test_a_preflight_that_was_stopped_has_no_result(team: str) -> None:
+    metrics.expect(team, "PretrainJob")
+    metrics.observe(team, "PretrainJob", preflight("Checking"), preflight("Skipped"))
+    assert {value("preflights", team, result=result) for result in ("Passed", "Failed", "Inconclusive")} == {0}

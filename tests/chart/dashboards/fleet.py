@@ -79,6 +79,14 @@ def _jobs() -> list[TimeSeries]:
             Query(f"sum by (cause) (increase(pretune_operator_failed_attempts_total{_HERE}[1h]))", "{{cause}}"),
             stacked=True,
         ),
+        curve(
+            "Preflights by result",
+            "Preflights that came to an end in the hour before. Failed: a mistake, found before machines were taken."
+            " Inconclusive: it broke, was refused, or took too long, and the job went on.",
+            units.NoUnit,
+            Query(f"sum by (result) (increase(pretune_operator_preflights_total{_HERE}[1h]))", "{{result}}"),
+            stacked=True,
+        ),
     ]
 
 
