@@ -42,6 +42,8 @@ WANTED = {
     "operator_idle_cpu": "ours < 0.02",
     "operator_memory": "ours < 400 MiB at 10,000 jobs",
     "operator_restart_seconds": "ours < 60 s at 10,000 jobs",
+    "operator_status_writes": "ours < 50 a second",
+    "operator_progress_age_p99": "ours ≤ 30 s",
 }
 
 
@@ -125,9 +127,28 @@ def operator() -> Iterator[Result]:
     yield Result("operator_api_calls_per_job", calls, float("nan"), float("nan"), "calls beside watches")
 
 
+def operator_progress() -> Iterator[Result]:
+    """The operator beside 1,000 jobs that train: what it writes, and how old the progress is that status shows."""
+    found = json.loads(_output("operator_progress.py"))
+    for name, key, unit in (
+        ("operator_status_writes", "status_writes_per_second", "a second"),
+        ("operator_progress_age_p99", "progress_age_p99_seconds", "s"),
+        ("operator_running_cpu", "cpu", "cores"),
+    ):
+        yield Result(name, found[key], float("nan"), float("nan"), unit)
+
+
 MEASURES = {
     measure.__name__: measure
-    for measure in (command_line, data, with_bare_loop, with_hf_trainer, with_and_without_ray, operator)
+    for measure in (
+        command_line,
+        data,
+        with_bare_loop,
+        with_hf_trainer,
+        with_and_without_ray,
+        operator,
+        operator_progress,
+    )
 }
 
 

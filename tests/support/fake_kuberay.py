@@ -107,13 +107,15 @@ class FakeKubeRay:
     def _start(self, ray_job: Json) -> None:
         cluster = self._make_cluster(ray_job)
         template = ray_job["spec"]["rayClusterSpec"]
-        head = Head(next(self._addresses))
-        self._heads[cluster["metadata"]["name"]] = head
+        head = self._heads[cluster["metadata"]["name"]] = self._head()
         self._make_pod(cluster, "head", template["headGroupSpec"]["template"], head.address, 0)
         for group in template["workerGroupSpecs"]:
             for number in range(group["replicas"]):
                 self._make_pod(cluster, "worker", group["template"], "127.0.0.1", number)
         self._say(ray_job, jobDeploymentStatus="Running", jobStatus="RUNNING")
+
+    def _head(self) -> "Head":
+        return Head(next(self._addresses))
 
     def _play(self, ray_job: Json) -> None:
         labels = ray_job["metadata"]["labels"]
@@ -194,8 +196,9 @@ class Head:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(served.document or {}).encode()
-                self.send_response(200 if served.document else 404)
+                said = served.says()
+                body = json.dumps(said or {}).encode()
+                self.send_response(200 if said else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -206,6 +209,9 @@ class Head:
         self._server = ThreadingHTTPServer((address, PROGRESS_PORT), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def says(self) -> Json | None:
+        return self.document
 
     def close(self) -> None:
         self._server.shutdown()
