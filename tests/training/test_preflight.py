@@ -65,6 +65,24 @@ def test_an_architecture_that_transformers_does_not_take_is_refused_with_its_sen
     assert str(caught.value) == says
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "says"),
+    [
+        ("gpt2", {"n_head": 0}, "spec.model.architecture.config.n_head: is zero; write 1 or more"),
+        ("gpt2", {"n_embd": 65}, "spec.model.architecture.config: `embed_dim` must be divisible by num_heads"),
+        ("gptj", {"n_head": 5}, "spec.model.architecture.config: embed_dim must be divisible by num_attention_heads"),
+    ],
+)
+def test_sizes_that_a_model_cannot_be_made_with_are_refused_by_its_type_in_a_sentence(
+    tmp_path: Path, kind: str, sizes: dict[str, int], says: str
+) -> None:
+    small = {"n_embd": 64, "n_layer": 2, "n_head": 4}
+    config = pretrain(tmp_path, model={"architecture": {"type": kind, "config": small | sizes}})
+    finding = by_check(preflight(config))["model"]
+    assert finding.ok is False
+    assert f"{finding.place}: {finding.sentence}".startswith(says)
+
+
 def test_a_whole_number_will_do_where_another_is_wanted_because_json_writes_both_alike() -> None:
     from pretune_trainer.model.build import make_config
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -25,6 +24,7 @@ from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.added_tokens import embed
+from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
 from pretune_trainer.model.positions import check_length, reach, unused_positions
 
 _ARCHITECTURE: Final = "spec.model.architecture"
@@ -103,7 +103,8 @@ class Build:
         if isinstance(self.origin, Architecture):
             length = self.sequence_length + self.virtual_tokens
             config = make_config(self.origin, self._vocabulary, length, tokens | head)
-            model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
+            with refused(self.origin.config, _default_config(self.origin.type), _CONFIG):
+                model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
             model = self._existing(auto, self.origin, kind, _known(self.origin, tokens) | head)
         if model.can_generate():
@@ -264,6 +265,7 @@ def make_config(
         UserError: unknown type, unknown field, a value that the type refuses, or too few positions.
     """
     default = _default_config(architecture.type)
+    check_signs(architecture.config, default, _CONFIG)
     given = _given(architecture.config, default, _CONFIG)
     reader, text, where = _text_part(default, given)
     if vocabulary is not None and text.setdefault("vocab_size", vocabulary) != vocabulary:
@@ -276,10 +278,9 @@ def make_config(
         text[positions] = sequence_length + unused_positions(architecture.type, fields.get("pad_token_id"))
     for name, value in fields.items():
         (text if name in _TOKENS else given).setdefault(name, value)
-    try:
+    with refused(architecture.config, default, _CONFIG):
         config = AutoConfig.for_model(architecture.type, **given)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise UserError(_CONFIG, _first_line(error.__cause__ or error)) from error
+    check_groups(text_config(config), where)
     check_length(text_config(config), sequence_length, f"{where}.{positions}")
     assert isinstance(config, PretrainedConfig)
     return config
