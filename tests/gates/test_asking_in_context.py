@@ -11,9 +11,10 @@ import torch
 from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Evaluated, Silent
-from support.jobs import Recorder, finetune, pretrain, write_rows
+from pretune_trainer.report import Silent
+from support.jobs import finetune, pretrain, write_rows
 from support.measured import Measured
+from support.runs import as_parent, before_and_after
 from support.words import vocabulary
 
 LLAMA = {
@@ -61,8 +62,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         training={**TRAINING, "maxSteps": 700, "learningRate": 8e-3},
         checkpoint={"everySteps": 10_000},
     )
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def accuracies(folder: Path, parent: Folder, shown: int) -> tuple[float, float]:
@@ -78,10 +78,8 @@ def accuracies(folder: Path, parent: Folder, shown: int) -> tuple[float, float]:
         evaluation={"baseline": True},
         checkpoint={"everySteps": 10_000},
     )
-    recorder = Recorder()
-    run_rank(config, Ranks(), recorder)
-    before, after = (each.metrics["accuracy"] for each in recorder.of(Evaluated))
-    return before, after
+    before, after = before_and_after(config)
+    return before["accuracy"], after.metrics["accuracy"]
 
 
 def test_a_prompt_with_examples_says_what_labels_mean(tmp_path: Path, parent: Folder, measured: Measured) -> None:

@@ -16,10 +16,11 @@ import torch
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Evaluated, Silent, Start
+from pretune_trainer.report import Silent, Start
 from support.grammar import WORDS, long_translations
 from support.jobs import Recorder, finetune, pretrain, write_rows
 from support.measured import Measured
+from support.runs import as_parent, before_and_after
 from support.words import vocabulary
 
 LLAMA = {
@@ -47,19 +48,15 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A model that knows the sentences of a made-up language's first side."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("parent")
-    return made(reading(folder, ["text"]))
+    return as_parent(run_rank(reading(folder, ["text"]), Ranks(), Silent()))
 
 
 @pytest.fixture(scope="module")
 def bilingual(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A model that knows the sentences of both sides."""
     torch.set_num_threads(1)
-    return made(reading(tmp_path_factory.mktemp("bilingual"), ["text", "translation"]))
-
-
-def made(config: RunConfig) -> Folder:
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    config = reading(tmp_path_factory.mktemp("bilingual"), ["text", "translation"])
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def texts(path: Path, sides: list[str], number: int, seed: int) -> str:
@@ -138,10 +135,8 @@ def evaluated(folder: Path, parent: Folder, method: dict[str, Any], rate: float,
         evaluation={"baseline": True},
         checkpoint={"everySteps": 10_000},
     )
-    recorder = Recorder()
-    run_rank(config, Ranks(), recorder)
-    before, after = (each.metrics["loss"] for each in recorder.of(Evaluated))
-    return before, after
+    before, after = before_and_after(config)
+    return before["loss"], after.metrics["loss"]
 
 
 def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder, measured: Measured) -> None:
@@ -157,7 +152,6 @@ def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder, measu
     }
     after: dict[str, dict[str, float]] = {}
     for name, weights in {"no replay": {"translation": 1.0}, "replay": {"translation": 0.8, "text": 0.2}}.items():
-        recorder = Recorder()
         config = finetune(
             tmp_path / name,
             {"causalLM": {}},
@@ -170,8 +164,8 @@ def test_replay_keeps_what_the_parent_knew(tmp_path: Path, parent: Folder, measu
             evaluation={"baseline": True, "slices": ["side"]},
             checkpoint={"everySteps": 10_000},
         )
-        after[name] = run_rank(config, Ranks(), recorder).metrics
-        before = recorder.of(Evaluated)[0].metrics
+        before, result = before_and_after(config)
+        after[name] = result.metrics
     old, new = "loss/side=text", "loss/side=translation"
     gone = {name: figures[old] - before[old] for name, figures in after.items()}
     learnt = {name: before[new] - figures[new] for name, figures in after.items()}
