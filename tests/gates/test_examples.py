@@ -14,6 +14,7 @@ from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import run_config
 from support.measured import Measured
+from support.runs import as_parent
 from support.shrunk import general, shrunk
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,4 +48,4 @@ def parent_of(spec: dict[str, Any], made: dict[str, Folder], folder: Path) -> Fo
 
 def run(kind: str, spec: dict[str, Any]) -> tuple[Folder, dict[str, float]]:
     result = run_rank(run_config(kind, "example", spec, {}), Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest), result.metrics
+    return as_parent(result), result.metrics
