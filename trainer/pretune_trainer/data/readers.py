@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ _BY_RUNS: Final[tuple[Format, ...]] = ("image", "audio")
 """Formats of files that are many and small."""
 _FILE_NAME: Final = "file_name"
 """Column of metadata with an image's path from its folder on."""
+_ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""JSON writes characters beyond U+FFFF as two, which make sense together alone."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
 
@@ -178,8 +181,9 @@ def _csv_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, 
 
 
 def _record(line: bytes, place: Place) -> dict[str, object]:
+    text = _text(line, place)
     try:
-        record = json.loads(_text(line, place))
+        record = json.loads(text)
     except json.JSONDecodeError as error:
         raise BadRowError(
             str(place),
@@ -187,7 +191,20 @@ def _record(line: bytes, place: Place) -> dict[str, object]:
         ) from error
     if not isinstance(record, dict):
         raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; one object a line is wanted")
+    if _ESCAPED_HALF.search(text) and not _is_unicode(record):
+        raise BadRowError(
+            str(place), "half a character is escaped in it, one of \\ud800 to \\udfff alone; write both halves, or none"
+        )
     return record
+
+
+def _is_unicode(record: object) -> bool:
+    """Whether every text in it can be written as UTF-8, as tokenizers want it."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
