@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pretune_trainer.batches import pinned
 from pretune_trainer.data.example import Array, Pack
+from pretune_trainer.data.npy import npy
 from pretune_trainer.data.token_cache import SourceExamples
 from pretune_trainer.data.views import Extended
 from pretune_trainer.errors import StopRequestedError
@@ -43,7 +44,7 @@ def with_reference(inputs: Inputs, step: Step, ranks: Ranks, run: Run, vote: Sto
     known = ranks.once(lambda: run.store.get(name) if run.store.exists(name) else None)
     if known is None:
         table = _computed(inputs, step, ranks, vote, sources)
-        ranks.once(lambda: run.store.put(name, _bytes(table)))
+        ranks.once(lambda: run.store.put(name, npy(table)))
     else:
         table = np.load(io.BytesIO(known), allow_pickle=False)
     ends = np.cumsum([len(source) for source in sources])[:-1]
@@ -83,9 +84,3 @@ def _shared(sources: Sequence[SourceExamples], ranks: Ranks) -> Iterator[list[Pa
     for start in range(0, -(-len(places) // ranks.size), _ROWS):
         packs = [Pack((source.example(index),)) for source, index in mine[start : start + _ROWS]]
         yield packs or [Pack()]
-
-
-def _bytes(table: NDArray[np.float32]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, table, allow_pickle=False)
-    return buffer.getvalue()

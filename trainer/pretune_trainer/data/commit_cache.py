@@ -16,6 +16,7 @@ from pretune_api.manifest import File, Manifest
 from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, Index, PartEntry, Side, SourceEntry
 from pretune_trainer.data.groups import Group, Grouping
 from pretune_trainer.data.inputs import DataSource
+from pretune_trainer.data.npy import npy
 from pretune_trainer.data.readers import Unit
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.commit import commit
@@ -124,11 +125,7 @@ def commit_cache(
     _check_sides(reported, grouping)
     files = [*_files_of_units(reported, contents), *_write_index(reported, store)]
     manifest = Manifest(content="cache", files=sorted(files, key=lambda file: file.path))
-    commit(store, manifest, still_allowed=_always)
-
-
-def _always() -> None:
-    """A cache belongs to no run: whoever makes it makes the same."""
+    commit(store, manifest)
 
 
 def _by_source(units: Sequence[Unit], sources: Sequence[DataSource], reports: Sequence[UnitReport]) -> list[_Reported]:
@@ -168,18 +165,12 @@ def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
         for side in _sides(each.source):
             for group, parts in each.by_group(side).items():
                 lengths = np.concatenate([np.zeros(0, np.int32), *(part.lengths for part in parts)])
-                file = store.put(f"lengths/{side}-{len(entries[side])}.npy", _npy(lengths))
+                file = store.put(f"lengths/{side}-{len(entries[side])}.npy", npy(lengths))
                 listed = [PartEntry(part.file.path, len(part.lengths)) for part in parts]
                 entries[side].append(SourceEntry(number, group, file.path, int(lengths.sum()), listed))
                 yield file
     documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))
     yield store.put(INDEX_NAME, Index(documents, dropped, entries["train"], entries["validation"]).to_json())
-
-
-def _npy(lengths: NDArray[np.int32]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, lengths)
-    return buffer.getvalue()
 
 
 def _files_of_units(reported: Sequence[_Reported], contents: Sequence[bytes]) -> Iterator[File]:

@@ -37,10 +37,11 @@ class Commit:
         return f"checkpoints/{self.run:04d}/step-{self.step:08d}"
 
 
-def commit(folder: Store, manifest: Manifest, still_allowed: Callable[[], None]) -> None:
+def commit(folder: Store, manifest: Manifest, still_allowed: Callable[[], None] = lambda: None) -> None:
     """Make a folder, whose files are all there, visible to readers.
 
-    `still_allowed`, such as `Run.check`, is asked last, right before the marker: it raises when this must not be.
+    `still_allowed`, such as `Run.check`, is asked last, right before the marker: it raises when this must not be. A
+    cache belongs to no run: whoever makes it makes the same, and nobody is asked.
     """
     folder.put(MANIFEST_NAME, manifest.to_bytes())
     still_allowed()

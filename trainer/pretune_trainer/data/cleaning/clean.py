@@ -7,7 +7,6 @@ cache/<digest>/units/000012.npz        what is known of each row of a unit: the 
 It comes before the tokenizer, and depends on nothing but sources and rules: all jobs that have both in common share it.
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -31,6 +30,7 @@ from pretune_trainer.data.cleaning.text import edited
 from pretune_trainer.data.commit_cache import unit_name
 from pretune_trainer.data.example import Row
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
+from pretune_trainer.data.npy import npy
 from pretune_trainer.data.readers import Unit, rows
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.work import Work, find_work, share, work_together
@@ -145,13 +145,9 @@ def _commit(units: Sequence[Unit], sources: Sequence[DataSource], cleaning: Clea
     for source, each in zip(sources, found.sources, strict=True):
         _check(source, each)
     index = json.dumps([_key(unit) for unit in units]).encode()
-    files = [store.put(_verdicts_name(number), _npy(said)) for number, said in enumerate(verdicts)]
+    files = [store.put(_verdicts_name(number), npy(said)) for number, said in enumerate(verdicts)]
     files += [store.put(_INDEX, index), store.put(REPORT_NAME, found.model_dump_json(indent=2).encode())]
-    commit(store, Manifest(content="cache", files=sorted(files, key=lambda file: file.path)), still_allowed=_always)
-
-
-def _always() -> None:
-    """Verdicts belong to no run: whoever makes them makes the same."""
+    commit(store, Manifest(content="cache", files=sorted(files, key=lambda file: file.path)))
 
 
 def _verdicts(
@@ -197,9 +193,3 @@ def _key(unit: Unit) -> tuple[object, ...]:
 
 def _verdicts_name(number: int) -> str:
     return f"verdicts/{number:06d}.npy"
-
-
-def _npy(array: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
