@@ -127,6 +127,11 @@ class RunConfig(Spec):
         return self.learn.kind
 
     @property
+    def part(self) -> Literal["objective", "task"]:
+        """The part of the job's spec that says what is learnt."""
+        return "objective" if self.task is None else "task"
+
+    @property
     def learn(self) -> Objective | Task:
         """What is learnt: the objective of a PretrainJob, the task of a FinetuneJob."""
         learn = self.objective or self.task

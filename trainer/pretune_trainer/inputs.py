@@ -24,7 +24,7 @@ from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
@@ -116,30 +116,36 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
     Raises:
         UserError: the model, the tokenizer and what is to be learnt do not fit.
     """
-    tokenizer = vocabulary.tokenizer
     images, sounds = _images(config, origin), _sounds(config, origin)
     virtual = config.method.virtual_tokens
     # Virtual tokens stand before a row, not before each of its documents.
     packs = model_type(origin) in PACKING_FAMILIES and not virtual
     attention = attention_for(device, config.training.precision, packs=packs)
-    length = config.data.sequence_length
-    spec, seed = config.learn.value, config.training.seed
+    spec = config.learn.value
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
-    both = is_encoder_decoder(origin)
-    metrics = config.evaluation.metrics
-    task = TASKS[config.stage](
-        Context(spec, tokenizer, length, packs, attention == VARLEN, seed, both, metrics, images, sounds, _part(config))
+    context = Context(
+        spec=spec,
+        text=vocabulary.tokenizer,
+        sequence_length=config.data.sequence_length,
+        packs=packs,
+        by_boundaries=attention == VARLEN,
+        seed=config.training.seed,
+        encoder_decoder=is_encoder_decoder(origin),
+        metrics=config.evaluation.metrics,
+        pictures=images,
+        sounds=sounds,
+        part=config.part,
     )
+    task = TASKS[config.stage](context)
     check_metrics(config, task)
-    kernel, extractor = attention if task.layout.packs else None, sounds.extractor if sounds else None
     build = Build(
-        origin,
-        tokenizer,
-        length,
-        kernel,
-        images,
+        origin=origin,
+        text=vocabulary.tokenizer,
+        sequence_length=config.data.sequence_length,
+        attention=attention if task.layout.packs else None,
+        images=images,
+        extractor=sounds.extractor if sounds else None,
         virtual_tokens=virtual,
-        extractor=extractor,
         added=vocabulary.added,
     )
     return Design(config, build, task)
@@ -155,16 +161,12 @@ def _origin(config: RunConfig, ranks: Ranks) -> Origin:
     return Origin(found.source, found.digest)
 
 
-def _part(config: RunConfig) -> str:
-    return "task" if config.task is not None else "objective"
-
-
 def _images(config: RunConfig, origin: Architecture | Source) -> Images | None:
     """How images become pixels, where they are read."""
     spec = config.learn.value
     if not isinstance(spec, Pictures):
         return None
-    return images_for(origin, spec.image_size, f"spec.{_part(config)}.{config.stage}.imageSize")
+    return images_for(origin, spec.image_size, f"spec.{config.part}.{config.stage}.imageSize")
 
 
 def _sounds(config: RunConfig, origin: Architecture | Source) -> Sounds | None:
@@ -172,7 +174,7 @@ def _sounds(config: RunConfig, origin: Architecture | Source) -> Sounds | None:
     spec = config.learn.value
     if not isinstance(spec, SpeechRecognition):
         return None
-    return sounds_for(origin, spec, f"spec.{_part(config)}.{config.stage}")
+    return sounds_for(origin, spec, f"spec.{config.part}.{config.stage}")
 
 
 def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean: Cleaned | None) -> Vocabulary:
@@ -217,7 +219,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
     except (OSError, ValueError) as error:
-        raise UserError("spec.tokenizer", f"no tokenizer can be loaded: {str(error).splitlines()[0]}") from error
+        raise UserError("spec.tokenizer", f"no tokenizer can be loaded: {lines_of(error)[0]}") from error
     if tokenizer.pad_token_id is None:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
 _OPEN_PARTS: Final = 256
-"""Parts kept mapped at once in a process; each holds a file descriptor."""
+"""Parts kept mapped at once of each source, or group of its rows; each holds a file descriptor."""
 
 
 class SourceExamples:

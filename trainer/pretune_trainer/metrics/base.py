@@ -10,7 +10,7 @@ Outcome = TypeVar("Outcome")
 
 
 class Metric(ABC, Generic[Outcome]):
-    """Something measured on the outcomes of a whole evaluation, in bounded memory."""
+    """Something measured on the outcomes of a whole evaluation: counts and sums, or what is as small beside logits."""
 
     @abstractmethod
     def update(self, outcomes: Sequence[Outcome]) -> None:

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.model.added_tokens import embed
 from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
 from pretune_trainer.model.positions import check_length, reach, unused_positions
@@ -130,7 +130,7 @@ class Build:
         try:
             model = load(auto, source, fields)
         except (OSError, ValueError) as error:
-            raise UserError("spec.model.from", f"no model can be loaded: {_first_line(error)}") from error
+            raise UserError("spec.model.from", f"no model can be loaded: {lines_of(error)[0]}") from error
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
@@ -230,7 +230,7 @@ def model_type(origin: Architecture | Source) -> str:
     try:
         return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
     except (OSError, ValueError) as error:
-        raise UserError("spec.model.from", f"there is no model to start from: {_first_line(error)}") from error
+        raise UserError("spec.model.from", f"there is no model to start from: {lines_of(error)[0]}") from error
 
 
 def check_language_model(source: Source, where: str) -> None:
@@ -239,9 +239,11 @@ def check_language_model(source: Source, where: str) -> None:
     Raises:
         UserError: it is none.
     """
-    found = AutoConfig.from_pretrained(source.name, **source.arguments).architectures or []
+    config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    found = config.architectures or []
     if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
-        raise UserError(where, f"it asks a causal language model, and the parent is a {' '.join(found)}; leave it out")
+        kind = " ".join(found) or config.model_type
+        raise UserError(where, f"it asks a causal language model, and the parent is a {kind}; leave it out")
 
 
 def positions(source: Source) -> int | None:
@@ -365,7 +367,3 @@ def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]

@@ -41,8 +41,7 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     ]
     start = _Start(config, checks, frozenset(waiting))
     vocabulary = start.vocabulary(sources, read)
-    part = "objective" if config.task is None else "task"
-    task = checks.make("task", f"spec.{part}", lambda: check_task(config, start.origin(), vocabulary.get()))
+    task = checks.make("task", f"spec.{config.part}", lambda: check_task(config, start.origin(), vocabulary.get()))
     model = checks.make("model", "spec.model", lambda: check_model(task.get()))
     given = [
         checks.make("rows", source.opened.where, partial(_rows, task, read[number], source, number))
