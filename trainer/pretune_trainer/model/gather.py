@@ -10,7 +10,7 @@ def gathered(rows: Tensor) -> Tensor:
 
     Gradients go back to the rank that a row came from, summed over all ranks' losses.
     """
-    if not _are_several():
+    if not are_several():
         return rows
     every = all_gather_single_autograd(rows, 0, _whole())
     assert isinstance(every, Tensor)
@@ -19,7 +19,7 @@ def gathered(rows: Tensor) -> Tensor:
 
 def place_of(rows: Tensor) -> int:
     """Where this rank's rows begin among those of all ranks."""
-    return dist.get_rank() * len(rows) if _are_several() else 0
+    return dist.get_rank() * len(rows) if are_several() else 0
 
 
 def _whole() -> dist.ProcessGroup:
@@ -28,5 +28,6 @@ def _whole() -> dist.ProcessGroup:
     return group
 
 
-def _are_several() -> bool:
+def are_several() -> bool:
+    """Whether there are other ranks to wait for."""
     return dist.is_initialized() and dist.get_world_size() > 1

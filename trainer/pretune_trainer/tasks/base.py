@@ -64,7 +64,6 @@ class Context:
     """Whether the model has an encoder and a decoder."""
     metrics: Sequence[str] | None = None
     """Metrics that are reported, by name; None for all that the task knows."""
-
     pictures: Images | None = None
     """Images to pixels; None where no image is read."""
     sounds: Sounds | None = None
@@ -77,6 +76,13 @@ class Context:
         """Text to tokens, for a task on text."""
         assert self.text is not None, "a task on text has a tokenizer"
         return self.text
+
+    @property
+    def pad(self) -> int:
+        """Id of the token that rows are filled up with, for a task on text."""
+        pad = self.tokenizer.pad_token_id
+        assert isinstance(pad, int), "the tokenizer is given one when it is loaded"
+        return pad
 
     @property
     def images(self) -> Images:

@@ -29,8 +29,7 @@ class NextToken(Task[Likelihood]):
     def __init__(self, context: Context) -> None:
         self.tokenizer = context.tokenizer
         self.layout = Layout(length=context.sequence_length, packs=context.packs)
-        assert self.tokenizer.pad_token_id is not None, "the tokenizer is given one when it is loaded"
-        self.packer = Packer(context.sequence_length, self.tokenizer.pad_token_id, context.by_boundaries)
+        self.packer = Packer(context.sequence_length, context.pad, context.by_boundaries)
 
     def model(self, build: Build) -> PreTrainedModel:
         """A causal language model."""

@@ -47,6 +47,7 @@ class Contrastive(Task[Compared]):
         self.seed = context.seed
         self.images = context.images
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
         zero_shot = self.spec.zero_shot
         self.labels = zero_shot.labels if zero_shot else []
@@ -108,8 +109,7 @@ class Contrastive(Task[Compared]):
     def _padded(self, ids: Sequence[list[int]]) -> Tensor:
         """Attention is causal: what stands behind the end is never looked at."""
         longest = max(1, *map(len, ids))
-        pad = self.tokenizer.pad_token_id
-        return torch.tensor([each + [pad] * (longest - len(each)) for each in ids])
+        return torch.tensor([each + [self.pad] * (longest - len(each)) for each in ids])
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over this rank's pairs, each compared with those of all ranks."""

@@ -47,8 +47,7 @@ class Denoising(Task[Answers]):
         assert isinstance(context.spec, Spec)
         self.tokenizer = context.tokenizer
         self.seed = context.seed
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        self.pad = self.tokenizer.pad_token_id
+        self.pad = context.pad
         self.most = context.sequence_length
         self.noise = _noise(context.spec, context.tokenizer, context.sequence_length)
         self.layout = Layout(length=self.noise.length, packs=False)

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from pretune_trainer.data.example import Array
 from pretune_trainer.model.attention import VARLEN
+from pretune_trainer.model.gather import are_several
 
 
 def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int, beams: int) -> list[list[int]]:
@@ -17,7 +17,7 @@ def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int,
     Decoders read prompts that end side by side, encoders such that begin side by side. Sharded ranks must compute
     equally often: each writes until the last one has finished, and one without prompts writes to an empty one.
     """
-    width = max(1, *(len(prompt) for prompt in prompts), 1)
+    width = max([1, *map(len, prompts)])
     ids = torch.full((max(1, len(prompts)), width), pad)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
@@ -25,7 +25,6 @@ def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int,
         ids[row, place] = torch.from_numpy(prompt.astype("int64"))
         mask[row, place] = 1
     mask[len(prompts) :] = 1
-    several = dist.is_initialized() and dist.get_world_size() > 1
     device = next(model.parameters()).device
     with _attention_to_masks(model):
         written = model.generate(
@@ -34,7 +33,7 @@ def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int,
             max_new_tokens=most,
             num_beams=beams,
             do_sample=False,
-            synced_gpus=several,
+            synced_gpus=are_several(),
         )
     start = 0 if model.config.is_encoder_decoder else width
     return list(written[: len(prompts), start:].tolist())

@@ -19,6 +19,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.labels import label_number
+from pretune_trainer.tasks.logits import logits_of
 
 
 class ImageClassification(Task[Judged]):
@@ -101,7 +102,7 @@ class ImageClassification(Task[Judged]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over images."""
-        logits = _logits(model, batch)
+        logits = logits_of(model, batch.inputs)
         losses = self._losses(logits, batch.targets["label"], self.spec.label_smoothing)
         if self.mixes:
             share = batch.targets["share"]
@@ -116,7 +117,7 @@ class ImageClassification(Task[Judged]):
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Judged]:
         """Expected and predicted label, and the loss, of each image."""
-        logits, labels = _logits(model, batch), batch.targets["label"]
+        logits, labels = logits_of(model, batch.inputs), batch.targets["label"]
         losses = self._losses(logits, labels, 0.0)
         found = zip(labels.tolist(), logits.argmax(-1).tolist(), losses.tolist(), strict=True)
         return [Judged((label,), (said,), loss) for label, said, loss in found if label != IGNORED]
@@ -128,9 +129,3 @@ class ImageClassification(Task[Judged]):
 
 def _label(example: Example) -> int:
     return int(example["label"][0])
-
-
-def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    logits = model(**batch.inputs).logits
-    assert isinstance(logits, Tensor)
-    return logits.float()

@@ -93,9 +93,8 @@ class InContext(SequenceClassification):
         """
         pairs = [self._row(pack, answer) for pack in packs for answer in self._endings]
         rows, targets = [row for row, _ in pairs], [target for _, target in pairs]
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         inputs = {
-            "input_ids": padded(rows, self.tokenizer.pad_token_id, self._most),
+            "input_ids": padded(rows, self.pad, self._most),
             "attention_mask": attended(rows, self._most),
             "use_cache": False,
         }

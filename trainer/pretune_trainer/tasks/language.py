@@ -176,7 +176,7 @@ def padded(rows: Sequence[Array], value: int, most: int) -> Tensor:
     The width is that of the longest row, rounded up to what suits devices, but not beyond `most`: a model's positions
     may end there.
     """
-    longest = max(1, *(len(row) for row in rows), 1)
+    longest = max([1, *map(len, rows)])
     width = -(-longest // _ROUND) * _ROUND
     table = np.full((len(rows), max(longest, min(width, most))), value, dtype=np.int64)
     for number, row in enumerate(rows):

@@ -32,6 +32,7 @@ class MaskedLM(Task[PairAnswers]):
         assert isinstance(context.spec, Spec)
         self.spec = context.spec
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.seed = context.seed
         self.frame = Frame.of(context.tokenizer)
         self.masking = Masking.of(context.tokenizer, self.spec.masking_rate, "maskedLM")
@@ -91,11 +92,10 @@ class MaskedLM(Task[PairAnswers]):
             "places" int64 [tokens], where they stand in the flattened rows, and "nsp" int64 [packs], 0 where the second
             segment follows.
         """
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         rows = [self._row(pack) for pack in packs]
         hidden = [row["hidden"] for row in rows]
-        pad, most = self.tokenizer.pad_token_id, self.layout.length
-        inputs = {"input_ids": padded(hidden, pad, most), "attention_mask": attended(hidden, most)}
+        most = self.layout.length
+        inputs = {"input_ids": padded(hidden, self.pad, most), "attention_mask": attended(hidden, most)}
         width = inputs["input_ids"].shape[1]
         targets = {
             "mlm": torch.from_numpy(np.concatenate([row["ids"][row["places"]] for row in rows])),

@@ -51,6 +51,7 @@ class Preference(Task[Preferred]):
         assert isinstance(context.spec, Spec)
         self.spec = context.spec
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.chosen_column, self.spec.rejected_column)
         self.tokenizer.chat_template = self.spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
@@ -119,10 +120,9 @@ class Preference(Task[Preferred]):
         rows = [NOTHING if each is None else each[name] for name in ("ids", "rejected") for each in examples]
         before = [0 if each is None else int(each["before"][0]) for each in examples] * 2
         targets = [following(row, skipped) for row, skipped in zip(rows, before, strict=True)]
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         most = self.layout.length
         inputs = {
-            "input_ids": padded(rows, self.tokenizer.pad_token_id, most),
+            "input_ids": padded(rows, self.pad, most),
             "attention_mask": attended(rows, most),
             "use_cache": False,
         }

@@ -35,6 +35,7 @@ class QuestionAnswering(Task[Answer]):
         assert isinstance(context.spec, Spec)
         self.spec = context.spec
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         if not self.tokenizer.is_fast:
             raise UserError("spec.tokenizer", "it does not tell where its tokens stand; use a fast tokenizer")
         self.layout = Layout(length=context.sequence_length, packs=False)
@@ -88,12 +89,11 @@ class QuestionAnswering(Task[Answer]):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Windows padded on the right; targets "start", "end" int64 [packs], "types" int64 [packs, width]."""
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         spans = [pack.examples[0]["span"].tolist() if pack.examples else [IGNORED, IGNORED] for pack in packs]
         start, end = torch.tensor(spans).unbind(1)
         in_text = [pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs]
         kept = sum(1 for pack in packs if pack.examples)
-        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
+        inputs = pad_right(packs, self.pad, self.layout.length)
         targets = {"start": start, "end": end, "types": padded(in_text, 0, self.layout.length)}
         return Batch({**inputs}, targets, {"span": kept}, sum(len(pack) for pack in packs), packs)
 

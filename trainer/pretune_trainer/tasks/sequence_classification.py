@@ -1,7 +1,6 @@
 """One label, or several, per text: sentiment, legal clauses, fraud."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.judging import log_odds
 from pretune_trainer.tasks.labels import label_number
 from pretune_trainer.tasks.language import pad_right
+from pretune_trainer.tasks.logits import logits_of
 
 
 class SequenceClassification(Task[Judged]):
@@ -35,6 +35,7 @@ class SequenceClassification(Task[Judged]):
         assert isinstance(context.spec, Spec)
         self.spec = context.spec
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
         self.seed = context.seed
@@ -86,8 +87,7 @@ class SequenceClassification(Task[Judged]):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
+        inputs = pad_right(packs, self.pad, self.layout.length)
         targets = self._many(packs) if self.spec.multi_label else self._single(packs)
         kept = sum(1 for pack in packs if pack.examples)
         count = kept * len(self.spec.labels) if self.spec.multi_label else kept
@@ -113,10 +113,7 @@ class SequenceClassification(Task[Judged]):
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """What the model makes of each label: float32 [packs, labels]."""
-        inputs: dict[str, Any] = {**batch.inputs}
-        logits = model(**inputs).logits
-        assert isinstance(logits, Tensor)
-        return logits.float()
+        return logits_of(model, batch.inputs)
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch.targets["label"]

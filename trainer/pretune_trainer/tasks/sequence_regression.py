@@ -17,6 +17,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.language import pad_right
+from pretune_trainer.tasks.logits import logits_of
 
 
 class SequenceRegression(Task[Guessed]):
@@ -28,6 +29,7 @@ class SequenceRegression(Task[Guessed]):
         assert isinstance(context.spec, Spec)
         self.column = context.spec.target_column
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.column,)
         self.fingerprint = f"sequenceRegression/1/{context.sequence_length}/{self.column}"
@@ -51,11 +53,10 @@ class SequenceRegression(Task[Guessed]):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "target" float32 [packs], and "kept" bool [packs]."""
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
         kept = [bool(pack.examples) for pack in packs]
         values = [float(pack.examples[0]["target"][0]) if pack.examples else 0.0 for pack in packs]
         targets = {"target": torch.tensor(values), "kept": torch.tensor(kept)}
-        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
+        inputs = pad_right(packs, self.pad, self.layout.length)
         return Batch({**inputs}, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -75,6 +76,4 @@ class SequenceRegression(Task[Guessed]):
 
 
 def _numbers(model: nn.Module, batch: Batch) -> Tensor:
-    logits = model(**batch.inputs).logits
-    assert isinstance(logits, Tensor)
-    return logits.float()[:, 0]
+    return logits_of(model, batch.inputs)[:, 0]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from pretune_trainer.metrics.transcripts import Transcript
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.sounds import NEW
 from pretune_trainer.tasks.base import Batch, Context
+from pretune_trainer.tasks.logits import logits_of
 from pretune_trainer.tasks.speech import SpeechTask, clips_of, frames_in, transcripts
 
 
@@ -38,7 +38,7 @@ class SpeechCtc(SpeechTask):
         if self.spec.language is not None:
             raise UserError(f"{self.where}.language", "CTC names no language; leave it out")
         self.fingerprint += f"/{self.sounds.convolutions}/{self.sounds.fewest_frames}"
-        self.blank = self.tokenizer.pad_token_id
+        self.blank = context.pad
         self.unknown = self.tokenizer.unk_token_id
 
     def model(self, build: Build) -> PreTrainedModel:
@@ -103,8 +103,9 @@ class SpeechCtc(SpeechTask):
         waves = batch.inputs["input_values"].to(next(model.parameters()).dtype)
         mask = batch.inputs["attention_mask"]
         if not self.sounds.by_itself:
-            return _logits(model, waves, mask).log_softmax(-1)
-        rows = [_logits(model, wave[None, : int(own.sum())])[0] for wave, own in zip(waves, mask, strict=True)]
+            return logits_of(model, {"input_values": waves, "attention_mask": mask}).log_softmax(-1)
+        clips = (wave[None, : int(own.sum())] for wave, own in zip(waves, mask, strict=True))
+        rows = [logits_of(model, {"input_values": clip})[0] for clip in clips]
         return pad_sequence(rows, batch_first=True).log_softmax(-1)
 
     def _losses(self, log_probabilities: Tensor, batch: Batch) -> Tensor:
@@ -115,10 +116,3 @@ class SpeechCtc(SpeechTask):
                 log_probabilities.transpose(0, 1), letters, frames, lengths, self.blank, reduction="none"
             )
         return losses * (lengths > 0)
-
-
-def _logits(model: nn.Module, waves: Tensor, mask: Tensor | None = None) -> Tensor:
-    inputs: dict[str, Any] = {"input_values": waves, "attention_mask": mask}
-    logits = model(**inputs).logits
-    assert isinstance(logits, Tensor)
-    return logits.float()

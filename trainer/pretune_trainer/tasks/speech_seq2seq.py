@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForSpeechSeq2Seq, PreTrainedModel, WhisperTokenizer
@@ -15,6 +14,7 @@ from pretune_trainer.data.example import Pack, Row
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.transcripts import Transcript
 from pretune_trainer.model.build import Build
+from pretune_trainer.model.gather import are_several
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context
 from pretune_trainer.tasks.encoder_decoder import judge_answers
@@ -31,8 +31,7 @@ class SpeechSeq2Seq(SpeechTask):
             raise UserError(
                 "spec.tokenizer", "Whisper has tokens of its own; train some with algorithm: bpe, or take a parent's"
             )
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        self.pad = self.tokenizer.pad_token_id
+        self.pad = context.pad
         self.most = int(self.sounds.config.max_target_positions)
         self.fingerprint += f"/{self.most}"
         self._name_language()
@@ -95,8 +94,7 @@ class SpeechSeq2Seq(SpeechTask):
 
     def _written(self, model: PreTrainedModel, features: Tensor) -> list[str]:
         """Greedily; sharded ranks write until the last one has finished."""
-        several = dist.is_initialized() and dist.get_world_size() > 1
-        ids = model.generate(input_features=features, do_sample=False, num_beams=1, synced_gpus=several)
+        ids = model.generate(input_features=features, do_sample=False, num_beams=1, synced_gpus=are_several())
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 

@@ -56,8 +56,7 @@ class TextToText(Task[Draft]):
         self.columns = (self.target_column, *([language] if language else []))
         self.layout = Layout(length=self.length, packs=context.packs and not self.both)
         self.fingerprint = f"{self.stage}/1/{self.length}/{self.both}/{self.spec.model_dump_json()}"
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        self.pad = self.tokenizer.pad_token_id
+        self.pad = context.pad
         self.packer = Packer(self.length, self.pad, context.by_boundaries)
         self.writes = context.metrics is None or not OverlapReport.known.keys().isdisjoint(context.metrics)
         """Whether evaluations let the model write, which takes most of their time."""

@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import Offsets, added_around, encode_with_offsets
 from pretune_trainer.tasks.language import pad_right
+from pretune_trainer.tasks.logits import logits_of
 from pretune_trainer.tasks.tagging import TaggedText, Tagger
 
 
@@ -36,6 +36,7 @@ class TokenClassification(Task[Tagged]):
         assert isinstance(context.spec, Spec)
         self.spec = context.spec
         self.tokenizer = context.tokenizer
+        self.pad = context.pad
         self.tags = TagSet(tuple(self.spec.labels))
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
@@ -89,8 +90,7 @@ class TokenClassification(Task[Tagged]):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "tags" int64 [packs, width]."""
-        assert isinstance(self.tokenizer.pad_token_id, int), "the tokenizer is given one when it is loaded"
-        inputs = pad_right(packs, self.tokenizer.pad_token_id, self.layout.length)
+        inputs = pad_right(packs, self.pad, self.layout.length)
         tags = torch.full_like(inputs["input_ids"], IGNORED)
         for row, pack in enumerate(packs):
             for example in pack.examples:
@@ -100,11 +100,11 @@ class TokenClassification(Task[Tagged]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy, summed over words."""
-        return {"tags": _losses(_logits(model, batch), batch).sum()}
+        return {"tags": _losses(logits_of(model, batch.inputs), batch).sum()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Tagged]:
         """Expected and predicted tags of each text's words."""
-        logits = _logits(model, batch)
+        logits = logits_of(model, batch.inputs)
         losses = _losses(logits, batch).sum(-1).tolist()
         expected, predicted = batch.targets["tags"].cpu(), logits.argmax(-1).cpu()
         asked = expected != IGNORED
@@ -131,13 +131,6 @@ def _first_tokens(text: TaggedText, offsets: Offsets) -> list[int]:
         if word > begun and start < min(end, text.words[word][1]):
             tags[token], begun = text.tags[word], word
     return tags
-
-
-def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    inputs: dict[str, Any] = {**batch.inputs}
-    logits = model(**inputs).logits
-    assert isinstance(logits, Tensor)
-    return logits.float()
 
 
 def _losses(logits: Tensor, batch: Batch) -> Tensor:
