@@ -19,10 +19,10 @@ from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Step
+from pretune_trainer.report import Said, Step
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
-from support.jobs import Recorder, classification, finetune
+from support.jobs import Recorder, classification, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
 
 LABELS = ["contract", "invoice", "letter"]
@@ -147,6 +147,26 @@ def test_an_encoder_learns_to_classify_from_scratch(tmp_path: Path) -> None:
     assert mean(losses[-20:]) < losses[0] / 2
     model = AutoModelForSequenceClassification.from_pretrained(result.artifact_uri.removeprefix("file://"))
     assert model.config.id2label == {0: "short", 1: "long"}
+
+
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [
+        ({"sequenceClassification": {"labels": ["calm", "loud", "wild"]}}, ["calm", "wild"]),
+        ({"sequenceClassification": {"labels": ["calm", "loud"], "multiLabel": True}}, [["calm"], []]),
+    ],
+    ids=["one label", "several labels"],
+)
+def test_a_label_that_no_training_row_has_is_told(tmp_path: Path, task: dict[str, Any], rows: list[Any]) -> None:
+    texts = paragraphs()[:80]
+    labelled = ({"text": text, "label": label} for text, label in zip(texts, rows * 40, strict=True))
+    uri = write_rows(tmp_path / "rows.jsonl", labelled)
+    recorder = Recorder()
+    run_rank(finetune(tmp_path, task, uri, training__max_steps=1), Ranks(), recorder)
+    assert recorder.of(Said)[-1].text == (
+        "spec.task.sequenceClassification.labels: no training row has 'loud', which the model cannot learn;"
+        " add rows, or leave it out"
+    )
 
 
 def test_the_label_column_is_read_from_parquet_too(tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_marked_spans_are_the_same_as_tagged_words() -> None:
     }
 
 
+def test_an_example_bears_the_labels_of_its_entities() -> None:
+    tagging = task()
+    ((both,),) = tagging.examples([row(WORDS, TAGS)])
+    ((late,),) = tagging.examples([row(["since", "May"], ["O", "B-date"])])
+    assert [tagging.listed_labels[number] for number in sorted(tagging.labels_of(both))] == ["symptom", "date"]
+    assert [tagging.listed_labels[number] for number in tagging.labels_of(late)] == ["date"]
+
+
 def test_a_long_text_is_cut_between_entities_and_loses_no_word() -> None:
     tagging = task(tokenizers()["wordpiece"], length=24)
     (examples,) = tagging.examples([row(WORDS * 10, TAGS * 10)])

@@ -19,6 +19,7 @@ from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.data.unseen import told, unseen_labels
 from pretune_trainer.errors import NumericalError, OutOfMemoryError, StopRequestedError, UserError, lines_of
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
@@ -93,6 +94,7 @@ class Session:
     def carry_out(self) -> RankResult:
         """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
         inputs = gather_inputs(self.config, self.ranks, self.reporter)
+        self.ranks.once(lambda: self._tell_of_unseen(inputs))
         found = self._baseline(inputs)
         trainee = make_trainee(inputs, self.ranks)
         inputs = with_reference(inputs, trainee.step, self.ranks, self.run, self.vote)
@@ -105,6 +107,10 @@ class Session:
         self.reporter.tell(self._start(trainee, state, course))
         self._train(inputs, trainee, resumable, state, course, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
+
+    def _tell_of_unseen(self, inputs: Inputs) -> None:
+        if labels := unseen_labels(inputs.cache, inputs.task):
+            self.reporter.tell(Said(told(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
 
     def _baseline(self, inputs: Inputs) -> Judgement | None:
         """What the parent says in its prompt, before it is trained; None where it is not asked. Collective."""

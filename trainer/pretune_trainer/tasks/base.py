@@ -1,7 +1,7 @@
 """The protocol of an objective or task. A task knows nothing about loops, ranks or devices."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self
 
@@ -115,6 +115,8 @@ class Task(ABC, Generic[Outcome]):
     """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""
     classes: Sequence[str] = ()
     """Names of the classes of which each example belongs to one; none where it is not so."""
+    listed_labels: Sequence[str] = ()
+    """Labels that the spec lists for the examples to bear; none where it lists none."""
     compares: bool = False
     """Whether the model is compared with itself before training: each example has a "reference" beside it then."""
     metrics_known: Mapping[str, bool] = {"loss": False}
@@ -161,6 +163,10 @@ class Task(ABC, Generic[Outcome]):
     def class_of(self, example: Example) -> int:
         """Number of the example's class, where there are classes."""
         raise NotImplementedError
+
+    def labels_of(self, example: Example) -> Collection[int]:
+        """Numbers of the labels that the example bears, where the spec lists some."""
+        return (self.class_of(example),)
 
     @abstractmethod
     def metrics(self) -> list[Metric[Outcome]]:

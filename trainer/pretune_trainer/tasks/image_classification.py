@@ -39,7 +39,7 @@ class ImageClassification(Task[Judged]):
         self.mixes = self.spec.mixup is not None or self.spec.cutmix is not None
         self.layout = Layout(length=self.images.tokens, packs=False, accompanied=self.mixes)
         self.columns = (self.spec.label_column,)
-        self.classes = self.spec.labels
+        self.classes = self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         self.where = f"spec.{context.part}.imageClassification.labels"
         self.fingerprint = f"imageClassification/1/{self.spec.smallest_side}/{self.spec.labels}"

@@ -40,6 +40,7 @@ class SequenceClassification(Task[Judged]):
         self.columns = (self.spec.label_column,)
         self.seed = context.seed
         self.classes = () if self.spec.multi_label else self.spec.labels
+        self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"})
         self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{examples}"
@@ -84,6 +85,10 @@ class SequenceClassification(Task[Judged]):
     def class_of(self, example: Example) -> int:
         """Number of its label."""
         return int(example["labels"][0])
+
+    def labels_of(self, example: Example) -> list[int]:
+        """Numbers of its labels."""
+        return [int(number) for number in example["labels"]]
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""

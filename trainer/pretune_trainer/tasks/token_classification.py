@@ -38,6 +38,7 @@ class TokenClassification(Task[Tagged]):
         self.tokenizer = context.tokenizer
         self.pad = context.pad
         self.tags = TagSet(tuple(self.spec.labels))
+        self.listed_labels = self.tags.labels
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
         self.fingerprint = f"tokenClassification/1/{context.sequence_length}/{self.spec.model_dump_json()}"
@@ -87,6 +88,11 @@ class TokenClassification(Task[Tagged]):
             start = end
         if any(tag != IGNORED for tag in tags[start:]):
             yield start, len(tags)
+
+    def labels_of(self, example: Example) -> set[int]:
+        """Numbers of its entities' labels."""
+        found = {self.tags.label(int(tag)) for tag in example["tags"] if tag != IGNORED}
+        return {label for label in found if label is not None}
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "tags" int64 [packs, width]."""
