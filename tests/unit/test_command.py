@@ -53,9 +53,7 @@ def test_validate_refuses_a_circle(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "takes its model or tokenizer from itself" in capsys.readouterr().err
 
 
-def test_validate_refuses_to_learn_from_what_the_job_writes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_validate_refuses_to_learn_from_what_the_job_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general"))
     assert main(["validate", str(file), "--set", f"spec.data.train[0].uri={tmp_path.parent}"]) == ExitCode.USER_ERROR
     shown = capsys.readouterr()
