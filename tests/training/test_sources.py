@@ -235,6 +235,10 @@ def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3,
     denied = failure(location.uri, endpoint=location.endpoint, region="us-east-1")
     assert type(denied) is StorageDeniedError
     assert str(denied).startswith("spec.data.train[0].uri: reading ")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    nobody = failure(location.uri, endpoint=location.endpoint, region="us-east-1")
+    assert type(nobody) is StorageDeniedError
 
 
 ASKS = """

@@ -39,7 +39,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".ogg": "audio",
 }
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
-_DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[13]|Errno 13")
+_DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13")
 _UNREACHABLE: Final = re.compile(
     r"NETWORK_CONNECTION|curlCode|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status 5\d\d|timed out"
 )
