@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
+from pretune_api.objectives import ImageClassification
 from pretune_api.run_config import Folder
+from pretune_trainer.data.augment import mixed
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.stream import Stream, validation
@@ -114,6 +116,19 @@ def test_mixed_labels_have_the_shares_of_their_pixels(tmp_path: Path) -> None:
         white = (batch.inputs["pixel_values"].mean((1, 2, 3)) + 1) / 2
         torch.testing.assert_close(white, share * label + (1 - share) * other, atol=1e-5, rtol=0)
         assert 0.2 < share.mean() < 0.8
+
+
+def test_blending_and_pasting_by_turns_each_have_their_own_alpha() -> None:
+    spec = ImageClassification(labels=["black", "white"], mixup=10.0, cutmix=1e-4)
+    black, white = (np.full((3, 8, 8), value, np.float32) for value in (0.0, 1.0))
+    random = np.random.default_rng(0)
+    found = [mixed(black, white, spec, random) for _ in range(100)]
+    blended = [share for pixels, share in found if 0 < pixels.max() < 1]
+    pasted = [share for pixels, share in found if set(np.unique(pixels)) <= {0.0, 1.0}]
+    assert len(blended) + len(pasted) == len(found)
+    assert min(len(blended), len(pasted)) > 30
+    assert all(0.1 < share < 0.9 for share in blended), "of an alpha of 10"
+    assert all(share == 1 or share <= 0.75 for share in pasted), "of an alpha of nearly 0"
 
 
 def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:

@@ -43,12 +43,13 @@ def augmented(image: Image.Image, spec: Pictures, random: np.random.Generator) -
 
 def mixed(one: Pixels, other: Pixels, spec: ImageClassification, random: np.random.Generator) -> tuple[Pixels, float]:
     """Two images in one, by mixup or CutMix, and the share of the first in it. Arrays float32 [3, height, width]."""
-    alphas = [alpha for alpha in (spec.mixup, spec.cutmix) if alpha is not None]
-    alpha = alphas[int(random.integers(len(alphas)))]
-    share = float(random.beta(alpha, alpha))
-    if spec.cutmix is None or (len(alphas) == 2 and random.random() < 0.5):
-        return np.float32(share) * one + np.float32(1 - share) * other, share
-    return _pasted(one, other, share, random)
+    ways = [(alpha, mix) for alpha, mix in ((spec.mixup, _blended), (spec.cutmix, _pasted)) if alpha is not None]
+    alpha, mix = ways[int(random.integers(len(ways)))]
+    return mix(one, other, float(random.beta(alpha, alpha)), random)
+
+
+def _blended(one: Pixels, other: Pixels, share: float, random: np.random.Generator) -> tuple[Pixels, float]:
+    return np.float32(share) * one + np.float32(1 - share) * other, share
 
 
 def _pasted(one: Pixels, other: Pixels, share: float, random: np.random.Generator) -> tuple[Pixels, float]:
