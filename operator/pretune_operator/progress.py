@@ -28,6 +28,8 @@ _LAST_SECONDS: Final = 2.0
 _THREADS: Final = 16
 """A head that does not answer holds one for seconds, and others must not wait for it."""
 _TIMEOUT: Final = urllib3.Timeout(connect=2, read=3)
+_MOST_BYTES: Final = 1 << 20
+"""Of an answer that are read: whatever a user's pod says, the operator has memory for it."""
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +102,10 @@ class Readings:
         """Reads once, and says whether there was an answer; what cannot be read changes nothing."""
         host = f"[{ip}]" if ":" in ip else ip
         try:
-            answer = self._http.request("GET", f"http://{host}:{PROGRESS_PORT}/progress")
+            with self._http.request("GET", f"http://{host}:{PROGRESS_PORT}/progress", preload_content=False) as answer:
+                said = answer.read(_MOST_BYTES)
             if answer.status == 200:
-                reading.progress = seen(json.loads(answer.data))
+                reading.progress = seen(json.loads(said))
                 return True
         except (urllib3.exceptions.HTTPError, OSError) as error:
             log.debug("no progress from %s: %s", host, error)

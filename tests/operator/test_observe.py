@@ -78,6 +78,12 @@ def attempt(cache: Cache, lost: bool = False) -> SeenAttempt:
     return seen(cache, put_job(cache, "a"), lost).attempts[1]
 
 
+def test_what_somebody_wrote_by_hand_under_our_labels_is_left_out() -> None:
+    ours = json.dumps(described("ptj-a-1") | RAY_JOB)
+    assert parse(RAY_JOBS, json.loads(ours)) is not None
+    assert parse(RAY_JOBS, json.loads(ours.replace('"8"', '"500m"'))) is None
+
+
 def test_an_attempt_is_its_ray_job_its_cluster_and_its_pods(cache: Cache) -> None:
     put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
     put(cache, RAY_CLUSTERS, CLUSTER)

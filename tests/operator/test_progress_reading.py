@@ -187,6 +187,14 @@ def readings(told: Told) -> Iterator[Readings]:
     readings.stop()
 
 
+def test_of_an_endless_answer_no_more_is_read_than_fits(readings: Readings, pod: Pod, told: Told) -> None:
+    pod.document["padding"] = "x" * (1 << 20)
+    assert readings.look(JOB, "cluster", pod.seen(deleting=True), ending=True) is None
+    del pod.document["padding"]
+    readings.look(JOB, "cluster", pod.seen(), ending=False)
+    assert told.something.wait(10)
+
+
 def test_a_head_that_runs_is_read_in_the_background_and_its_job_is_woken(
     readings: Readings, pod: Pod, told: Told
 ) -> None:

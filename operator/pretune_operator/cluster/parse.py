@@ -1,6 +1,7 @@
 """From a resource's JSON to what is kept of it."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -26,12 +27,19 @@ _WAITS: Final = {"ContainerCreating", "PodInitializing"}
 """Why every container waits for a moment."""
 _PARENTS: Final = {"pretrainJob": "PretrainJob", "finetuneJob": "FinetuneJob"}
 
+log = logging.getLogger(__name__)
+
 
 def parse(resource: Resource, raw: Json) -> StoredJob | Child | None:
-    """What is kept of a resource; None if it belongs to no job."""
+    """What is kept of a resource; None if it belongs to no job, or cannot be one of ours."""
     if resource in JOBS.values():
         return _job(resource, raw)
-    return _PARSERS[resource](raw, found) if (found := _child(resource, raw)) else None
+    try:
+        return _PARSERS[resource](raw, found) if (found := _child(resource, raw)) else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Whoever may write in a namespace may give our labels to anything, and must not end the operator by it.
+        log.warning("%s %s is not understood: %r", resource.kind, raw["metadata"].get("name"), error)
+        return None
 
 
 def _common(raw: Json) -> Json:

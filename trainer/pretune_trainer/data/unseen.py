@@ -7,16 +7,18 @@ from pretune_trainer.tasks.base import Task
 
 _MOST_NAMED: Final = 20
 """Labels, in a sentence."""
+_MOST_READ: Final = 200_000
+"""Examples that are looked at: some seconds. Of more than that, nothing is claimed."""
 
 
 def unseen_labels(cache: TokenCache, task: Task[Any]) -> list[str]:
-    """The labels that no training example bears, in order. Examples are read until each label was seen."""
+    """The labels that no training example bears, in order; none where there are too many examples to look at."""
     missing = set(range(len(task.listed_labels)))
-    for source in cache.train:
-        for index in range(len(source)):
-            if not missing:
-                return []
-            missing.difference_update(task.labels_of(source.example(index)))
+    examples = (source.example(index) for source in cache.train for index in range(len(source)))
+    for read, example in enumerate(examples):
+        if not missing or read == _MOST_READ:
+            return []
+        missing.difference_update(task.labels_of(example))
     return [task.listed_labels[number] for number in sorted(missing)]
 
 
