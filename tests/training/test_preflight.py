@@ -150,12 +150,13 @@ def test_a_parent_of_another_digest_is_refused(tmp_path: Path, parent: Folder) -
 
 def test_one_failure_does_not_hide_the_others(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "labels.jsonl", iter([{"text": "a text", "label": "lang"}]))
+    (tmp_path / "notes.txt").touch()
     config = finetune(
         tmp_path,
         {"sequenceClassification": {"labels": ["short", "long"]}},
         rows,
         model={"architecture": {"type": "llama", "config": {**TINY["llama"], "hidden_size": 33}}},
-        storage__uri=(tmp_path / "labels.jsonl" / "storage").as_uri(),
+        storage__uri=(tmp_path / "notes.txt" / "storage").as_uri(),
     )
     findings = preflight(config)
     wrong = {finding.check: finding for finding in findings if finding.ok is False}
