@@ -16,7 +16,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Silent
 from pretune_trainer.tasks.language import encode
-from support.debian import Package, packages
+from support.debian import Package, Sides
 from support.jobs import finetune, pretrain, write_rows
 from support.measured import Measured
 from support.runs import as_parent
@@ -33,16 +33,8 @@ LENGTH = 128
 LONGEST = 64
 """Characters of a synopsis, and so its tokens at most."""
 
-Sides = tuple[list[Package], list[Package]]
 Pairs = list[tuple[str, str]]
 """What is read, and what is to be written."""
-
-
-@pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
-    """What may be read, and a tenth that judges."""
-    found = packages(tmp_path_factory.mktemp("apt"))
-    return found[len(found) // 10 :], found[: len(found) // 10]
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,17 @@ class Package:
     """Where somebody has translated it."""
 
 
+Sides = tuple[list[Package], list[Package]]
+"""What may be read, and a tenth that judges."""
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:
+    """The packages, by family: what is judged has no relative among what is read."""
+    found = packages(tmp_path_factory.mktemp("apt"))
+    return found[len(found) // 10 :], found[: len(found) // 10]
+
+
 def packages(folder: Path) -> list[Package]:
     """One package of each family, in an order that has nothing to do with their names and is always the same; skips
     the test where apt finds none.
