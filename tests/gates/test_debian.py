@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent
 from pretune_trainer.tasks.language import encode
 from support.debian import Package, Sides
 from support.jobs import finetune, pretrain, write_rows
 from support.measured import Measured
-from support.runs import as_parent
+from support.runs import as_parent, run
 
 LLAMA = {
     "hidden_size": 64,
@@ -49,7 +46,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory, sides: Sides) -> Folder:
         training={**STEADY, "tokensPerStep": 1024, "epochs": 1, "warmupSteps": 50},
         checkpoint={"everySteps": 10_000},
     )
-    return as_parent(run(config))
+    return as_parent(run(Ranks(), config)[0])
 
 
 def told(read: list[Package]) -> Iterator[dict[str, str]]:
@@ -90,8 +87,8 @@ def compared(
     architecture = {"type": "llama", "config": LLAMA}
     new = {"model__architecture": architecture, "tokenizer": {"from": {"uri": parent.uri}}}
     frequencies = of_frequencies(read, judged, parent)
-    scratch = run(learning(folder / "scratch", task, read, judged, None, **new)).metrics["loss"]
-    chain = run(learning(folder / "chain", task, read, judged, parent)).metrics["loss"]
+    scratch = run(Ranks(), learning(folder / "scratch", task, read, judged, None, **new))[0].metrics["loss"]
+    chain = run(Ranks(), learning(folder / "chain", task, read, judged, parent))[0].metrics["loss"]
     measured({"loss of frequencies": frequencies, "from scratch": scratch, "chain": chain})
     assert chain < scratch - 0.5
 
@@ -132,8 +129,3 @@ def of_frequencies(read: Pairs, judged: Pairs, parent: Folder) -> float:
     known, wanted = counted(read), counted(judged)
     total = known.total() + len(tokenizer)
     return sum(times * log(total / (known[token] + 1)) for token, times in wanted.items()) / wanted.total()
-
-
-def run(config: RunConfig) -> RankResult:
-    torch.set_num_threads(1)
-    return run_rank(config, Ranks(), Silent())

@@ -6,16 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 
-from pretune_api.run_config import Folder, RunConfig
+from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent
 from support.debian import Package, Sides
 from support.jobs import finetune, pretrain, write_rows
 from support.measured import Measured
-from support.runs import as_parent
+from support.runs import as_parent, run
 
 BERT = {
     "hidden_size": 64,
@@ -45,7 +42,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory, sides: Sides) -> Folder:
         training={**STEADY, "examplesPerStep": 32, "maxSteps": 1500, "warmupSteps": 100},
         checkpoint={"everySteps": 10_000},
     )
-    return as_parent(run(config))
+    return as_parent(run(Ranks(), config)[0])
 
 
 def test_the_section_of_a_package_is_told_from_few_labels(
@@ -76,7 +73,7 @@ def test_the_section_of_a_package_is_told_from_few_labels(
             checkpoint={"everySteps": 10_000},
             **({} if origin else new),
         )
-        return run(config).metrics["accuracy"]
+        return run(Ranks(), config)[0].metrics["accuracy"]
 
     majority = Counter(row["label"] for row in judged).most_common(1)[0][1] / len(judged)
     scratch, chain = accuracy("scratch", None), accuracy("chain", parent)
@@ -87,8 +84,3 @@ def test_the_section_of_a_package_is_told_from_few_labels(
 
 def said_of(package: Package) -> str:
     return f"{package.english.synopsis}\n{package.english.description}"
-
-
-def run(config: RunConfig) -> RankResult:
-    torch.set_num_threads(1)
-    return run_rank(config, Ranks(), Silent())

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pretune_api.names import API_VERSION
 from pretune_operator.cluster.client import MANAGER, ApiError, Client
 from pretune_operator.cluster.kinds import EVENTS
-from pretune_operator.cluster.objects import StoredJob
+from pretune_operator.cluster.objects import JobKey, StoredJob
 from pretune_operator.decision import Event
 
 _MOST_WAITING: Final = 10_000
@@ -25,7 +25,7 @@ class Recorder:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._waiting: Queue[dict[str, Any] | None] = Queue(_MOST_WAITING)
+        self._waiting: Queue[tuple[JobKey, dict[str, Any]] | None] = Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
@@ -45,21 +45,21 @@ class Recorder:
 
     def record(self, job: StoredJob, event: Event) -> None:
         """Have an event about `job` published. Nobody waits for it: a failure is logged."""
-        self._put(_body(job, event))
+        self._put((job.key, _body(job, event)))
 
-    def _put(self, body: dict[str, Any] | None) -> None:
+    def _put(self, entry: tuple[JobKey, dict[str, Any]] | None) -> None:
         try:
-            self._waiting.put_nowait(body)
+            self._waiting.put_nowait(entry)
         except Full:
-            log.warning("%d events wait to be published; not published: %s", _MOST_WAITING, body)
+            log.warning("%d events wait to be published; not published: %s", _MOST_WAITING, entry)
 
     def _run(self) -> None:
-        while (body := self._waiting.get()) is not None:
+        while (entry := self._waiting.get()) is not None:
+            job, body = entry
             try:
                 self._client.create(EVENTS, body)
             except ApiError as error:
-                job = f"{body['metadata']['namespace']}/{body['regarding']['name']}"
-                log.warning("event %s was not published: %s", body["reason"], error, extra={"job": job})
+                log.warning("event %s was not published: %s", body["reason"], error, extra={"job": str(job)})
 
 
 def _body(job: StoredJob, event: Event) -> dict[str, Any]:

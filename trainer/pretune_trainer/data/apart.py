@@ -6,7 +6,7 @@ from typing import Final
 from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
 from pretune_trainer.data.inputs import data_sources
-from pretune_trainer.data.sources import GLOB, path_in
+from pretune_trainer.data.sources import GLOB, folder_of_glob, path_in
 from pretune_trainer.errors import UserError
 
 _CACHE: Final = "cache"
@@ -20,11 +20,11 @@ def check_apart(data: Data, storage: Storage, namespace: str) -> None:
         UserError: a source is a folder around it, or a glob that reaches into it.
     """
     own = [f"{path_in(storage.uri)}/{folder}" for folder in (_CACHE, namespace)]
-    for opened in [source.opened for source in data_sources(data)]:
-        source = opened.source
+    for each in data_sources(data):
+        source = each.opened.source
         if _same_store(source, storage) and any(_reaches(source, folder) for folder in own):
             raise UserError(
-                f"{opened.where}.uri",
+                f"{each.opened.where}.uri",
                 f"{source.uri} reaches into spec.storage.uri, {storage.uri}, where the job keeps its own files;"
                 " name a folder apart from it, or a glob such as *.jsonl",
             )
@@ -39,7 +39,7 @@ def _reaches(source: Source, folder: str) -> bool:
     """Whether files in `folder` are among those of a source. Of globs only ** goes from a folder into those in it."""
     path = path_in(source.uri)
     if "**" in path:
-        path = re.split(GLOB, path, maxsplit=1)[0].rpartition("/")[0]
+        path = folder_of_glob(path)
     elif re.search(GLOB, path):
         return False
     return f"{folder}/".startswith(f"{path.rstrip('/')}/")

@@ -105,7 +105,7 @@ class OpenSource:
         if info.type == fs.FileType.File:  # also one whose name looks like a glob
             return [info]
         if re.search(GLOB, path):
-            folder = re.split(GLOB, path, maxsplit=1)[0].rpartition("/")[0]
+            folder = folder_of_glob(path)
             wanted = re.compile(_pattern(path))
             return [info for info in self._below(folder) if wanted.fullmatch(info.path)]
         return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
@@ -146,6 +146,11 @@ def path_in(uri: str) -> str:
     """The path of a URI in its store, from the bucket on, without a slash at the end; of a file://, decoded."""
     scheme, _, path = uri.partition("://")
     return "/" + unquote(path).strip("/") if scheme == "file" else path.rstrip("/")
+
+
+def folder_of_glob(path: str) -> str:
+    """The folder that all files lie in which a glob can name."""
+    return re.split(GLOB, path, maxsplit=1)[0].rpartition("/")[0]
 
 
 def open_sources(sources: Sequence[Source], field: str) -> list[OpenSource]:
