@@ -18,7 +18,7 @@ from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.nodes import Nodes
-from pretune_operator.cluster.objects import JobKey, StoredJob
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.recorder import Recorder
 from pretune_operator.cluster.served import Served
@@ -59,7 +59,7 @@ class Machine:
         self.queue: WorkQueue[JobKey] = WorkQueue(urgent=self._is_new)
         self.readings = Readings(self.wake)
         self._settings = settings
-        self._recorder = Recorder(client)
+        self._recorder = Recorder(client, self.queue.wait_for_calm)
         self._actor = Actor(client, self.cache, self.wake, settings)
         self._served = Served(client)
         self._nodes = Nodes(client)
@@ -120,7 +120,7 @@ class Machine:
     def _is_new(self, key: JobKey) -> bool:
         """Whether nothing was made of a job yet: where many come at once, each starts before others are seen to."""
         job = self.cache.job(key)
-        return job is not None and job.shown == "Pending"
+        return job is not None and job.shown == "Pending" and not self.cache.children(job, StoredRayJob)
 
     def _reconcile(self, key: JobKey) -> None:
         job = self.cache.job(key)
@@ -138,6 +138,9 @@ class Machine:
         except RefusedError as error:
             decision = refused_by_cluster(decision, job.generation, str(error), datetime.now(UTC))
         if any(isinstance(action, StartAttempt) for action in decision.actions):
+            if self.queue.is_pressed:
+                self.queue.add(key)  # status takes the attempt in afterwards, as after a crash: others wait for theirs
+                return
             decision = self._with_its_start(job, view, decision)
         self._conclude(job, status, decision)
 

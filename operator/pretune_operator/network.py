@@ -1,6 +1,9 @@
-"""Who may talk to an attempt's pods: a table of allowed flows, and the NetworkPolicies that say the same.
+"""Who may talk to an attempt's pods: a table of allowed flows, and the NetworkPolicy that says the same.
 
-What pods may reach themselves is not limited: stores and hubs have no addresses that are known here.
+What pods may reach themselves is not limited: stores and hubs have no addresses that are known here. Ports are those of
+the head. One policy for all pods opens them on workers, too, where nothing listens on them; a second one would be one
+more object of every attempt, and names of ports, which only the head has, open every port where a network plugin does
+not know them (OVN-Kubernetes).
 """
 
 from dataclasses import dataclass
@@ -19,12 +22,10 @@ _NAMESPACE: Final = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Flow:
-    """One direction in which packets may go."""
+    """Packets that may go to the pods of an attempt."""
 
     source: Literal["attempt", "namespace", "anywhere"]
     """The attempt's own pods, the pods of a namespace, or every pod of the cluster."""
-    to: Literal["head", "all"]
-    """The head pod, or all pods of the attempt."""
     port: int | None = None
     """TCP port; every port when absent."""
     namespace: str | None = None
@@ -35,35 +36,29 @@ def flows(settings: Settings) -> tuple[Flow, ...]:
     """Every flow that is allowed into an attempt's pods."""
     readers = {settings.operator_namespace, settings.monitoring_namespace} - {None}
     return (
-        Flow("attempt", "all"),
-        *(Flow("namespace", "head", PROGRESS_PORT, namespace) for namespace in sorted(filter(None, readers))),
+        Flow("attempt"),
+        *(Flow("namespace", PROGRESS_PORT, namespace) for namespace in sorted(filter(None, readers))),
         _submission(settings.kuberay_namespace),
     )
 
 
 def _submission(namespace: str | None) -> Flow:
     if namespace is None:
-        return Flow("anywhere", "head", DASHBOARD_PORT)
-    return Flow("namespace", "head", DASHBOARD_PORT, namespace)
+        return Flow("anywhere", DASHBOARD_PORT)
+    return Flow("namespace", DASHBOARD_PORT, namespace)
 
 
-def network_policies(metadata: Manifest, settings: Settings) -> tuple[Manifest, ...]:
-    """The flows as NetworkPolicies: one for all pods of an attempt, and one for its head."""
-    return tuple(_policy(metadata, to, [flow for flow in flows(settings) if flow.to == to]) for to in ("all", "head"))
-
-
-def _policy(metadata: Manifest, to: str, allowed: list[Flow]) -> Manifest:
+def network_policy(metadata: Manifest, settings: Settings) -> Manifest:
+    """The flows as the NetworkPolicy of an attempt's pods."""
     labels = dict(metadata["labels"])
-    selected = labels | ({"ray.io/node-type": "head"} if to == "head" else {})
-    name = metadata["name"] if to == "all" else f"{metadata['name']}-{to}"
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata | {"name": name},
+        "metadata": metadata,
         "spec": {
-            "podSelector": {"matchLabels": selected},
+            "podSelector": {"matchLabels": labels},
             "policyTypes": ["Ingress"],
-            "ingress": [_rule(flow, labels) for flow in allowed],
+            "ingress": [_rule(flow, labels) for flow in flows(settings)],
         },
     }
 

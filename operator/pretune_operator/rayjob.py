@@ -1,4 +1,4 @@
-"""From a run config to what an attempt is made of in Kubernetes: its ConfigMap, its RayJob, its NetworkPolicies. Pure.
+"""From a run config to what an attempt is made of in Kubernetes: its ConfigMap, its NetworkPolicy, its RayJob. Pure.
 
 Fields are those of KubeRay 1.6 (ray-operator/apis/ray/v1/rayjob_types.go).
 """
@@ -10,7 +10,7 @@ from pretune_api.names import DESK_PORT, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
 from pretune_operator.job import JobView
 from pretune_operator.naming import Manifest, attempt_metadata
-from pretune_operator.network import network_policies
+from pretune_operator.network import network_policy
 from pretune_operator.pods import CONFIG_FOLDER, head_pod, worker_pod
 from pretune_operator.pools import pool_of
 from pretune_operator.settings import Settings
@@ -31,14 +31,20 @@ _ENTRYPOINT: Final = (
 
 @dataclass(frozen=True)
 class Manifests:
-    """Everything that is made for one attempt. The job owns it all; make the RayJob last."""
+    """Everything that is made for one attempt. The job owns it all."""
 
     config_map: Manifest
     """The run config, immutable."""
-    network_policies: tuple[Manifest, ...]
-    """Who may talk to the attempt's pods; none where the administrator fences pods in otherwise."""
+    network_policy: Manifest | None
+    """Who may talk to the attempt's pods; None where the administrator fences pods in otherwise."""
     ray_job: Manifest
     """The RayJob, to be created once and never applied again."""
+
+    @property
+    def in_order(self) -> tuple[Manifest, ...]:
+        """As they are to be made: whatever the RayJob's pods need is there before them."""
+        policies = () if self.network_policy is None else (self.network_policy,)
+        return (self.config_map, *policies, self.ray_job)
 
 
 def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) -> Manifests:
@@ -49,8 +55,8 @@ def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) 
     """
     check_stores(job.spec)
     metadata = attempt_metadata(job, number)
-    policies = network_policies(metadata, settings) if settings.network_policies else ()
-    return Manifests(_config_map(metadata, config), policies, _ray_job(metadata, job, number, settings))
+    policy = network_policy(metadata, settings) if settings.network_policies else None
+    return Manifests(_config_map(metadata, config), policy, _ray_job(metadata, job, number, settings))
 
 
 def _config_map(metadata: Manifest, config: RunConfig) -> Manifest:

@@ -12,10 +12,10 @@ decision asks to look again.
 from collections.abc import Sequence
 from datetime import datetime
 
-from pretune_api.names import Cause
+from pretune_api.names import Cause, Label
 from pretune_api.status import Artifact, Status
 from pretune_operator.causes import obstacle_of
-from pretune_operator.conditions import About, Reason, condition, holds, is_finished
+from pretune_operator.conditions import About, Reason, condition, holds, is_finished, reason
 from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
@@ -26,7 +26,7 @@ from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
 from pretune_operator.records import adopted, closed, current, kept_up
 from pretune_operator.settings import Settings
-from pretune_operator.start import started
+from pretune_operator.start import started, without_queue
 
 
 def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -> Decision:
@@ -86,7 +86,7 @@ def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
     attempt = seen.attempts.get(record.number)
     if attempt is not None:
         draft = kept_up(draft, attempt)
-        draft = draft if attempt.deleting else _with_quota(draft, attempt)
+        draft = draft if attempt.deleting else _with_quota(job, draft, attempt)
     match outcome(job.spec, draft.status, attempt, draft.now):
         case Trained(artifact, metrics):
             return _succeeded(draft, artifact, metrics)
@@ -112,18 +112,23 @@ def _stopped(job: JobView, draft: Draft, seen: Observed) -> Draft:
     return suspended(draft, seen) if job.spec.suspend else resumed(draft)
 
 
-def _with_quota(draft: Draft, attempt: SeenAttempt) -> Draft:
+def _with_quota(job: JobView, draft: Draft, attempt: SeenAttempt) -> Draft:
     """Whether the attempt has its machines, or Kueue makes it wait."""
     record = current(draft.status)
     if not attempt.is_queued:
-        if holds(draft.status, About.QUOTA_RESERVED):
-            return draft
-        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+        return draft if holds(draft.status, About.QUOTA_RESERVED) else _admitted(job, draft, attempt)
     if record is not None and record.active_seconds > 0:
         message = "Kueue has taken the quota back; training goes on once it is admitted again."
         return draft.says(About.QUOTA_RESERVED, False, Reason.EVICTED, message)
     message = f"Kueue has not admitted {attempt.ray_job} yet."
     return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, message)
+
+
+def _admitted(job: JobView, draft: Draft, attempt: SeenAttempt) -> Draft:
+    waited = reason(draft.status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED)
+    if waited or Label.QUEUE in job.labels:
+        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+    return without_queue(draft)
 
 
 def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:

@@ -41,6 +41,11 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
     return _waiting(job, draft, seen) or _cleared(job, draft, seen, settings)
 
 
+def without_queue(draft: Draft) -> Draft:
+    """Nobody rations the machines of the attempt."""
+    return draft.says(About.QUOTA_RESERVED, True, Reason.NO_QUEUE, "The job names no queue.")
+
+
 def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
     """The draft that says what is waited for; None where the way is clear."""
     if not holds(draft.status, About.INPUTS_RESOLVED):
@@ -98,7 +103,7 @@ def _begun(job: JobView, draft: Draft, number: int, config: RunConfig) -> Draft:
     draft = opened(draft, number, name, compute.workers * compute.gpus_per_worker, draft.now)
     if Label.QUEUE in job.labels:
         return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, f"Kueue has not admitted {name} yet.")
-    return draft.says(About.QUOTA_RESERVED, True, Reason.NO_QUEUE, "The job names no queue.")
+    return without_queue(draft)
 
 
 def _pause(draft: Draft) -> str:

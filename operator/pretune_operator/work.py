@@ -25,8 +25,11 @@ class WorkQueue(Generic[K]):
         """`clock` tells seconds. A key that is `urgent` when its turn is to be found goes before those that are not."""
         self._clock = clock
         self._is_urgent = urgent
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._calmed = threading.Condition(lock)
         self._urgent: deque[K] = deque()
+        self._urgent_now: set[K] = set()
         self._waiting: deque[K] = deque()
         self._dirty: set[K] = set()
         self._started: dict[K, float] = {}
@@ -39,6 +42,16 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Keys that wait for a worker."""
         return len(self._urgent) + len(self._waiting)
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether urgent keys wait for a worker."""
+        return bool(self._urgent)
+
+    def wait_for_calm(self, seconds: float) -> None:
+        """Returns once no urgent key waits or is worked on, or the queue is closed; after `seconds` in any case."""
+        with self._calmed:
+            self._calmed.wait_for(self._is_calm, seconds)
 
     def add(self, key: K) -> None:
         """Work on `key` as soon as possible."""
@@ -77,11 +90,8 @@ class WorkQueue(Generic[K]):
         with self._changed:
             while not self._closed:
                 pause = self._wake_due()
-                if first := self._urgent or self._waiting:
-                    key = first.popleft()
-                    self._dirty.discard(key)
-                    self._started[key] = self._clock()
-                    return key
+                if self._urgent or self._waiting:
+                    return self._next()
                 self._changed.wait(pause)
             return None
 
@@ -89,19 +99,36 @@ class WorkQueue(Generic[K]):
         """The work on `key` has ended."""
         with self._changed:
             del self._started[key]
+            self._urgent_now.discard(key)
             if key in self._dirty:
                 self._line_up(key)
+            if self._is_calm():
+                self._calmed.notify_all()
 
     def close(self) -> None:
         """Let the workers end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._calmed.notify_all()
 
     def oldest(self) -> float:
         """Seconds since the work that has taken longest was started; 0 when none is going on."""
         with self._changed:
             return max((self._clock() - started for started in self._started.values()), default=0.0)
+
+    def _is_calm(self) -> bool:
+        return self._closed or not (self._urgent or self._urgent_now)
+
+    def _next(self) -> K:
+        if self._urgent:
+            key = self._urgent.popleft()
+            self._urgent_now.add(key)
+        else:
+            key = self._waiting.popleft()
+        self._dirty.discard(key)
+        self._started[key] = self._clock()
+        return key
 
     def _add(self, key: K) -> None:
         if key in self._dirty:

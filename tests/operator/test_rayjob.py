@@ -74,7 +74,7 @@ def test_a_lost_head_is_not_replaced() -> None:
 def test_everything_of_an_attempt_has_its_number_in_its_name() -> None:
     first, second = made(view(), 1), made(view(), 2)
     assert first.config_map["metadata"]["name"] == first.ray_job["metadata"]["name"]
-    names = [[part["metadata"]["name"] for part in (a.config_map, *a.network_policies)] for a in (first, second)]
+    names = [[part["metadata"]["name"] for part in attempt.in_order] for attempt in (first, second)]
     assert not set(names[0]) & set(names[1])
 
 
@@ -233,23 +233,23 @@ def test_kueues_labels_are_passed_on_and_no_others() -> None:
 
 def test_the_flows_into_an_attempts_pods_are_these_and_no_others() -> None:
     table = {
-        Flow("attempt", "all"),
-        Flow("namespace", "head", 9464, "pretune-system"),
-        Flow("namespace", "head", 9464, "monitoring"),
-        Flow("namespace", "head", 8265, "kuberay"),
+        Flow("attempt"),
+        Flow("namespace", 9464, "pretune-system"),
+        Flow("namespace", 9464, "monitoring"),
+        Flow("namespace", 8265, "kuberay"),
     }
     assert set(flows(settings(monitoringNamespace="monitoring", kuberayNamespace="kuberay"))) == table
 
 
 def test_without_their_namespaces_nobody_scrapes_and_anyone_with_the_token_submits() -> None:
     assert set(flows(settings())) == {
-        Flow("attempt", "all"),
-        Flow("namespace", "head", 9464, "pretune-system"),
-        Flow("anywhere", "head", 8265),
+        Flow("attempt"),
+        Flow("namespace", 9464, "pretune-system"),
+        Flow("anywhere", 8265),
     }
 
 
-def test_network_policies_say_what_the_table_says() -> None:
+def test_the_network_policy_says_what_the_table_says() -> None:
     found = made(view(), monitoringNamespace="monitoring", kuberayNamespace="kuberay")
     attempt = head(found)["metadata"]["labels"]
 
@@ -257,21 +257,21 @@ def test_network_policies_say_what_the_table_says() -> None:
         selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
         return {"from": [selector], "ports": [{"protocol": "TCP", "port": port}]}
 
-    everyone, of_head = (policy["spec"] for policy in found.network_policies)
-    assert everyone == {
+    assert found.network_policy is not None
+    assert found.network_policy["spec"] == {
         "podSelector": {"matchLabels": attempt},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": attempt}}]}],
-    }
-    assert of_head == {
-        "podSelector": {"matchLabels": attempt | {"ray.io/node-type": "head"}},
-        "policyTypes": ["Ingress"],
-        "ingress": [namespace("monitoring", 9464), namespace("pretune-system", 9464), namespace("kuberay", 8265)],
+        "ingress": [
+            {"from": [{"podSelector": {"matchLabels": attempt}}]},
+            namespace("monitoring", 9464),
+            namespace("pretune-system", 9464),
+            namespace("kuberay", 8265),
+        ],
     }
 
 
 def test_an_administrator_may_fence_pods_in_otherwise() -> None:
-    assert made(view(), networkPolicies=False).network_policies == ()
+    assert made(view(), networkPolicies=False).network_policy is None
 
 
 @pytest.mark.parametrize(

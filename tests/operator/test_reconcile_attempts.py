@@ -68,6 +68,7 @@ def test_an_attempt_that_status_does_not_know_is_adopted_and_not_made_again() ->
     assert scene.status.attempt_count == 1
     assert scene.last.ray_job == "job-1"
     assert scene.status.state == "Running"
+    assert scene.told() == ["AttemptStarted", "Training"]
 
 
 def test_a_ray_job_that_our_cache_does_not_show_yet_is_waited_for() -> None:

@@ -29,6 +29,10 @@ class Server(Client):
         return body
 
 
+def at_once(_: float) -> None:
+    """Nothing is more urgent."""
+
+
 def job() -> StoredJob:
     meta = {"namespace": "team", "name": "general", "uid": "u1", "resourceVersion": "1"}
     stored = parse(PRETRAIN_JOBS, {"metadata": meta | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}})
@@ -38,7 +42,7 @@ def job() -> StoredJob:
 
 def test_nobody_waits_for_an_event_and_all_are_told_before_the_end() -> None:
     server = Server()
-    recorder = Recorder(server)
+    recorder = Recorder(server, at_once)
     recorder.start()
     for name in NAMES:
         recorder.record(job(), Event("Normal", name, "A sentence."))
@@ -52,9 +56,27 @@ def test_nobody_waits_for_an_event_and_all_are_told_before_the_end() -> None:
 def test_an_event_that_is_refused_keeps_no_other_from_being_told() -> None:
     server = Server(refused=NAMES[1])
     server.open.set()
-    recorder = Recorder(server)
+    recorder = Recorder(server, at_once)
     recorder.start()
     for name in NAMES:
         recorder.record(job(), Event("Normal", name, "A sentence."))
     recorder.stop(seconds=30)
     assert server.told == [NAMES[0], *NAMES[2:]]
+
+
+def test_an_event_gives_way_to_what_is_more_urgent() -> None:
+    server, calm, asked = Server(), threading.Event(), threading.Event()
+    server.open.set()
+
+    def until_calm(seconds: float) -> None:
+        asked.set()
+        assert calm.wait(30)
+
+    recorder = Recorder(server, until_calm)
+    recorder.start()
+    recorder.record(job(), Event("Normal", NAMES[0], "A sentence."))
+    assert asked.wait(30)
+    assert server.told == []
+    calm.set()
+    recorder.stop(seconds=30)
+    assert server.told == NAMES[:1]

@@ -64,6 +64,35 @@ def test_urgent_keys_go_first_in_the_order_in_which_they_came(clock: Clock) -> N
     assert drained(queue) == ["B", "D", "a", "c"]
 
 
+def test_it_is_calm_once_no_urgent_key_waits_or_is_worked_on(clock: Clock) -> None:
+    queue, calm = WorkQueue(clock, urgent=str.isupper), threading.Event()
+
+    def wait() -> None:
+        queue.wait_for_calm(30)
+        calm.set()
+
+    for key in "aB":
+        queue.add(key)
+    assert queue.is_pressed
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert queue.take() == "B"
+    assert not queue.is_pressed
+    assert not calm.is_set()
+    queue.done("B")
+    assert calm.wait(30)
+    waiting.join()
+
+
+def test_nobody_waits_for_calm_for_ever(clock: Clock) -> None:
+    queue = WorkQueue(clock, urgent=str.isupper)
+    queue.add("B")
+    queue.wait_for_calm(0.01)
+    assert queue.is_pressed
+    queue.close()
+    queue.wait_for_calm(1_000_000)
+
+
 def test_what_is_due_later_is_taken_when_its_time_has_come(queue: WorkQueue[str], clock: Clock) -> None:
     queue.add_after("a", 10)
     assert drained(queue) == []

@@ -14,7 +14,7 @@ from support.job_files import finetune, pretrain, write
 from support.views import SETTINGS
 
 DIGEST = f"sha256:{'a' * 64}"
-OF_AN_ATTEMPT = ["ConfigMap", "NetworkPolicy", "NetworkPolicy", "RayJob"]
+OF_AN_ATTEMPT = ["ConfigMap", "NetworkPolicy", "RayJob"]
 ON_S3 = ["--set", "spec.storage.uri=s3://models/team", "--set", "spec.data.train=[{uri: s3://corpora/}]"]
 
 

@@ -115,7 +115,7 @@ def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     render = commands.add_parser(
         "render",
         help="show what the operator would make of files",
-        description="Show the Job of each job's preflight, and ConfigMap, NetworkPolicies and RayJob of its first"
+        description="Show the Job of each job's preflight, and ConfigMap, NetworkPolicy and RayJob of its first"
         " attempt, as YAML.",
     )
     _add_files(render)

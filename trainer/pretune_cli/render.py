@@ -95,7 +95,7 @@ def _manifests(document: Document, given: Mapping[str, Folder], settings: Settin
         raise InvalidFilesError(f"{document.file}: {document.name}: {error}") from error
     if is_wanted(job.spec, settings.preflight):
         yield preflight_job(view, config, 1, settings)
-    yield from (made.config_map, *made.network_policies, made.ray_job)
+    yield from made.in_order
 
 
 def _print(document: Document, unknown: Sequence[str], made: Sequence[Manifest]) -> None:

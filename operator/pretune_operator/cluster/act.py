@@ -86,8 +86,7 @@ class Actor:
         self._learn(job.key, resource, written)
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
-        made = manifests(view, action.config, action.number, self._settings)
-        for manifest in (made.config_map, *made.network_policies, made.ray_job):
+        for manifest in manifests(view, action.config, action.number, self._settings).in_order:
             self._make(job, manifest)
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:

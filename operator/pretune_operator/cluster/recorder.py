@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from queue import Full, Queue
 from typing import Any, Final
@@ -12,6 +13,8 @@ from pretune_operator.cluster.kinds import EVENTS
 from pretune_operator.cluster.objects import JobKey, StoredJob
 from pretune_operator.decision import Event
 
+_PATIENCE_SECONDS: Final = 0.1
+"""How long an event gives way to what is more urgent, each: ten a second are published in any case."""
 _MOST_WAITING: Final = 10_000
 """Events that wait to be published at most; what comes on top is logged alone."""
 _LONGEST_NOTE: Final = 1_024
@@ -23,8 +26,10 @@ log = logging.getLogger(__name__)
 class Recorder:
     """One thread that publishes one event after the other: an API server that is slow gets fewer of them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, calm: Callable[[float], None]) -> None:
+        """`calm` returns once nothing more urgent is to be done, after some seconds in any case."""
         self._client = client
+        self._calm = calm
         self._waiting: Queue[tuple[JobKey, dict[str, Any]] | None] = Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
@@ -56,6 +61,7 @@ class Recorder:
     def _run(self) -> None:
         while (entry := self._waiting.get()) is not None:
             job, body = entry
+            self._calm(_PATIENCE_SECONDS)
             try:
                 self._client.create(EVENTS, body)
             except ApiError as error:
