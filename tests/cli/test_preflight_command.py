@@ -71,3 +71,19 @@ def test_what_is_wrong_is_in_the_table_and_in_the_exit_status(folder: Path, caps
     assert "PretrainJob/general" in shown
     assert "wrong" in shown
     assert "spec.data.train[0].uri" in shown
+
+
+def test_a_source_that_reaches_into_the_storage_of_the_jobs_namespace_is_one_finding_among_others(
+    folder: Path, capsys: Capture
+) -> None:
+    own = folder / "storage" / "team"
+    own.mkdir(parents=True)
+    (own / "a.txt").write_text("A line of some text.\n" * 50)
+    elsewhere = GENERAL.replace("uri: corpus/", "uri: storage/team/")
+    teams = elsewhere.replace("name: general", "name: general, namespace: team")
+    assert main(["preflight", write(folder, teams), "--json"]) == 2
+    [findings] = said(capsys).values()
+    [wrong] = [finding for finding in findings if finding["ok"] is False]
+    assert (wrong["check"], wrong["place"]) == ("spec", "spec.data.train[0].uri")
+    assert "reaches into spec.storage.uri" in wrong["sentence"]
+    assert main(["preflight", write(folder, elsewhere), "--json"]) == 0

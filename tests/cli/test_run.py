@@ -189,6 +189,13 @@ def test_a_source_without_files_is_said_before_anything_is_started(folder: Path,
     assert ended.trained() == []
 
 
+def test_a_source_that_reaches_into_the_storage_is_said_before_anything_is_started(folder: Path, run: Run) -> None:
+    ended = run(write(folder, job("PretrainJob", "general").replace("uri: corpus/", "uri: ./")))
+    assert ended.status == 2
+    assert "reaches into spec.storage.uri" in ended.errors
+    assert ended.trained() == []
+
+
 def test_several_workers_need_ray(folder: Path, run: Run) -> None:
     ended = run(write(folder, job("PretrainJob", "general")), "--workers", "2", "--no-ray")
     assert ended.status == 2

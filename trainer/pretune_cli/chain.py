@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pretune_api.fields import choose
 from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.names import LOCAL_NAMESPACE
 from pretune_trainer.errors import UserError
 
 
@@ -60,3 +61,8 @@ def _references(job: PretrainJob | FinetuneJob) -> Iterator[tuple[str, str]]:
 def name_of(job: PretrainJob | FinetuneJob) -> str:
     """KIND/NAME of a job."""
     return f"{job.kind}/{job.metadata.name}"
+
+
+def namespace_of(job: PretrainJob | FinetuneJob) -> str:
+    """The namespace that a job names, or the one that stands for it on one machine."""
+    return job.metadata.namespace or LOCAL_NAMESPACE

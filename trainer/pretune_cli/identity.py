@@ -5,9 +5,7 @@ import json
 from collections.abc import Mapping
 
 from pretune_api.jobs import FinetuneJob, PretrainJob
-from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder
-from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.inputs import data_sources
 
 Job = PretrainJob | FinetuneJob
@@ -19,10 +17,9 @@ def fingerprint(job: Job) -> str:
     Where the storage lies is left out: it may be moved, or mounted elsewhere.
 
     Raises:
-        UserError: a source has no file, or reaches into the storage.
+        UserError: a source has no file.
         StorageError: a source cannot be listed.
     """
-    check_apart(job.spec.data, job.spec.storage, job.metadata.namespace or LOCAL_NAMESPACE)
     spec = job.spec.model_dump(mode="json", exclude_none=True, exclude={*job.spec.mutable, "storage"})
     files = [
         [source.opened.source.uri, file.name, file.size, file.modified]

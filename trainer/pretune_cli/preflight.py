@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder, RunConfig
-from pretune_cli.chain import name_of, parents_first
+from pretune_cli.chain import name_of, namespace_of, parents_first
 from pretune_cli.documents import load
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan, ranks_of
@@ -50,7 +49,7 @@ def _plan(job: Job, artifacts: Mapping[str, Folder]) -> RunConfig:
     compute, root = job.spec.compute, job.spec.storage.uri
     missing = {parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in job.spec.parent_jobs()}
     known = {**missing, **artifacts}
-    return plan(job, Inputs(_uid(job, known), LOCAL_NAMESPACE, ranks_of(compute), device_of(compute), known))
+    return plan(job, Inputs(_uid(job, known), namespace_of(job), ranks_of(compute), device_of(compute), known))
 
 
 def _uid(job: Job, artifacts: Mapping[str, Folder]) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pretune_api.names import LOCAL_NAMESPACE, ExitCode
+from pretune_api.names import ExitCode
 from pretune_api.run_config import Folder, RunConfig
-from pretune_cli.chain import name_of
+from pretune_cli.chain import name_of, namespace_of
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan
+from pretune_trainer.data.apart import check_apart
 from pretune_trainer.drive.group import Orders
 from pretune_trainer.drive.logs import Loggers, in_storage
 from pretune_trainer.drive.told import Told
@@ -42,6 +43,8 @@ class Stages:
             UserError: a source has no file, or reaches into the storage.
             StorageError: a source cannot be listed.
         """
+        for job in self.jobs:
+            check_apart(job.spec.data, job.spec.storage, namespace_of(job))
         self._fingerprints = [fingerprint(job) for job in self.jobs]
 
     def orders(self) -> Orders:
@@ -82,7 +85,7 @@ class Stages:
     def _plan(self, job: Job, own: str) -> RunConfig:
         inputs = Inputs(
             uid=uid(own, job, self._artifacts),
-            namespace=job.metadata.namespace or LOCAL_NAMESPACE,
+            namespace=namespace_of(job),
             ranks=self.ranks,
             device=self.device,
             artifacts=self._artifacts,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretune_api.names import LOCAL_NAMESPACE, ExitCode
+from pretune_api.names import ExitCode
 from pretune_cli import chain, documents, streams
 from pretune_trainer.data.apart import check_apart
 from pretune_trainer.errors import UserError
@@ -27,7 +27,7 @@ def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
 def _mixed_up(document: documents.Document) -> str | None:
     job = document.job
     try:
-        check_apart(job.spec.data, job.spec.storage, job.metadata.namespace or LOCAL_NAMESPACE)
+        check_apart(job.spec.data, job.spec.storage, chain.namespace_of(job))
     except UserError as error:
         return f"{document.file}: {document.name}: {error}"
     return None
