@@ -21,7 +21,7 @@ class Letters:
 
     layout: Layout = field(default_factory=lambda: Layout(length=16, packs=True))
     fingerprint: str = "letters/1"
-    nothing_learnt: str = "they are empty or too short"
+    nothing_learnt: str = "they are null, blank or too short"
     columns: tuple[str, ...] = ()
     seen: int = 0
 

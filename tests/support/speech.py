@@ -67,10 +67,10 @@ def sentences(random: np.random.Generator, count: int, words: int = 60, most: in
     return [" ".join(random.choice(known, random.integers(1, most + 1))) for _ in range(count)]
 
 
-def sound_file(wave: np.ndarray, rate: int = RATE, form: str = "WAV") -> bytes:
+def sound_file(wave: np.ndarray, rate: int = RATE, form: str = "WAV", subtype: str | None = None) -> bytes:
     """A file with the wave, float [samples] or [samples, channels]."""
     file = io.BytesIO()
-    soundfile.write(file, wave, rate, format=form)
+    soundfile.write(file, wave, rate, format=form, subtype=subtype)
     return file.getvalue()
 
 

@@ -105,16 +105,25 @@ def test_weights_of_unknown_labels_are_refused() -> None:
             False,
             "there is no label, but null; leave the row out, or write one of .*sequenceClassification.labels",
         ),
+        (10**400, False, "label '1000*…' is not listed .*; known labels: contract, invoice, letter"),
+        ("a\nb", False, r"label 'a\\nb' is not listed"),
         (["letter", "leter"], True, "label 'leter' is not listed .*; did you mean 'letter'?"),
         ("letter", True, "column 'label' holds str; multiLabel wants a list of labels"),
+        (None, True, "column 'label' holds null; multiLabel wants a list of labels"),
         (["letter"], False, "column 'label' holds list; a list needs multiLabel: true"),
     ],
 )
 def test_a_label_that_does_not_fit_is_named_with_its_file_and_row(
     label: object, multi_label: bool, sentence: str
 ) -> None:
-    with pytest.raises(BadRowError, match=rf"^file:///mail.jsonl row 3: {sentence}"):
+    with pytest.raises(BadRowError, match=rf"^file:///mail.jsonl row 3: {sentence}") as caught:
         list(task_for(multi_label=multi_label).examples([row("Dear Sir", label)]))
+    assert len(str(caught.value)) < 250
+
+
+def test_a_blank_text_gives_no_example() -> None:
+    blank, empty, some = task_for(multi_label=False).examples([row(text, "letter") for text in (" \n", "", "a")])
+    assert (blank, empty, len(some)) == ([], [], 1)
 
 
 def test_numbers_and_truth_values_are_labels_by_the_names_that_json_gives_them() -> None:
@@ -167,6 +176,16 @@ def test_a_label_that_no_training_row_has_is_told(tmp_path: Path, task: dict[str
         "spec.task.sequenceClassification.labels: no training row has 'loud', which the model cannot learn;"
         " add rows, or leave it out"
     )
+
+
+def test_rows_that_teach_nothing_are_counted_and_told(tmp_path: Path) -> None:
+    texts = [*paragraphs()[:80], " ", None]
+    uri = write_rows(tmp_path / "rows.jsonl", ({"text": text, "label": "calm"} for text in texts))
+    recorder = Recorder()
+    job = finetune(tmp_path, {"sequenceClassification": {"labels": ["calm", "loud"]}}, uri, training__max_steps=1)
+    run_rank(job, Ranks(), recorder)
+    told = "2 of 82 rows give nothing to learn from: they are null, blank or too short"
+    assert told in [said.text for said in recorder.of(Said)]
 
 
 def test_the_label_column_is_read_from_parquet_too(tmp_path: Path) -> None:

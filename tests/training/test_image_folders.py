@@ -9,7 +9,7 @@ import pytest
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.sources import OpenSource
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, UserError
 from support.pairs import matched, write_pairs
 from support.pairs import rows as pairs
 from support.runs import gathered
@@ -73,10 +73,36 @@ def test_images_match_captions_of_a_folder_as_those_of_parquet(tmp_path: Path) -
             "../other/0001.png",
             r"row 1: 'file_name' is '../other/0001.png'; an image's path from this folder on is wanted",
         ),
-        (None, "row 1: 'file_name' is None; an image's path from this folder on is wanted"),
+        (None, "row 1: 'file_name' is null; an image's path from this folder on is wanted"),
+        (".", "row 1: file:///.* cannot be read; .*is a directory"),
     ],
 )
 def test_a_row_without_its_image_is_named(tmp_path: Path, name: str | None, says: str) -> None:
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "a red circle"}))
-    with pytest.raises(BadRowError, match=says):
+    with pytest.raises(UserError, match=says):
+        read(tmp_path.as_uri())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            "file_name,text\na.png,red,blue\n",
+            "row 1: there are 3 fields, and the header has 2; quote fields with commas",
+        ),
+        ("file_name,text\na.png,red\na.png\n", "row 2: there are 1 fields, and the header has 2"),
+        ("file_name;text\na.png;red\n", "row 1: there is no column 'file_name'; there are: file_name;text"),
+        (
+            'file_name,text\na.png,"red\na.png,blue\n',
+            r"row 1: the CSV is not valid \(unexpected end of data\); quote what",
+        ),
+        ("file_name,text\ra.png,red\r", r"row 1: the CSV is not valid \(new-line character seen in unquoted field\); "),
+        (f"file_name,text\na.png,{'9' * 200_000}\n", r"row 1: the CSV is not valid \(field larger than field limit"),
+    ],
+    ids=["more", "fewer", "semicolons", "quote", "line ends", "large"],
+)
+def test_a_csv_that_is_none_is_named_with_its_row(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"an image")
+    (tmp_path / "metadata.csv").write_text(content, newline="")
+    with pytest.raises(BadRowError, match=f"metadata.csv {says}"):
         read(tmp_path.as_uri())

@@ -1,6 +1,8 @@
 """Labels of images: read from tables and files, augmented by the row, learnt the same wherever and whenever."""
 
 import io
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,9 +69,16 @@ def test_files_in_folders_are_images_with_labels(tmp_path: Path) -> None:
     assert pairs == set(chosen)
 
 
+def header_of(image: bytes, side: int) -> bytes:
+    """A PNG that says to be so wide and high."""
+    header = b"IHDR" + struct.pack(">II", side, side) + image[24:29]
+    return image[:12] + header + struct.pack(">I", zlib.crc32(header)) + image[33:]
+
+
 BAD: dict[str, tuple[object, str]] = {
     "text": (b"no image", "the image cannot be decoded; PNG and JPEG can be read"),
     "cut": (digits()[0][0][:60], "the image cannot be decoded"),
+    "huge": (header_of(png(np.zeros((8, 8), np.uint8)), 60_000), "the image has more than 89478485 pixels; make it"),
     "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide asks for 8"),
 }
 

@@ -78,9 +78,9 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
 
 
 def test_pairs_without_a_difference_are_left_out() -> None:
-    rows = [{**PLAIN, "rejected": PLAIN["chosen"]}, {**PLAIN, "text": "", "chosen": " a"}]
-    same, bare = preference().examples([row(each) for each in rows])
-    assert (len(same), len(bare)) == (0, 1)
+    others = [{"rejected": PLAIN["chosen"]}, {"chosen": ""}, {"rejected": " "}, {"text": "", "chosen": " a"}]
+    same, silent, blank, bare = preference().examples([row(PLAIN | other) for other in others])
+    assert (same, silent, blank, len(bare)) == ([], [], [], 1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,17 @@ def test_pairs_without_a_difference_are_left_out() -> None:
         ({**PLAIN, "chosen": 3}, r"row 7: 'text', 'chosen' and 'rejected' are to be three texts, or three lists of"),
         ({**TALK, "text": "Is a list ordered?"}, r"row 7: .* they are str, list, list"),
         ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; there are: chosen, text"),
-        ({**TALK, "chosen": [{"role": "assistant"}]}, r"row 7: the chat template refuses it"),
+        (
+            {**TALK, "chosen": [{"role": "assistant"}]},
+            r"row 7 chosen\[0\]: a message is an object with role and content",
+        ),
+        ({**TALK, "chosen": ["Yes."]}, r"row 7 chosen\[0\]: a message is an object with role and content"),
+        ({**TALK, "text": [3]}, r"row 7 text\[0\]: a message is an object with role and content"),
+        ({**TALK, "chosen": [{"role": "gpt", "content": "Yes."}]}, r"row 7 chosen\[0\]: role 'gpt' is unknown; known"),
+        (
+            {**TALK, "chosen": TALK["text"]},
+            r"row 7: what the chat template makes .*; let an answer begin with what the",
+        ),
     ],
 )
 def test_a_bad_pair_is_named_with_its_row(values: dict[str, Any], sentence: str) -> None:

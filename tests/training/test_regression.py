@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_transformers() -> None:
     assert float(ours) == pytest.approx(np.mean([(each.expected - each.predicted) ** 2 for each in judged]), rel=1e-5)
 
 
-@pytest.mark.parametrize("target", ["3.5", None, True, [1.0], float("nan")])
+@pytest.mark.parametrize("target", ["3.5", None, True, [1.0], float("nan"), 10**400, 1e39])
 def test_what_is_no_number_is_named_with_its_file_and_row(target: object) -> None:
     with pytest.raises(BadRowError, match=r"^file:///prices.jsonl row 3: column 'target' holds .*, where a number is"):
         list(task().examples([row("a", target)]))

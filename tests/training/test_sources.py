@@ -1,5 +1,6 @@
 import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -177,6 +178,10 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         (bytes_file("a.jsonl", GOOD + LIST), {}, "row 2: the line holds a JSON list; one object a line is wanted"),
         (bytes_file("a.jsonl", b'{"text": "\xff"}\n'), {}, "row 1: byte 11 is not valid UTF-8"),
         (bytes_file("a.txt", b"a\nb\xffc\n"), {"document": "line"}, "row 2: byte 2 is not valid UTF-8"),
+        (bytes_file("a.jsonl", b'{"text": "a\0"}\n'), {}, "row 1: the line has NUL characters; is the file UTF-16"),
+        (bytes_file("a.jsonl", b'{"text": ' + b"9" * 5000 + b"}"), {}, "row 1: a number of thousands of digits"),
+        (bytes_file("a.jsonl", b'{"text": ' + b"[" * 10**5), {}, "row 1: a number of thousands of digits, or lists"),
+        (bytes_file("a.jsonl", b"{}"), {}, "row 1: there is no column 'text'; there are: none"),
         (bytes_file("a.jsonl", GOOD), {"column": "body"}, "row 1: there is no column 'body'; there are: text"),
         (bytes_file("a.jsonl", b'{"text": 3}'), {}, "row 1: column 'text' holds int, where text is wanted"),
         (damaged_gzip, {}, "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?"),
@@ -185,6 +190,16 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
             lambda folder: truncated(write_parquet(folder / "a.parquet", {"text": ["a"]})),
             {},
             "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?",
+        ),
+        (
+            bytes_file("a.parquet.gz", b""),
+            {},
+            "file://{uri} is Parquet in gzip, and would be read from its end; unpack",
+        ),
+        (
+            lambda folder: write_parquet(folder / "a.parquet", {"text": pa.array([2**62], pa.timestamp("us"))}),
+            {},
+            "row 1 and following: a time, or number, is none that can be read: date value out of range",
         ),
         (
             lambda folder: write_parquet(folder / "a.parquet", {"b": [1], "a": [2]}),
@@ -203,6 +218,24 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
     with pytest.raises(UserError) as caught:
         texts(path, **fields)
     assert sentence.format(uri=path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (gzip.compress, "it is compressed with gzip; let its name end in .gz"),
+        (lambda text: pa.compress(text, "zstd", asbytes=True), "it is compressed with zstd; let its name end in .zst"),
+        (lzma.compress, "it is compressed with xz; unpack it, or compress it with gzip or zstd"),
+        (lambda text: text.decode().encode("utf-16"), "it is UTF-16; convert it to UTF-8"),
+        (lambda _: b"PAR1\xff", "it is Parquet; let its name end in .parquet, or set format"),
+    ],
+    ids=["gzip", "zstd", "xz", "utf-16", "parquet"],
+)
+def test_what_is_no_text_is_told_by_how_it_begins(tmp_path, change, sentence):
+    for name in ("a.jsonl", "a.txt"):
+        (tmp_path / name).write_bytes(change(GOOD))
+        with pytest.raises(UserError, match=rf"/{name} row 1: {sentence}"):
+            texts(tmp_path / name)
 
 
 def test_an_unknown_kind_of_store_is_refused():

@@ -96,6 +96,8 @@ SHORT = sound_file(np.zeros(RATE // 50 * 8))
 BAD: dict[str, tuple[object, object, str]] = {
     "text": (b"no audio", "a", "the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read"),
     "empty": (sound_file(np.zeros(0)), "a", "the audio is empty"),
+    "cut off": (spoken(1)[0][0][:-100], "a", "the audio is cut off: the file is shorter than its header says"),
+    "no number": (sound_file(np.full(RATE, np.nan), subtype="FLOAT"), "a", "the audio has samples that are no numbers"),
     "long": (LONG, "a", "the clip has 4.00 seconds, and 3 can be heard; cut it, or leave it out with"),
     "silent": (spoken(1)[0][0], " ", "column 'text' holds ' ', where the transcript is wanted"),
     "strange": (spoken(1)[0][0], "ÄÖ", "holds 'ÄÖ', of which the tokenizer knows no letter; are they capitals there?"),

@@ -141,10 +141,18 @@ def test_an_empty_source_is_named(tmp_path):
         tokenizer_of(tmp_path, full, empty)
 
 
-def test_a_source_without_any_text_is_named(tmp_path):
-    pq.write_table(pa.table({"text": [b"some text", b"more text"]}), tmp_path / "bytes.parquet")
-    with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .*bytes.parquet has no text, but blanks or bytes"):
-        tokenizer_of(tmp_path, tmp_path / "bytes.parquet")
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        ([b"some text"], r"parquet row 1: column 'text' holds bytes, where text is wanted"),
+        ([" ", ""], r"spec.data.train\[0\].uri: .*parquet has no text to learn from, but blanks"),
+        (pa.nulls(3, pa.string()), r"spec.data.train\[0\].uri: .*parquet has no documents to learn from: all are null"),
+    ],
+)
+def test_a_source_without_any_text_is_named(tmp_path, column, sentence):
+    pq.write_table(pa.table({"text": column}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=sentence):
+        tokenizer_of(tmp_path, tmp_path / "rows.parquet")
 
 
 def test_a_word_without_end_takes_no_time_without_end():

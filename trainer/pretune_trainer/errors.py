@@ -1,13 +1,28 @@
 """Everything that can go wrong in a run, as a tree; each error is a sentence for the person who can act on it."""
 
-from typing import Self
+from typing import Final, Self
 
 from pretune_api.names import Cause, ExitCode
+
+_LINE: Final = 100
+"""Characters of a value that a sentence shows."""
 
 
 def lines_of(error: BaseException) -> list[str]:
     """What an error says, line by line; its name where it says nothing."""
     return str(error).strip().splitlines() or [type(error).__name__]
+
+
+def shortened(text: str, most: int = _LINE) -> str:
+    """A text of at most `most` characters: its end gives way to … where it has more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def quoted(value: object) -> str:
+    """A value of the data as a sentence shows it: on one line, its end left out where it is long."""
+    if value is None:
+        return "null"
+    return repr(shortened(value)) if isinstance(value, str) else shortened(repr(value))
 
 
 class PretuneError(Exception):

@@ -94,7 +94,7 @@ class Session:
     def carry_out(self) -> RankResult:
         """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
         inputs = gather_inputs(self.config, self.ranks, self.reporter)
-        self.ranks.once(lambda: self._tell_of_unseen(inputs))
+        self.ranks.once(lambda: self._tell_of_data(inputs))
         found = self._baseline(inputs)
         trainee = make_trainee(inputs, self.ranks)
         inputs = with_reference(inputs, trainee.step, self.ranks, self.run, self.vote)
@@ -108,7 +108,11 @@ class Session:
         self._train(inputs, trainee, resumable, state, course, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
 
-    def _tell_of_unseen(self, inputs: Inputs) -> None:
+    def _tell_of_data(self, inputs: Inputs) -> None:
+        cache = inputs.cache
+        if cache.dropped:
+            said = f"{cache.dropped} of {cache.documents} rows give nothing to learn from: {inputs.task.nothing_learnt}"
+            self.reporter.tell(Said(said))
         if labels := unseen_labels(inputs.cache, inputs.task):
             self.reporter.tell(Said(told(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
 

@@ -17,6 +17,8 @@ Wave = NDArray[np.float32]
 
 FULL: Final = 32_768
 """A sample of 16 bits is a share of this."""
+_UNKNOWN: Final = 2**31 - 2**16
+"""Bytes; who writes WAV into a pipe does not know the size, and says that it is as large as can be: this or more."""
 
 
 def decode(content: bytes) -> tuple[Wave, int]:
@@ -29,7 +31,17 @@ def decode(content: bytes) -> tuple[Wave, int]:
         channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError("the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read") from error
+    if _is_cut_off(content):
+        raise ValueError("the audio is cut off: the file is shorter than its header says; fetch or convert it anew")
+    if not np.isfinite(channels).all():
+        raise ValueError("the audio has samples that are no numbers (NaN or infinite); convert it anew")
     return channels.mean(axis=1), int(rate)
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether a WAV file ends before its end, which libsndfile takes for the end; a byte to fill up may be missing."""
+    size = int.from_bytes(content[4:8], "little") + 8
+    return content[:4] == b"RIFF" and len(content) + 1 < size < _UNKNOWN
 
 
 def resampled(wave: Wave, rate: int, wanted: int) -> Samples:

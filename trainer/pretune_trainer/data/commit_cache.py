@@ -26,8 +26,8 @@ _READERS: Final = 16
 """Reports read at once: each is a small object, and a store's answer takes its time."""
 _ADVICE: Final[dict[Side, str]] = {
     "train": "to learn from; lower it, or add data",
-    "validation": "for the validation; raise it, or use validation.sources (a text file is one document, unless its"
-    " source has document: line)",
+    "validation": "for the validation; raise it, or use validation.sources (equal documents fall on one side, and a"
+    " text file is one document, unless its source has document: line)",
 }
 
 

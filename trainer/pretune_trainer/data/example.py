@@ -26,6 +26,11 @@ def content_of(value: object) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
+def kind_of(value: object) -> str:
+    """What a column holds, in a word for sentences."""
+    return "null" if value is None else type(value).__name__
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a row stands, for messages."""
@@ -58,9 +63,7 @@ class Row:
         """
         value = self.value(self.column)
         if not isinstance(value, str):
-            raise BadRowError(
-                str(self.place), f"column '{self.column}' holds {type(value).__name__}, where text is wanted"
-            )
+            raise BadRowError(str(self.place), f"column '{self.column}' holds {kind_of(value)}, where text is wanted")
         return value
 
     def content(self, column: str | None = None) -> bytes:
@@ -73,7 +76,7 @@ class Row:
         value = self.value(column)
         found = content_of(value)
         if found is None:
-            held = type(value).__name__
+            held = "a path alone" if isinstance(value, Mapping) and value.get("path") else kind_of(value)
             raise BadRowError(
                 str(self.place), f"column '{column}' holds {held}, where bytes, or an object {{bytes}}, are wanted"
             )
@@ -95,7 +98,7 @@ class Row:
             BadRowError: there is no such column.
         """
         if column not in self.values:
-            known = ", ".join(sorted(self.values))
+            known = ", ".join(sorted(self.values)) or "none"
             raise BadRowError(str(self.place), f"there is no column '{column}'; there are: {known}")
         return self.values[column]
 

@@ -79,7 +79,9 @@ def decode(content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
         gist = f" ({error})" if not isinstance(error, UnidentifiedImageError) else ""
         raise ValueError(f"the image cannot be decoded{gist}; PNG and JPEG can be read") from error
 

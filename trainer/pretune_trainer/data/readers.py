@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretune_trainer.data.example import Place, Row
+from pretune_trainer.data.signatures import told_by_signature
 from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained
-from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.errors import BadRowError, UserError, quoted, shortened
 
 _CHUNK: Final = 2**20
 """Bytes read at once from a stream of lines."""
@@ -160,6 +161,8 @@ def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
         return list(batch.to_pylist())
     except UnicodeDecodeError as error:
         raise BadRowError(f"{place} and following", f"the text is not valid UTF-8 ({error.reason})") from error
+    except (ValueError, OverflowError) as error:
+        raise BadRowError(f"{place} and following", f"a time, or number, is none that can be read: {error}") from error
 
 
 def _jsonl(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -175,9 +178,23 @@ def _json_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place,
 
 
 def _csv_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
+    """The records of a CSV file, each with as many fields as its header (RFC 4180)."""
     texts = (f"{_text(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
-    for number, record in enumerate(csv.DictReader(texts), start=1):
-        yield Place(file.uri, number), dict(record)
+    lines, number = filter(None, csv.reader(texts, strict=True)), 0
+    try:
+        header = next(lines, [])
+        for number, fields in enumerate(lines, start=1):
+            place = Place(file.uri, number)
+            if len(fields) != len(header):
+                said = f"there are {len(fields)} fields, and the header has {len(header)}; quote fields with commas"
+                raise BadRowError(str(place), said)
+            yield place, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        gist = str(error).partition(" - ")[0]
+        raise BadRowError(
+            str(Place(file.uri, number + 1)),
+            f"the CSV is not valid ({gist}); quote what has commas, quotes or line ends",
+        ) from error
 
 
 def _record(line: bytes, place: Place) -> dict[str, object]:
@@ -185,9 +202,10 @@ def _record(line: bytes, place: Place) -> dict[str, object]:
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
+        raise BadRowError(str(place), _not_json(text, error)) from error
+    except (ValueError, RecursionError) as error:
         raise BadRowError(
-            str(place),
-            f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); one object a line is wanted",
+            str(place), "a number of thousands of digits, or lists nested as deeply, cannot be read; leave them out"
         ) from error
     if not isinstance(record, dict):
         raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; one object a line is wanted")
@@ -196,6 +214,12 @@ def _record(line: bytes, place: Place) -> dict[str, object]:
             str(place), "half a character is escaped in it, one of \\ud800 to \\udfff alone; write both halves, or none"
         )
     return record
+
+
+def _not_json(line: str, error: json.JSONDecodeError) -> str:
+    if "\0" in line:
+        return "the line has NUL characters; is the file UTF-16, or damaged? JSON in UTF-8 is wanted"
+    return f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); one object a line is wanted"
 
 
 def _is_unicode(record: object) -> bool:
@@ -227,19 +251,17 @@ def _metadata(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterato
     records = _csv_records if unit.file.path.endswith(".csv") else _json_records
     for place, record in records(opened, unit.file):
         image = _named(unit.file, record, place)
-        try:
-            content = b"".join(_chunks(opened, image))
-        except FileNotFoundError as error:
-            raise BadRowError(str(place), f"there is no {record[_FILE_NAME]} beside it") from error
-        values = {"label": image.uri.split("/")[-2], **record, "image": content}
+        values = {"label": image.uri.split("/")[-2], **record, "image": _read_beside(opened, image, unit.file, place)}
         yield Row(values, place, opened.source.column if opened.source.column in record else "image")
 
 
 def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> SourceFile:
     """The image of a record; no other folder's, whose files would not be part of the source."""
-    name = record.get(_FILE_NAME)
+    name = Row(record, place, _FILE_NAME).value(_FILE_NAME)
     if not isinstance(name, str) or not name or name.startswith("/") or ".." in name.split("/"):
-        raise BadRowError(str(place), f"'{_FILE_NAME}' is {name!r}; an image's path from this folder on is wanted")
+        raise BadRowError(
+            str(place), f"'{_FILE_NAME}' is {quoted(name)}; an image's path from this folder on is wanted"
+        )
     folder, path = metadata.uri.rpartition("/")[0], metadata.path.rpartition("/")[0]
     return replace(metadata, uri=f"{folder}/{name}", path=f"{path}/{name}")
 
@@ -250,11 +272,18 @@ def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
         with explained(file.uri, f"{opened.where}.uri"):
             content = b"".join(_chunks(opened, file))
         transcript = replace(file, uri=_beside(file.uri), path=_beside(file.path), compression=None)
-        try:
-            said = _text(b"".join(_chunks(opened, transcript)), place)
-        except FileNotFoundError as error:
-            raise BadRowError(str(place), f"there is no {transcript.path.rpartition('/')[2]} beside it") from error
+        said = _text(_read_beside(opened, transcript, file, place), place)
         yield Row({"audio": content, "text": said.strip()}, place, "audio")
+
+
+def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place: Place) -> bytes:
+    """A file that there must be, since `other` in its folder, or above it, has a row with it."""
+    with explained(file.uri, str(place)):
+        try:
+            return b"".join(_chunks(opened, file))
+        except FileNotFoundError as error:
+            name = file.path.removeprefix(f"{other.path.rpartition('/')[0]}/")
+            raise BadRowError(str(place), f"there is no {shortened(name)} beside it") from error
 
 
 def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
@@ -267,9 +296,9 @@ def _text(line: bytes, place: Place) -> str:
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadRowError(
-            str(place), f"byte {error.start + 1} is not valid UTF-8; convert the file to UTF-8"
-        ) from error
+        said = told_by_signature(line) if place.row == 1 else None
+        said = said or f"byte {error.start + 1} is not valid UTF-8; convert the file to UTF-8"
+        raise BadRowError(str(place), said) from error
 
 
 def _lines(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:

@@ -130,6 +130,10 @@ class OpenSource:
                 f"the format of {uri} cannot be told from its name; set format, or use one of {known}"
                 " (a table, such as CSV, is read once it is Parquet or JSONL)",
             )
+        if form == "parquet" and compression is not None:
+            raise UserError(
+                f"{self.where}.uri", f"{uri} is Parquet in {compression}, and would be read from its end; unpack it"
+            )
         return SourceFile(uri, info.path, self._name(info.path), info.size, info.mtime_ns or 0, form, compression)
 
     def _metadata(self, name: str) -> Format | None:

@@ -14,11 +14,11 @@ from pretune_api.model import TokenizerAdaptation, TokenizerTraining
 from pretune_trainer.data.adapt import adapt
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
-from pretune_trainer.data.example import Row, content_of
+from pretune_trainer.data.example import Row
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
-from pretune_trainer.data.sources import SourceFile
+from pretune_trainer.data.sources import OpenSource, SourceFile
 from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.storage.commit import commit, read_commit
@@ -138,10 +138,17 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
             taken += 1
             blank += not text or text.isspace()
         if taken == blank:
-            has = "is empty: it has no documents" if taken == 0 else "has no text, but blanks or bytes,"
             opened = sources[number].opened
-            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {has} to learn from")
+            lacks = "has no text to learn from, but blanks" if taken else _lacks(opened, number, files[number])
+            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {lacks}")
         documents -= taken
+
+
+def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str:
+    """Why a source gives no text at all."""
+    if any(True for unit in units(opened, number, files) for _ in rows(opened, unit)):
+        return "has no documents to learn from: all are null, or held out by spec.data.validation.fraction; add some"
+    return "is empty: it has no documents to learn from"
 
 
 def _training_sources(data: Data) -> list[DataSource]:
@@ -203,9 +210,9 @@ def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str], clea
 
 
 def document_of(row: Row, columns: Sequence[str]) -> str:
-    """The text of a row; that of other columns stands below it, or alone where the row is a file."""
+    """The text of a row; that of other columns stands below it, or alone where its own has none, as images have."""
     value = row.value(row.column)
-    texts = [text_in(row.value(column)) for column in columns]
-    if content_of(value) is None:
-        texts = [text_in(value) if isinstance(value, list) else row.text(), *texts]
-    return "\n".join(texts)
+    others = [text_in(row.value(column)) for column in columns]
+    if others and not isinstance(value, str | list):
+        return "\n".join(others)
+    return "\n".join([text_in(value) if isinstance(value, list) else row.text(), *others])

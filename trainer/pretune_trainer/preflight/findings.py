@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from pretune_api.names import Cause, ExitCode
-from pretune_trainer.errors import PretuneError, UserError
+from pretune_trainer.errors import PretuneError, UserError, shortened
 
 T = TypeVar("T")
 
@@ -115,11 +115,10 @@ def message(findings: Sequence[Finding], most: int = MOST_BYTES) -> str:
 
 def _message(findings: Sequence[Finding], left_out: int) -> str:
     cut = [
-        {name: _cut(value) if isinstance(value, str) else value for name, value in finding.to_json().items()}
+        {
+            name: shortened(value, _MOST_CHARACTERS) if isinstance(value, str) else value
+            for name, value in finding.to_json().items()
+        }
         for finding in findings
     ]
     return json.dumps({"findings": cut, "leftOut": left_out}, ensure_ascii=False)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

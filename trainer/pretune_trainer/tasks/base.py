@@ -109,7 +109,7 @@ class Task(ABC, Generic[Outcome]):
     """How examples are laid into rows."""
     fingerprint: str
     """Names everything that `examples` depends on, but for the tokenizer: part of the token cache's key."""
-    nothing_learnt: str = "they are empty or too short"
+    nothing_learnt: str = "they are null, blank or too short"
     """Why rows give no examples, for people."""
     columns: Sequence[str] = ()
     """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""

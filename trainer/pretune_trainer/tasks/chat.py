@@ -8,8 +8,8 @@ import numpy as np
 from jinja2 import TemplateError
 
 from pretune_api.tasks import Chat as ChatSpec
-from pretune_trainer.data.example import Example, Row
-from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.data.example import Example, Row, kind_of
+from pretune_trainer.errors import BadRowError, UserError, lines_of, quoted
 from pretune_trainer.tasks.base import Context
 from pretune_trainer.tasks.causal_lm import NextToken
 
@@ -23,12 +23,14 @@ PLAIN_TEMPLATE: Final = (
 """Roles as plain text, as in Zephyr: needs no token that a parent does not have."""
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
-_TEMPLATE_ERRORS: Final = (TemplateError, TypeError, ValueError)
+TEMPLATE_ERRORS: Final = (TemplateError, TypeError, ValueError)
 """What a template raises: on its own, through Python's operators, or in transformers."""
 
 
 class Chat(NextToken):
     """Conversations; the loss is taken on what the assistant says, its end token included."""
+
+    nothing_learnt = "within spec.data.sequenceLength the assistant says nothing in them"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -41,11 +43,11 @@ class Chat(NextToken):
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a conversation, cut at the row's length: ids int32 [n], mask uint8 [n]."""
         for row in rows:
-            messages = messages_of(row)
+            messages = messages_of(row, row.column)
             try:
                 ids, mask = self._render(messages)
-            except _TEMPLATE_ERRORS as error:
-                raise BadRowError(str(row.place), f"the chat template refuses it: {error}") from error
+            except TEMPLATE_ERRORS as error:
+                raise BadRowError(str(row.place), f"the chat template refuses it: {lines_of(error)[0]}") from error
             ids, mask = ids[: self.layout.length], mask[: self.layout.length]
             yield [{"ids": ids, "mask": mask}] if mask[1:].any() else []
 
@@ -60,8 +62,8 @@ class Chat(NextToken):
         where = "spec.task.chat.template"
         try:
             ids, mask = self._render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
-        except _TEMPLATE_ERRORS as error:
-            raise UserError(where, f"the chat template cannot be used: {error}") from error
+        except TEMPLATE_ERRORS as error:
+            raise UserError(where, f"the chat template cannot be used: {lines_of(error)[0]}") from error
         if not mask.any():
             raise UserError(
                 where,
@@ -81,25 +83,24 @@ class Chat(NextToken):
         return special | set(self.tokenizer.all_special_ids)
 
 
-def messages_of(row: Row) -> list[dict[str, Any]]:
-    """The conversation of a row.
+def messages_of(row: Row, column: str) -> list[dict[str, Any]]:
+    """The conversation, or a part of one, in a column of a row.
 
     Raises:
         BadRowError: the column holds no list of {role, content}.
     """
-    value = row.value(row.column)
+    value = row.value(column)
     if not isinstance(value, list) or not value:
-        raise BadRowError(str(row.place), f"column '{row.column}' holds no list of messages {{role, content}}")
+        raise BadRowError(str(row.place), f"column '{column}' holds no list of messages {{role, content}}")
     for number, message in enumerate(value):
-        _check_message(row, number, message)
+        _check_message(f"{row.place} {column}[{number}]", message)
     return value
 
 
-def _check_message(row: Row, number: int, message: object) -> None:
-    place = f"{row.place} {row.column}[{number}]"
+def _check_message(place: str, message: object) -> None:
     if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
         raise BadRowError(place, "a message is an object with role and content")
     if message["role"] not in _ROLES:
-        raise BadRowError(place, f"role '{message['role']}' is unknown; known roles: {', '.join(_ROLES)}")
+        raise BadRowError(place, f"role {quoted(message['role'])} is unknown; known roles: {', '.join(_ROLES)}")
     if not isinstance(message["content"], str):
-        raise BadRowError(place, f"content holds {type(message['content']).__name__}, where text is wanted")
+        raise BadRowError(place, f"content holds {kind_of(message['content'])}, where text is wanted")

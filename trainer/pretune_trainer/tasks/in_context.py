@@ -52,7 +52,7 @@ class InContext(SequenceClassification):
         self._most = context.sequence_length
         room = self._room(asked.examples_per_class * len(words))
         self.layout = Layout(length=room, packs=False)
-        self.fingerprint = f"inContext/1/{room}/{self._before!r}/{self.spec.label_column}/{self.spec.labels}"
+        self.fingerprint = f"inContext/2/{room}/{self._before!r}/{self.spec.label_column}/{self.spec.labels}"
 
     def _room(self, shown: int) -> int:
         """Tokens of each text, and of what stands before it, where so many examples are shown."""
@@ -72,13 +72,15 @@ class InContext(SequenceClassification):
         return language_model(build)
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a text, cut at its share of the row: ids int32 [n] from the prompt's beginning, labels int32 [1].
+        """One example a text that is not blank, cut at its share of the row: ids int32 [n] from the prompt's beginning,
+        labels int32 [1].
 
         What follows the text is the same for all, but for the label.
         """
         encoded = encode(self.tokenizer, [self._before + row.text() for row in rows])
         for ids, row in zip(encoded, rows, strict=True):
-            yield [{"ids": np.asarray(ids[: self.layout.length], np.int32), "labels": self._labels(row)}]
+            example = {"ids": np.asarray(ids[: self.layout.length], np.int32), "labels": self._labels(row)}
+            yield [example] if row.text().strip() else []
 
     def show(self, examples: Iterable[Example]) -> None:
         """Let these stand before every text, in this order, with their labels."""

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 
 from pretune_trainer.data.example import Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, quoted
 
 
 def label_number(row: Row, label: object, numbers: Mapping[str, int], where: str) -> int:
@@ -20,5 +20,5 @@ def label_number(row: Row, label: object, numbers: Mapping[str, int], where: str
     if number is None:
         near = difflib.get_close_matches(name, numbers, n=1)
         known = f"did you mean '{near[0]}'?" if near else f"known labels: {', '.join(list(numbers)[:20])}"
-        raise BadRowError(str(row.place), f"label '{name}' is not listed in {where}; {known}")
+        raise BadRowError(str(row.place), f"label {quoted(name)} is not listed in {where}; {known}")
     return number

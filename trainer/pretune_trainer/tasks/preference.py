@@ -6,20 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jinja2 import TemplateError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from pretune_api.preference import Preference as Spec
-from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.data.example import Array, Example, Layout, Pack, Row, kind_of
+from pretune_trainer.errors import BadRowError, lines_of
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.preference import Preferred, Rewards
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.chat import PLAIN_TEMPLATE
+from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
 from pretune_trainer.tasks.language import (
     NOTHING,
     attended,
@@ -45,7 +44,7 @@ class Preference(Task[Preferred]):
 
     metrics_known: Mapping[str, bool] = Rewards.known
     compares = True
-    nothing_learnt = "they are empty, or both answers are the same"
+    nothing_learnt = "they are null, an answer is blank, or both are the same"
 
     def __init__(self, context: Context) -> None:
         assert isinstance(context.spec, Spec)
@@ -56,7 +55,7 @@ class Preference(Task[Preferred]):
         self.columns = (self.spec.chosen_column, self.spec.rejected_column)
         self.tokenizer.chat_template = self.spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
         template = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
-        self.fingerprint = f"preference/1/{context.sequence_length}/{self.columns}/{template}"
+        self.fingerprint = f"preference/2/{context.sequence_length}/{self.columns}/{template}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A causal language model."""
@@ -84,25 +83,28 @@ class Preference(Task[Preferred]):
         if all(isinstance(value, str) for value in values):
             prompt, chosen, rejected = map(str, values)
             end = self.tokenizer.eos_token or ""
-            return _Texts((self.tokenizer.bos_token or "") + prompt, chosen + end, rejected + end)
+            answers = (answer + end if answer.strip() else "" for answer in (chosen, rejected))
+            return _Texts((self.tokenizer.bos_token or "") + prompt, *answers)
         if all(isinstance(value, list) and value for value in values):
-            return self._rendered(row, values)
+            return self._rendered(row)
         raise BadRowError(
             str(row.place),
             f"'{row.column}', '{self.columns[0]}' and '{self.columns[1]}' are to be three texts, or three lists of "
-            f"messages {{role, content}}; they are {', '.join(type(value).__name__ for value in values)}",
+            f"messages {{role, content}}; they are {', '.join(map(kind_of, values))}",
         )
 
-    def _rendered(self, row: Row, conversations: list[Any]) -> _Texts:
-        prompt, *answers = conversations
+    def _rendered(self, row: Row) -> _Texts:
+        prompt, *answers = (messages_of(row, column) for column in (row.column, *self.columns))
         try:
             before = self._render(prompt, open_turn=True)
             both = [self._render(prompt + answer, open_turn=False) for answer in answers]
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise BadRowError(str(row.place), f"the chat template refuses it: {error}") from error
+        except TEMPLATE_ERRORS as error:
+            raise BadRowError(str(row.place), f"the chat template refuses it: {lines_of(error)[0]}") from error
         if not all(text.startswith(before) for text in both):
             raise BadRowError(
-                str(row.place), "what the chat template makes of prompt and answer does not begin with the prompt"
+                str(row.place),
+                "what the chat template makes of prompt and answer does not begin with the prompt; let an answer begin "
+                "with what the assistant says, and leave the prompt out of it",
             )
         return _Texts(before, *(text.removeprefix(before) for text in both))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pretune_api.tasks import QuestionAnswering
 from pretune_trainer.data.example import Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, quoted
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def read_question(row: Row, spec: QuestionAnswering) -> Question:
     """
     text, question = row.text(), row.value(spec.question_column)
     if not isinstance(question, str) or not question.strip():
-        raise BadRowError(str(row.place), f"column '{spec.question_column}' holds {question!r}, no question")
+        raise BadRowError(str(row.place), f"column '{spec.question_column}' holds {quoted(question)}, no question")
     answers, starts = _answers(row, spec)
     for answer, start in zip(answers, starts, strict=True):
         _check_place(row, text, answer, start)
@@ -61,4 +61,5 @@ def _check_place(row: Row, text: str, answer: str, start: int) -> None:
         return
     found = text.find(answer)
     where = f"it stands at {found}" if found >= 0 else "it is not in the text at all"
-    raise BadRowError(str(row.place), f"the answer '{answer}' does not stand at character {start} of the text; {where}")
+    said = f"the answer {quoted(answer)} does not stand at character {quoted(start)} of the text; {where}"
+    raise BadRowError(str(row.place), said)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from pretune_api.fields import choose
 from pretune_api.tasks import SequenceClassification as Spec
-from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.example import Example, Layout, Pack, Row, kind_of
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
@@ -43,7 +43,7 @@ class SequenceClassification(Task[Judged]):
         self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"})
-        self.fingerprint = f"sequenceClassification/1/{context.sequence_length}/{examples}"
+        self.fingerprint = f"sequenceClassification/2/{context.sequence_length}/{examples}"
         self.class_weights = self._class_weights()
 
     def _class_weights(self) -> Tensor:
@@ -65,19 +65,19 @@ class SequenceClassification(Task[Judged]):
         )
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a text, cut at the row's length: ids int32 [n], labels int32 [number of its labels]."""
-        labels = [self._labels(row) for row in rows]
-        encoded = encode_whole(self.tokenizer, [row.text() for row in rows], self.layout.length)
-        for ids, chosen in zip(encoded, labels, strict=True):
-            yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}]
+        """One example a text that is not blank, cut at the row's length: ids int32 [n], labels int32 [number of its
+        labels].
+        """
+        labels, texts = [self._labels(row) for row in rows], [row.text() for row in rows]
+        encoded = encode_whole(self.tokenizer, texts, self.layout.length)
+        for text, ids, chosen in zip(texts, encoded, labels, strict=True):
+            yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}] if text.strip() else []
 
     def _labels(self, row: Row) -> NDArray[np.int32]:
         value = row.value(self.spec.label_column)
         if isinstance(value, list) != self.spec.multi_label:
             wanted = "multiLabel wants a list of labels" if self.spec.multi_label else "a list needs multiLabel: true"
-            raise BadRowError(
-                str(row.place), f"column '{self.spec.label_column}' holds {type(value).__name__}; {wanted}"
-            )
+            raise BadRowError(str(row.place), f"column '{self.spec.label_column}' holds {kind_of(value)}; {wanted}")
         chosen = value if isinstance(value, list) else [value]
         where = "spec.task.sequenceClassification.labels"
         return np.asarray([label_number(row, label, self.numbers, where) for label in chosen], np.int32)

@@ -1,7 +1,7 @@
 """A number per text: a rating, a price, how much two sentences mean the same."""
 
-import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from pretune_api.tasks import SequenceRegression as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.regression import Guessed, RegressionReport
 from pretune_trainer.model.build import Build
@@ -18,6 +18,9 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.language import pad_right
 from pretune_trainer.tasks.logits import logits_of
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
+"""Targets are kept in 32 bits."""
 
 
 class SequenceRegression(Task[Guessed]):
@@ -32,23 +35,24 @@ class SequenceRegression(Task[Guessed]):
         self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.column,)
-        self.fingerprint = f"sequenceRegression/1/{context.sequence_length}/{self.column}"
+        self.fingerprint = f"sequenceRegression/2/{context.sequence_length}/{self.column}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a head that gives a number."""
         return build.make(AutoModelForSequenceClassification, num_labels=1, problem_type="regression")
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a text, cut at the row's length: ids int32 [n], target float32 [1]."""
-        targets = [self._target(row) for row in rows]
-        encoded = encode_whole(self.tokenizer, [row.text() for row in rows], self.layout.length)
-        for ids, target in zip(encoded, targets, strict=True):
-            yield [{"ids": np.asarray(ids, np.int32), "target": np.asarray([target], np.float32)}]
+        """One example a text that is not blank, cut at the row's length: ids int32 [n], target float32 [1]."""
+        targets, texts = [self._target(row) for row in rows], [row.text() for row in rows]
+        encoded = encode_whole(self.tokenizer, texts, self.layout.length)
+        for text, ids, target in zip(texts, encoded, targets, strict=True):
+            example = {"ids": np.asarray(ids, np.int32), "target": np.asarray([target], np.float32)}
+            yield [example] if text.strip() else []
 
     def _target(self, row: Row) -> float:
         value = row.value(self.column)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise BadRowError(str(row.place), f"column '{self.column}' holds {value!r}, where a number is wanted")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+            raise BadRowError(str(row.place), f"column '{self.column}' holds {quoted(value)}, where a number is wanted")
         return float(value)
 
     def batch(self, packs: Sequence[Pack]) -> Batch:

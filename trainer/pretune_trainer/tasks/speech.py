@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pretune_api.speech import SpeechRecognition as Spec
 from pretune_trainer.data.audio import FULL, Samples, checked
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.transcripts import Transcript, TranscriptReport
 from pretune_trainer.tasks.base import Context, Task
@@ -54,7 +54,7 @@ class SpeechTask(Task[Transcript]):
         if not isinstance(value, str) or not value.strip():
             raise BadRowError(
                 str(row.place),
-                f"column '{self.spec.transcript_column}' holds {value!r}, where the transcript is wanted",
+                f"column '{self.spec.transcript_column}' holds {quoted(value)}, where the transcript is wanted",
             )
         return " ".join(value.split())
 

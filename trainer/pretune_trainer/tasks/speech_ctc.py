@@ -14,7 +14,7 @@ from transformers import AutoModelForCTC, PreTrainedModel, Wav2Vec2CTCTokenizer
 from pretune_api.model import Architecture
 from pretune_trainer.data.audio import Samples
 from pretune_trainer.data.example import Pack, Row
-from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.errors import BadRowError, UserError, quoted
 from pretune_trainer.metrics.transcripts import Transcript
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.sounds import NEW
@@ -54,7 +54,7 @@ class SpeechCtc(SpeechTask):
         if set(ids) <= {self.unknown, self.tokenizer.word_delimiter_token_id}:
             raise BadRowError(
                 str(row.place),
-                f"column '{self.spec.transcript_column}' holds '{said}', of which the tokenizer knows no letter; "
+                f"column '{self.spec.transcript_column}' holds {quoted(said)}, of which the tokenizer knows no letter; "
                 "are they capitals there?",
             )
         return ids

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from pretune_trainer.data.example import Row
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.data.example import Row, kind_of
+from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.entities import OUTSIDE, TagSet
 
 _WORD: Final = re.compile(r"\w+|[^\w\s]")
@@ -45,7 +45,7 @@ class Tagger:
         """
         marks = row.value(self.column)
         if not isinstance(marks, list):
-            raise _bad(row, f"column '{self.column}' holds {type(marks).__name__}, where a list is wanted")
+            raise _bad(row, f"column '{self.column}' holds {kind_of(marks)}, where a list is wanted")
         value = row.value(row.column)
         return self._from_words(row, value, marks) if isinstance(value, list) else self._from_spans(row, marks)
 
@@ -69,7 +69,7 @@ class Tagger:
         if isinstance(mark, str) and mark in self.tag_numbers:
             return self.tag_numbers[mark]
         known = _nearest(str(mark), list(self.tag_numbers))
-        raise _bad(row, f"tag '{mark}' is not O, B- or I- of a label listed in {self.where}; {known}", number)
+        raise _bad(row, f"tag {quoted(mark)} is not O, B- or I- of a label listed in {self.where}; {known}", number)
 
     def _check_order(self, row: Row, tags: Sequence[int]) -> None:
         for number, (before, tag) in enumerate(pairwise([OUTSIDE, *tags])):
@@ -90,27 +90,33 @@ class Tagger:
         for number, mark in enumerate(marks):
             start, end, label = self._span(row, number, mark, len(text))
             if start not in starts or end not in ends:
-                raise self._bad_span(row, number, f"'{text[start:end]}' cuts a word; let it begin and end with words")
+                raise self._bad_span(
+                    row, number, f"{quoted(text[start:end])} cuts a word; let it begin and end with words"
+                )
             first, last = starts[start], ends[end]
             if any(tags[first : last + 1]):
-                raise self._bad_span(row, number, f"'{text[start:end]}' overlaps another span")
+                raise self._bad_span(row, number, f"{quoted(text[start:end])} overlaps another span")
             tags[first : last + 1] = [TagSet.begin(label), *[TagSet.inside(label)] * (last - first)]
         return TaggedText(text, words, tags)
 
     def _span(self, row: Row, number: int, mark: object, length: int) -> tuple[int, int, int]:
         if not isinstance(mark, dict) or not {"start", "end", "label"} <= mark.keys():
-            raise self._bad_span(row, number, "a span is an object with start, end and label")
+            raise self._bad_span(
+                row, number, "a span is an object with start, end and label; tags want a list of words"
+            )
         start, end, label = mark["start"], mark["end"], mark["label"]
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
             raise self._bad_span(
-                row, number, f"characters {start} to {end} are none of a text of {length}; write 0 <= start < end"
+                row,
+                number,
+                f"characters {quoted(start)} to {quoted(end)} are none of a text of {length}; write 0 <= start < end",
             )
         return start, end, self._label(row, number, label)
 
     def _label(self, row: Row, number: int, label: Any) -> int:
         if not isinstance(label, str) or label not in self.label_numbers:
             known = _nearest(str(label), list(self.label_numbers))
-            raise self._bad_span(row, number, f"label '{label}' is not listed in {self.where}; {known}")
+            raise self._bad_span(row, number, f"label {quoted(label)} is not listed in {self.where}; {known}")
         return self.label_numbers[label]
 
     def _bad_span(self, row: Row, number: int, sentence: str) -> BadRowError:
@@ -119,7 +125,7 @@ class Tagger:
 
 def _word(row: Row, number: int, word: object) -> str:
     if not isinstance(word, str) or not word.strip():
-        raise _bad(row, f"{word!r} is no word; text that is not empty is wanted", number)
+        raise _bad(row, f"{quoted(word)} is no word; text that is not empty is wanted", number)
     return word
 
 

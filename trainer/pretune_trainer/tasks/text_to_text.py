@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from pretune_api.model import Architecture
 from pretune_api.tasks import Summarization, Translation
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
-from pretune_trainer.errors import BadRowError, UserError
+from pretune_trainer.errors import BadRowError, UserError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.overlap import OverlapReport, Written
 from pretune_trainer.metrics.writing import Draft, WritingReport
@@ -55,7 +55,7 @@ class TextToText(Task[Draft]):
         self.target_column = self.spec.target_column
         self.columns = (self.target_column, *([language] if language else []))
         self.layout = Layout(length=self.length, packs=context.packs and not self.both)
-        self.fingerprint = f"{self.stage}/1/{self.length}/{self.both}/{self.spec.model_dump_json()}"
+        self.fingerprint = f"{self.stage}/2/{self.length}/{self.both}/{self.spec.model_dump_json()}"
         self.pad = context.pad
         self.packer = Packer(self.length, self.pad, context.by_boundaries)
         self.writes = context.metrics is None or not OverlapReport.known.keys().isdisjoint(context.metrics)
@@ -100,8 +100,9 @@ class TextToText(Task[Draft]):
         return model
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a row. Of an encoder-decoder: ids int32 [n], what is read, and answer int32 [m]. Of a decoder:
-        ids int32 [n + m], both, and mask uint8 [n + m], 1 in the answer. And reference uint8: the wanted text in UTF-8.
+        """One example a row whose text is not blank. Of an encoder-decoder: ids int32 [n], what is read, and answer
+        int32 [m]. Of a decoder: ids int32 [n + m], both, and mask uint8 [n + m], 1 in the answer. And reference uint8:
+        the wanted text in UTF-8.
         """
         prompts = [self._prompt(row) for row in rows]
         read = encode_with_offsets(self.tokenizer, [before + text + after for before, text, after in prompts])
@@ -112,7 +113,8 @@ class TextToText(Task[Draft]):
             answer = self._answer(row, wanted)
             ends = len(prompt[0]) + len(prompt[1])
             ids = [*self.before, *self._fitting(row, *tokens, ends), *self.after]
-            yield [self._example(ids, answer) | {"reference": np.frombuffer(reference.encode(), np.uint8)}]
+            example = self._example(ids, answer) | {"reference": np.frombuffer(reference.encode(), np.uint8)}
+            yield [example] if prompt[1].strip() else []
 
     def _prompt(self, row: Row) -> tuple[str, str, str]:
         """What stands before the text, the text, and what stands after it."""
@@ -126,7 +128,7 @@ class TextToText(Task[Draft]):
     def _text(self, row: Row, column: str) -> str:
         value = row.value(column)
         if not isinstance(value, str) or not value.strip():
-            raise BadRowError(str(row.place), f"column '{column}' holds {value!r}, where text is wanted")
+            raise BadRowError(str(row.place), f"column '{column}' holds {quoted(value)}, where text is wanted")
         return value
 
     def _fitting(self, row: Row, ids: Sequence[int], offsets: Sequence[tuple[int, int]], ends: int) -> list[int]:

@@ -22,7 +22,7 @@ from pretune_trainer.data.cleaning.quality import characters, gopher_quality, le
 from pretune_trainer.data.cleaning.reasons import Reason, verdict
 from pretune_trainer.data.cleaning.repetition import gopher_repetition
 from pretune_trainer.data.cleaning.text import edited, text_in
-from pretune_trainer.data.example import Row, content_of
+from pretune_trainer.data.example import Row, content_of, kind_of
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.errors import BadRowError
 
@@ -176,7 +176,7 @@ def _check(row: Row, cleaning: Cleaning) -> None:
     if is_file and cleaning.duplicates == "near":
         raise BadRowError(str(row.place), "a file has no words to compare; set spec.data.cleaning.duplicates to exact")
     if not isinstance(value, str | list | None) and not (is_file and (cleaning.audio or cleaning.images)):
-        held = type(value).__name__
+        held = kind_of(value)
         raise BadRowError(
             str(row.place),
             f"column '{row.column}' holds {held}, and spec.data.cleaning reads text, "
