@@ -223,8 +223,11 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (gzip.compress, "it is compressed with gzip; let its name end in .gz"),
-        (lambda text: pa.compress(text, "zstd", asbytes=True), "it is compressed with zstd; let its name end in .zst"),
+        (gzip.compress, "it is compressed with gzip; unpack it, or let its name end in .gz"),
+        (
+            lambda text: pa.compress(text, "zstd", asbytes=True),
+            "it is compressed with zstd; unpack it, or let its name end in .zst",
+        ),
         (lzma.compress, "it is compressed with xz; unpack it, or compress it with gzip or zstd"),
         (lambda text: text.decode().encode("utf-16"), "it is UTF-16; convert it to UTF-8"),
         (lambda _: b"PAR1\xff", "it is Parquet; let its name end in .parquet, or set format"),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pretune_api.manifest import File, Manifest
 from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, Index, PartEntry, Side, SourceEntry
 from pretune_trainer.data.groups import Group, Grouping
+from pretune_trainer.data.holdout import HINT
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.npy import npy
 from pretune_trainer.data.readers import Unit
@@ -26,8 +27,7 @@ _READERS: Final = 16
 """Reports read at once: each is a small object, and a store's answer takes its time."""
 _ADVICE: Final[dict[Side, str]] = {
     "train": "to learn from; lower it, or add data",
-    "validation": "for the validation; raise it, or use validation.sources (equal documents fall on one side, and a"
-    " text file is one document, unless its source has document: line)",
+    "validation": f"for the validation; raise it, or use validation.sources ({HINT})",
 }
 
 

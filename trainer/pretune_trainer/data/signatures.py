@@ -3,8 +3,8 @@
 from typing import Final
 
 _SIGNATURES: Final = {
-    b"\x1f\x8b": "it is compressed with gzip; let its name end in .gz",
-    b"\x28\xb5\x2f\xfd": "it is compressed with zstd; let its name end in .zst",
+    b"\x1f\x8b": "it is compressed with gzip; unpack it, or let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd; unpack it, or let its name end in .zst",
     b"\xfd7zXZ": "it is compressed with xz; unpack it, or compress it with gzip or zstd",
     b"BZh": "it is compressed with bzip2; unpack it, or compress it with gzip or zstd",
     b"PK\x03\x04": "it is a ZIP archive; unpack it",

@@ -15,6 +15,7 @@ from pretune_trainer.data.adapt import adapt
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
 from pretune_trainer.data.example import Row
+from pretune_trainer.data.holdout import HINT
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.shelf import Shelf
@@ -147,7 +148,7 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
 def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str:
     """Why a source gives no text at all."""
     if any(True for unit in units(opened, number, files) for _ in rows(opened, unit)):
-        return "has no documents to learn from: all are null, or held out by spec.data.validation.fraction; add some"
+        return f"has no documents to learn from: all are null, or held out by spec.data.validation.fraction ({HINT})"
     return "is empty: it has no documents to learn from"
 
 
