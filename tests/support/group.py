@@ -1,5 +1,6 @@
 """Real ranks for tests: processes that talk over gloo, forked from a server that has imported what takes long."""
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -64,6 +65,7 @@ def _rank(
 
     from pretune_trainer.parallel import Ranks
 
+    gc.freeze()  # a collection would make this process copy every page of what it was forked with
     torch.set_num_threads(1)
     os.environ.update(environment)  # the server was started with that of an earlier test
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))

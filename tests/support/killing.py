@@ -1,5 +1,6 @@
 """A run in a process of its own, that can be killed in the middle of a step."""
 
+import gc
 import os
 import signal
 from multiprocessing.connection import Connection
@@ -45,5 +46,6 @@ def _run(pipe: Connection, config: RunConfig) -> None:
     from pretune_trainer.parallel import Ranks
     from pretune_trainer.rank import run_rank
 
+    gc.freeze()
     torch.set_num_threads(1)
     run_rank(config, Ranks(), _Wire(pipe))
