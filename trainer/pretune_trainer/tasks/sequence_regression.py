@@ -52,7 +52,10 @@ class SequenceRegression(Task[Guessed]):
     def _target(self, row: Row) -> float:
         value = row.value(self.column)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
-            raise BadRowError(str(row.place), f"column '{self.column}' holds {quoted(value)}, where a number is wanted")
+            raise BadRowError(
+                str(row.place),
+                f"column '{self.column}' holds {quoted(value)}, where a number is wanted that 32 bits hold",
+            )
         return float(value)
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
