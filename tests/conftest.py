@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pretune_api.storage import Location
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pretune_trainer.storage.store import Store
     from support.s3 import S3Server
 
-# The same examples on every run: a failure is a change of ours, never luck.
-settings.register_profile("fixed", derandomize=True, deadline=None)
+# The same examples on every run, however slow the machine: a failure is a change of ours, never luck.
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fixed")
 
 
