@@ -1,5 +1,6 @@
 """One rank of a run: data -> model -> loop -> artifact. Runs under Ray Train, and alone."""
 
+import atexit
 import gc
 import tempfile
 from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ def _set_aside_what_stays() -> None:
     """
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # at its end a process complains, by nanobind, of what is never freed
 
 
 @dataclass(frozen=True)
