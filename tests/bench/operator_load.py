@@ -86,7 +86,7 @@ class Arrivals:
 
     def _follow(self) -> None:
         version = self._api.get("/apis/ray.io/v1/rayjobs?limit=1")["metadata"]["resourceVersion"]
-        pool = ThreadPoolExecutor(4)
+        pool = ThreadPoolExecutor(1)  # KubeRay sees to one RayJob at a time, unless --reconcile-concurrency says more
         for event in self._api.watch("/apis/ray.io/v1/rayjobs", version):
             if event["type"] == "ADDED":
                 meta = event["object"]["metadata"]
