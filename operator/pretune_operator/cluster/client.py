@@ -10,6 +10,7 @@ import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import load_config
+from pydantic_core import from_json
 
 from pretune_operator.cluster.kinds import Resource
 from pretune_operator.metrics import API_CALLS
@@ -128,7 +129,8 @@ class Client:
         url = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
         code = 200
         try:
-            return json.loads(self._send(method, url, body, accept))  # type: ignore[no-any-return]
+            # A page of a census takes json.loads four times as long, and nobody else runs meanwhile.
+            return from_json(self._send(method, url, body, accept))  # type: ignore[no-any-return]
         except ApiError as error:
             code = error.code
             raise
