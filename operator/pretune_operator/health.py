@@ -18,14 +18,14 @@ from pretune_operator.cluster.objects import StoredJob
 from pretune_operator.conditions import About, condition
 from pretune_operator.handlers import Watching
 from pretune_operator.machine import Machine
-from pretune_operator.resync import PERIOD_SECONDS, Resync
+from pretune_operator.resync import LONGEST_SECONDS, Resync
 from pretune_operator.watches import Watches
 
 BEAT_SECONDS: Final = 60.0
 """Time in which the event loop turns, however busy it is."""
 RECONCILE_SECONDS: Final = 300.0
 """Time that one reconcile takes at most: its calls time out long before."""
-RESYNC_SECONDS: Final = 10 * PERIOD_SECONDS
+RESYNC_SECONDS: Final = 2 * LONGEST_SECONDS
 """Age of the last census at most."""
 
 

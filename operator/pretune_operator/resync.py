@@ -1,17 +1,17 @@
 """Lists everything once, and counts it again and again: what a watch has missed is found, and a watch that hangs is.
 
 kopf does not tell what was deleted before it listed: while the operator starts, or after a watch was interrupted. A
-census, which costs a fraction of a list, finds what is gone within a minute.
+census, which costs a fraction of a list, finds what is gone within a minute; within five, where there are thousands.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from pretune_operator.cluster.cache import Cache
-from pretune_operator.cluster.client import ApiError, Client, Pages
+from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
 from pretune_operator.cluster.objects import (
     Stored,
@@ -21,12 +21,17 @@ from pretune_operator.cluster.objects import (
     StoredRayCluster,
     StoredRayJob,
 )
+from pretune_operator.cluster.pages import Item, ListMeta, Page
 from pretune_operator.cluster.parse import parse
 from pretune_operator.machine import Machine
 from pretune_operator.watches import Watches
 
 PERIOD_SECONDS: Final = 60.0
-"""Between two censuses; shorter at first, while kopf's watches begin."""
+"""Between two censuses; shorter at first, while kopf's watches begin, and longer where there is much to count."""
+LONGEST_SECONDS: Final = 5 * PERIOD_SECONDS
+"""Between two censuses, however much there is to count."""
+SHARE: Final = 0.01
+"""Part of a core that censuses take."""
 _FIRST_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 2.0
 _TICK_SECONDS: Final = 0.5
@@ -81,7 +86,9 @@ class Resync:
         while not self._stop.wait(_TICK_SECONDS):
             self._machine.look_around()
             if time.monotonic() >= due:
-                pause = min(2 * pause, PERIOD_SECONDS) if self._done(self._count) else _RETRY_SECONDS
+                began = time.thread_time()
+                counted = self._done(self._count)
+                pause = min(2 * pause, period_after(time.thread_time() - began)) if counted else _RETRY_SECONDS
                 due = time.monotonic() + pause
 
     def _done(self, what: Callable[[Resource], None]) -> bool:
@@ -96,8 +103,8 @@ class Resync:
         return True
 
     def _list(self, resource: Resource) -> None:
-        for items, _ in self._pages(self._client.list_all, resource):
-            for raw in items:
+        for page in self._pages(self._client.list_all, resource):
+            for raw in page.items or ():
                 if stored := parse(resource, raw):
                     self._cache.put(stored)
 
@@ -105,15 +112,17 @@ class Resync:
         known = self._cache.versions(KEPT[resource], resource.kind)
         alive: set[str] = set()
         counted_at: list[int] = []
-        for items, version in self._pages(self._client.census, resource):
-            counted_at.append(version)
-            for meta in (item["metadata"] for item in items):
-                alive.add(meta["uid"])
-                if known.get(meta["uid"], 0) < int(meta["resourceVersion"]):
-                    self._watches.listed(resource, int(meta["resourceVersion"]))
+        for page in self._pages(self._client.census, resource):
+            counted_at.append(page.metadata.version)
+            for found in (item.metadata for item in page.items or ()):
+                alive.add(found.uid)
+                if known.get(found.uid, 0) < found.version:
+                    self._watches.listed(resource, found.version)
         self._machine.wake(self._cache.retain(KEPT[resource], resource.kind, alive, min(counted_at)))
 
-    def _pages(self, fetch: Callable[[Resource, str | None, str | None], Pages], resource: Resource) -> Pages:
+    def _pages(
+        self, fetch: Callable[[Resource, str | None, str | None], Iterator[Page[Item]]], resource: Resource
+    ) -> Iterator[Page[Item]]:
         for namespace in self._namespaces:
             try:
                 yield from fetch(resource, namespace, selector(resource))
@@ -121,4 +130,9 @@ class Resync:
                 if not error.gone or resource not in (RAY_JOBS, RAY_CLUSTERS):
                     raise
                 # KubeRay is not installed, or not any more.
-                yield [], _EVERYTHING
+                yield Page(items=None, metadata=ListMeta(resourceVersion=_EVERYTHING))
+
+
+def period_after(spent: float) -> float:
+    """Seconds from a census that took `spent` seconds of CPU to the next."""
+    return min(max(PERIOD_SECONDS, spent / SHARE), LONGEST_SECONDS)

@@ -13,6 +13,7 @@ from kubernetes.config import load_config
 from pydantic_core import from_json
 
 from pretune_operator.cluster.kinds import Resource
+from pretune_operator.cluster.pages import Counted, Item, Page
 from pretune_operator.metrics import API_CALLS
 
 MANAGER: Final = "pretune"
@@ -26,8 +27,6 @@ _LOGIN_SECONDS: Final = 10.0
 """How long credentials are used before they are asked for again: the token of a pod is renewed every hour."""
 
 Json = dict[str, Any]
-Pages = Iterator[tuple[list[Json], int]]
-"""Parts of a list, each with the version of the whole."""
 
 
 class ApiError(Exception):
@@ -72,45 +71,52 @@ class Client:
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
         """One resource. Raises ApiError."""
-        return self._call("get", resource, resource.path(namespace, name))
+        return _json(self._call("get", resource, resource.path(namespace, name)))
 
-    def list_all(self, resource: Resource, namespace: str | None, selector: str | None) -> Pages:
+    def list_all(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[Page[Json]]:
         """All resources of a namespace (of all, when None).
 
         Raises:
             ApiError: the API server refuses, or cannot be reached.
         """
-        return self._list(resource, namespace, selector, _CHUNK, _JSON)
+        return self._list(Page[Json], resource, namespace, selector, _CHUNK, _JSON)
 
-    def census(self, resource: Resource, namespace: str | None, selector: str | None) -> Pages:
-        """As `list_all`, but of each resource only the metadata."""
-        return self._list(resource, namespace, selector, 5 * _CHUNK, _METADATA)
+    def census(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[Page[Counted]]:
+        """As `list_all`, but of each resource only which one it is: nothing else is parsed, which takes a fourth."""
+        return self._list(Page[Counted], resource, namespace, selector, 5 * _CHUNK, _METADATA)
 
-    def _list(self, resource: Resource, namespace: str | None, selector: str | None, size: int, accept: str) -> Pages:
+    def _list(
+        self,
+        page: type[Page[Item]],
+        resource: Resource,
+        namespace: str | None,
+        selector: str | None,
+        size: int,
+        accept: str,
+    ) -> Iterator[Page[Item]]:
         query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
         while True:
-            answer = self._call("list", resource, resource.path(namespace), query=query, accept=accept)
-            # An empty list of metadata comes as null.
-            yield answer["items"] or [], int(answer["metadata"]["resourceVersion"])
-            if not (rest := answer["metadata"].get("continue")):
+            said = self._call("list", resource, resource.path(namespace), query=query, accept=accept)
+            yield (found := page.model_validate_json(said))
+            if not found.metadata.rest:
                 return
-            query["continue"] = rest
+            query["continue"] = found.metadata.rest
 
     def create(self, resource: Resource, body: Json) -> Json:
         """Makes a resource; returns it as it was stored. Raises ApiError."""
         path = resource.path(body["metadata"]["namespace"])
-        return self._call("create", resource, path, "POST", body, {"fieldManager": MANAGER})
+        return _json(self._call("create", resource, path, "POST", body, {"fieldManager": MANAGER}))
 
     def replace_status(self, resource: Resource, body: Json) -> Json:
         """Replaces the status of a resource, if it is still of the version in `body`. Raises ApiError."""
         meta = body["metadata"]
         path = resource.path(meta["namespace"], meta["name"], "status")
-        return self._call("update", resource, path, "PUT", body, {"fieldManager": MANAGER})
+        return _json(self._call("update", resource, path, "PUT", body, {"fieldManager": MANAGER}))
 
     def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Json:
         """Deletes a resource in the foreground: it is seen until everything that it owns is gone. Raises ApiError."""
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
-        return self._call("delete", resource, resource.path(namespace, name), "DELETE", options)
+        return _json(self._call("delete", resource, resource.path(namespace, name), "DELETE", options))
 
     def text(self, path: str) -> bytes:
         """What the API server says at a path that is no resource. Raises ApiError."""
@@ -125,19 +131,16 @@ class Client:
         body: Json | None = None,
         query: dict[str, str] | None = None,
         accept: str = _JSON,
-    ) -> Json:
+    ) -> bytes:
         url = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
         code = 200
         try:
-            said = self._send(method, url, body, accept)
+            return self._send(method, url, body, accept)
         except ApiError as error:
             code = error.code
             raise
         finally:
             API_CALLS.labels(verb, resource.plural, code).inc()
-        # A page of a census takes json.loads four times as long, and nobody else runs meanwhile.
-        answer: Json = from_json(said)
-        return answer
 
     def _send(self, method: str, url: str, body: Json | None, accept: str = _JSON) -> bytes:
         headers = {"Accept": accept, "Content-Type": _JSON, "User-Agent": MANAGER} | self._credentials()
@@ -158,6 +161,11 @@ class Client:
             headers = {auth["key"]: auth["value"] for auth in settings.values()}
             self._login = (time.monotonic(), headers)
         return headers
+
+
+def _json(said: bytes) -> Json:
+    answer: Json = from_json(said)  # a fourth of json.loads' time, in which nobody else runs
+    return answer
 
 
 def _error(code: int, answer: bytes) -> ApiError:
