@@ -1,4 +1,4 @@
-"""What a test measures: for the table "What is learnt" in README.md, and for whoever wants to know."""
+"""What a test measures: for the table "Quality gates" in README.md, and for whoever wants to know."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
