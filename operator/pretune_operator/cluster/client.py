@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -79,15 +79,15 @@ class Client:
         Raises:
             ApiError: the API server refuses, or cannot be reached.
         """
-        return self._list(Page[Json], resource, namespace, selector, _CHUNK, _JSON)
+        return self._list(_whole, resource, namespace, selector, _CHUNK, _JSON)
 
     def census(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[Page[Counted]]:
         """As `list_all`, but of each resource only which one it is: nothing else is parsed, which takes a fourth."""
-        return self._list(Page[Counted], resource, namespace, selector, 5 * _CHUNK, _METADATA)
+        return self._list(Page[Counted].model_validate_json, resource, namespace, selector, 5 * _CHUNK, _METADATA)
 
     def _list(
         self,
-        page: type[Page[Item]],
+        read: Callable[[bytes], Page[Item]],
         resource: Resource,
         namespace: str | None,
         selector: str | None,
@@ -97,7 +97,7 @@ class Client:
         query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
         while True:
             said = self._call("list", resource, resource.path(namespace), query=query, accept=accept)
-            yield (found := page.model_validate_json(said))
+            yield (found := read(said))
             if not found.metadata.rest:
                 return
             query["continue"] = found.metadata.rest
@@ -166,6 +166,10 @@ class Client:
 def _json(said: bytes) -> Json:
     answer: Json = from_json(said)  # a fourth of json.loads' time, in which nobody else runs
     return answer
+
+
+def _whole(said: bytes) -> Page[Json]:
+    return Page[Json].model_validate(_json(said))
 
 
 def _error(code: int, answer: bytes) -> ApiError:

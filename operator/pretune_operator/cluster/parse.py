@@ -1,12 +1,12 @@
 """From a resource's JSON to what is kept of it."""
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from pretune_api.names import Label
 from pretune_api.status import Artifact
@@ -66,8 +66,8 @@ def _job(resource: Resource, raw: Json) -> StoredJob:
         shown=state,
         state={"Succeeded": ParentState.SUCCEEDED, "Failed": ParentState.FAILED}.get(state, ParentState.RUNNING),
         artifact=_artifact(status.get("artifact")),
-        document=_packed(wanted | {"spec": spec}),
-        status=_packed(status),
+        document=to_json(wanted | {"spec": spec}),
+        status=to_json(status),
     )
 
 
@@ -83,10 +83,6 @@ def _artifact(raw: Json | None) -> Artifact | None:
         return Artifact.model_validate(raw) if raw else None
     except ValidationError:
         return None
-
-
-def _packed(value: Json) -> bytes:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _child(resource: Resource, raw: Json) -> Json | None:
