@@ -5,16 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from pretune_api.checkpoint import STATE_NAME, CheckpointState
 from pretune_api.run_config import RunConfig
+from pretune_trainer import loop
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Evaluated, Exhibited, Silent
+from pretune_trainer.report import Evaluated, Event, Exhibited, Silent, Step
 from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain
 from support.language import small_tokenizer
+from support.runs import as_parent, named, run
 
 BASELINE = {"evaluation__baseline": True, "training__max_steps": 4}
 
@@ -46,6 +49,43 @@ def test_a_run_that_is_resumed_remembers_the_baseline_and_ends_as_if_it_had_not_
     table = [line for line in card(whole).splitlines() if line.startswith("| loss")]
     assert [line for line in card(resumed).splitlines() if line.startswith("| loss")] == table
     assert plain.metrics == whole.metrics == resumed.metrics
+
+
+def test_a_parent_is_trained_with_dropout_whether_it_was_judged_before_or_not(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    dropout = {"type": "gpt2", "config": {"n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.3}}
+    made = run_rank(pretrain(tmp_path, model__architecture=dropout, training__max_steps=1), Ranks(), Silent())
+    losses = [
+        [step.loss for step in run(Ranks(), named(classification(tmp_path, as_parent(made), **changes), name))[1]]
+        for name, changes in {"unseen": {}, "before": {"evaluation__baseline": True}, "often": {"evaluation__every_steps": 1}}.items()
+    ]
+    assert losses[0] == losses[1] == losses[2]
+
+
+class _Clock(Recorder):
+    """A clock that only goes on, by 100 s, while an evaluation is told, and by 1 s while a step is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def tell(self, event: Event) -> None:
+        super().tell(event)
+        self.now += {Evaluated: 100.0, Step: 1.0}.get(type(event), 0.0)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def test_the_time_of_steps_is_theirs_alone_and_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(loop, "time", clock)
+    config = pretrain(tmp_path, evaluation__every_steps=2, checkpoint__every_steps=4, **BASELINE)
+    run_rank(config, Ranks(), clock)
+    seconds = [step.seconds for step in clock.of(Step)]
+    assert seconds == [0.0, 1.0, 0.0, 1.0], "a step is told while the next one is computed, or before an evaluation"
+    states = Path(config.storage.uri.removeprefix("file://"), config.job.folder, "checkpoints").rglob(STATE_NAME)
+    assert CheckpointState.model_validate_json(max(states).read_bytes()).training_seconds == sum(seconds)
 
 
 def _judged(ranks: Ranks, config: RunConfig) -> dict[str, float]:

@@ -78,6 +78,7 @@ class Loop:
                     self.state.baseline = _finite(
                         self._tell(self.parts.baseline or self._judge(self.parts.validation()))
                     )
+                self._mark = time.perf_counter()
                 while not self._ended():
                     self._step(next(works), works)
                     self._leave_if_asked()
@@ -125,15 +126,14 @@ class Loop:
         return hash((seed, self.state.step, self.parts.ranks.rank)) & 0x7FFF_FFFF_FFFF_FFFF
 
     def _advance(self, work: Work) -> None:
-        now = time.perf_counter()
         self.state.step += 1
         self.state.cursor = work.after
         self.state.tokens += work.tokens
-        self.state.seconds += now - self._mark
 
     def _event(self, work: Work, rate: float, waited: float) -> StepDone:
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
+        self.state.seconds += seconds
         return StepDone(
             step=self.state.step,
             loss=0.0,

@@ -43,7 +43,7 @@ def make_trainee(inputs: Inputs, ranks: Ranks) -> Trainee:
     tuned = inputs.make_model()
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in tuned.model.parameters()]
     used = utilization(tuned.model, training, ranks)
-    step = Step(tuned.model, inputs.task)
+    step = Step(tuned.model, inputs.task).train()  # models come from a parent as they are judged: without dropout
     prepare(step, training, ranks)
     return Trainee(
         tuned=tuned,
