@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 from pretune_api.objectives import ImageClassification
 from pretune_api.run_config import Folder
-from pretune_trainer.data.augment import mixed
+from pretune_trainer.data.augment import augmented, mixed
 from pretune_trainer.data.example import Cursor, Pack
-from pretune_trainer.data.images import Images
+from pretune_trainer.data.images import Images, decode
 from pretune_trainer.data.stream import Stream, validation
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import Inputs
@@ -113,6 +114,23 @@ def test_augmentation_belongs_to_the_row_and_spares_what_is_held_out(tmp_path: P
     assert not torch.equal(whole, task.batch(later).inputs["pixel_values"])
     held_out = task.batch([replace(pack, held_out=True) for pack in packs]).inputs["pixel_values"]
     assert torch.equal(held_out, plain.batch([Pack(pack.examples[:1]) for pack in packs]).inputs["pixel_values"])
+
+
+@pytest.mark.parametrize("smallest", [0.08, 0.5, 0.95])
+def test_what_is_cut_out_is_never_less_than_the_smallest_part(smallest: float) -> None:
+    spec, random = ImageClassification(labels=["a", "b"], crop=smallest), np.random.default_rng(0)
+    sizes = [augmented(Image.new("RGB", (300, 200)), spec, random).size for _ in range(200)]
+    areas = [width * height / (300 * 200) for width, height in sizes]
+    assert smallest - 0.005 < min(areas) < smallest + 0.05, "sides are whole pixels"
+    assert max(areas) > 0.95
+    ratios = [width / height / 1.5 for width, height in sizes]
+    assert 3 / 4 - 0.02 < min(ratios) < 1 < max(ratios) < 4 / 3 + 0.02
+
+
+def test_decoding_leaves_the_process_s_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, opened = list(warnings.filters), Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened(file) if warnings.filters == before else None)
+    assert decode(png(np.zeros((8, 8), np.uint8))).size == (8, 8), "images are decoded in several threads at once"
 
 
 def test_mixed_labels_have_the_shares_of_their_pixels(tmp_path: Path) -> None:

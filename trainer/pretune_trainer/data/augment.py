@@ -71,8 +71,9 @@ def _edges(length: int, share: float, random: np.random.Generator) -> tuple[int,
 def _box(size: tuple[int, int], smallest: float, random: np.random.Generator) -> tuple[int, int, int, int]:
     """A part of the image, of a random area and shape (Inception, Szegedy et al., 2015): left, top, right, bottom."""
     area = random.uniform(smallest, 1.0)
-    shape = math.exp(random.uniform(-math.log(_ASPECT), math.log(_ASPECT)) / 2)
-    shares = (min(1.0, math.sqrt(area) * shape), min(1.0, math.sqrt(area) / shape))
+    most = min(math.log(_ASPECT), -math.log(area))  # more would be wider, or higher, than the image
+    shape = math.exp(random.uniform(-most, most) / 2)
+    shares = (math.sqrt(area) * shape, math.sqrt(area) / shape)
     sides = [max(1, round(length * share)) for length, share in zip(size, shares, strict=True)]
     left, top = (int(random.integers(length - side + 1)) for length, side in zip(size, sides, strict=True))
     return left, top, left + sides[0], top + sides[1]

@@ -2,7 +2,6 @@
 
 import io
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -76,9 +75,12 @@ def decode(content: bytes) -> Image.Image:
         ValueError: it is no image, or a damaged one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(content)).convert("RGB")
+        image = Image.open(io.BytesIO(content))
+        # Pillow merely warns here. Warnings cannot be made errors for a while: that is for a whole process, and images
+        # are decoded in threads of it.
+        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError
+        return image.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
