@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from pretune_api.methods import Freeze, Full, Ia3, Lora
 from pretune_api.model import Architecture
@@ -25,6 +25,7 @@ from pretune_trainer.report import Silent, Start, Step
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_corpus
 from support.language import TINY, small_tokenizer
+from support.objectives import ARCHITECTURES
 
 IDS = torch.arange(5, 45)[None]
 FAMILIES = {
@@ -242,6 +243,14 @@ def test_blocks_learn_the_slower_the_further_they_are_from_the_head(family: str)
     assert all(".0." in name for name in found[0.25])
     assert found[0.125] <= {"model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight"}
     assert "lm_head.weight" in found[1.0] or family != "llama"
+
+
+def test_what_stands_between_blocks_learns_as_the_block_behind_it() -> None:
+    build = Build(Architecture.model_validate(ARCHITECTURES["t5"]), small_tokenizer(), 32)
+    rates = full(build.make(AutoModelForSeq2SeqLM), Full(layer_decay=0.5)).rates
+    ends = ["shared.weight", "encoder.final_layer_norm.weight", "decoder.final_layer_norm.weight"]
+    assert [rates[name] for name in ends] == [0.5**5, 0.5**2, 1.0]
+    assert all(rate == 0.5**2 for name, rate in rates.items() if name.startswith("decoder.block.0."))
 
 
 def test_a_block_s_first_update_is_its_share_of_a_whole_one(tmp_path: Path, parents: dict[str, Folder]) -> None:

@@ -21,7 +21,10 @@ def full(model: PreTrainedModel, spec: Full) -> Tuned:
 
 
 def _layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
-    """1 behind the last block, `decay` in it, and once more for each block below; embeddings stand before the first."""
+    """1 behind the last block, `decay` in it, and once more for each block below; embeddings stand before the first.
+
+    What stands between two blocks, such as what an encoder ends with, learns as fast as the block behind it.
+    """
     blocks = list(blocks_of(model))
     if not blocks:
         raise UserError("spec.method.full.layerDecay", f"a {model.config.model_type} model has no blocks to go by")
@@ -32,5 +35,5 @@ def _layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
         depth = depths.get(id(parameter), behind)
         rates[name] = decay ** (len(blocks) - depth)
         if id(parameter) in depths:
-            behind = len(blocks)
+            behind = depth + 1
     return rates
