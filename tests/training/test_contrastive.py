@@ -62,10 +62,13 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_one_rank_goes_on_where_two_stopped(tmp_path: Path) -> None:
     config = matched(tmp_path, some_pairs(tmp_path))
-    whole, _ = run(Ranks(), named(config, "whole"))
+    whole, undisturbed = run(Ranks(), named(config, "whole"))
     in_ranks(2, stopped, config)
     again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 4
+    # Half as many pairs to tell apart would be a loss that is smaller by ln 2.
+    losses = {step.step: step.loss for step in undisturbed}
+    assert [step.loss for step in steps] == pytest.approx([losses[step.step] for step in steps], abs=1e-4)
     assert again.metrics == pytest.approx(whole.metrics, abs=1e-4)
 
 

@@ -5,7 +5,7 @@ import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -90,7 +90,13 @@ def _set_aside_what_stays() -> None:
     """
     gc.collect()
     gc.freeze()
-    atexit.register(gc.unfreeze)  # at its end a process complains, by nanobind, of what is never freed
+    _unfreeze_at_exit()
+
+
+@cache
+def _unfreeze_at_exit() -> None:
+    """Once, however many runs a process has: at its end it complains, by nanobind, of what is never freed."""
+    atexit.register(gc.unfreeze)
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,8 @@ class Session:
         resumable = self._resumable(inputs, trainee)
         state = resumable.restore()
         course = plot_course(inputs, self.ranks)
-        state.micro_batch_rows = self._within_memory(
-            state.micro_batch_rows or self._micro_batch(trainee, inputs, course), inputs
-        )
+        rows = self._micro_batch(trainee, inputs, course, state.micro_batch_rows)
+        state.micro_batch_rows = self._within_memory(rows, inputs)
         self.reporter.tell(self._start(trainee, state, course))
         self._train(inputs, trainee, resumable, state, course, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
@@ -160,12 +165,18 @@ class Session:
             reporter=self.reporter,
         )
 
-    def _micro_batch(self, trainee: Trainee, inputs: Inputs, course: Course) -> int:
+    def _micro_batch(self, trainee: Trainee, inputs: Inputs, course: Course, before: int) -> int:
+        """Rows that a rank computes at once; `before` is what was chosen before the checkpoint, 0 without one.
+
+        Rows that are compared with each other are all of a rank's, which are more where a run goes on with fewer ranks.
+        """
         most = -(-course.rows_per_step // self.ranks.size)
         asked = self.config.training.micro_batch_rows
         if inputs.task.couples_rows:
             check_whole(asked, most)
             return most
+        if before:
+            return before
         if asked is not None:
             return min(asked, most)
         longest = _longest(inputs.cache)
