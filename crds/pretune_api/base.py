@@ -71,6 +71,21 @@ class Spec(BaseModel):
         """The YAML name of the Python attribute `field`."""
         return cls.model_fields[field].alias or field
 
+    def brief(self) -> dict[str, Any]:
+        """As JSON, without fields that are absent. A null that stands in place of a default is a choice, and stays."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {
+            self.alias(name): _brief(value)
+            for name, value in self
+            if value is not None or defaults[name] is not None
+        }
+
+
+def _brief(value: object) -> object:
+    if isinstance(value, Spec):
+        return value.brief()
+    return [_brief(each) for each in value] if isinstance(value, list) else value
+
 
 @cache
 def _rules_of(model: type[Spec]) -> tuple[Rule, ...]:

@@ -39,6 +39,7 @@ def test_a_valid_job_written_as_yaml_is_read_as_the_same_job(document: dict[str,
     assert parse(written_and_read(document)) == job
     assert parse(written_and_read(job.model_dump(mode="json"))) == job
     assert parse(written_and_read(job.model_dump(mode="json", exclude_unset=True))) == job
+    assert parse(written_and_read(job.brief())) == job
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -18,16 +18,20 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from pretune_api.run_config import Folder, Parent, RunConfig, RunModel
+from pretune_trainer.artifact import model_card
 from pretune_trainer.data.stream import validation
+from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent
+from pretune_trainer.report import Silent, Start
+from pretune_trainer.storage.finished import Facts
 from support.jobs import classification, finetune, pretrain, write_corpus, write_rows
 from support.language import paragraphs
 
 TEXT = "The value of a name"
+START = Start("causalLM", 1, 0, 8, 1000, 1000, 8, 8, 4)
 ALONE = """
 import json, sys
 from importlib.abc import MetaPathFinder
@@ -286,3 +290,14 @@ def test_a_parent_that_is_no_model_is_refused(tmp_path: Path, fill: Any, sentenc
     with pytest.raises(UserError, match=sentence) as caught:
         run_rank(finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), parent), Ranks(), Silent())
     assert "\n" not in str(caught.value)
+
+
+def test_a_null_that_is_a_choice_is_told_wherever_the_settings_are(tmp_path: Path) -> None:
+    config = pretrain(tmp_path, training__gradient_clip=None)
+    (history,) = open_sinks(config)
+    history.write([START])
+    kept = next(Path(tmp_path, "storage").rglob(RunConfig.FILE_NAME)).read_bytes()
+    assert RunConfig.model_validate_json(kept) == config
+    facts = Facts(metrics={}, step=1, tokens=1, parameters=1, parent="", data="")
+    assert '"gradientClip": null' in model_card(config, facts)
+    assert "microBatchRows" not in model_card(config, facts), "what is absent is left out"

@@ -3,6 +3,7 @@
 Updates that are not merged need peft; method `adapter` needs Pretune too, and its card says so.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -77,7 +78,7 @@ def publish(
 
 def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = "") -> str:
     """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
-    training = config.training.model_dump_json(indent=2, exclude_none=True)
+    training = json.dumps(config.training.brief(), indent=2)
     sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
     return _CARD.format(
         library="peft" if loading else "transformers",

@@ -1,5 +1,6 @@
 """The report as one HTML file: nothing is fetched to look at it, in light or in dark, on a phone or a desk."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -141,6 +142,6 @@ def _runs(story: Story) -> Html:
 
 
 def _config(story: Story) -> Html:
-    document = story.config.model_dump_json(indent=2, exclude_none=True)
+    document = json.dumps(story.config.brief(), indent=2)
     shown = element("details", element("summary", "the whole run config"), element("pre", document))
     return section("Settings", shown, element("p", element("code", story.uri), class_="quiet"))

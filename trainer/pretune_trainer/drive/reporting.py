@@ -226,7 +226,7 @@ def open_sinks(config: RunConfig) -> list[Sink]:
     from pretune_trainer.storage.store import Store
 
     store = Store.open(config.storage).child(config.job.folder)
-    history = History(store.put, config.model_dump_json(exclude_none=True).encode())
+    history = History(store.put, json.dumps(config.brief()).encode())
     sinks: list[Sink] = [history]
     if folder := os.environ.get(TENSORBOARD_VARIABLE):
         sinks.append(TensorBoard(Path(folder, config.job.folder)))

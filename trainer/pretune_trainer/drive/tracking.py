@@ -194,7 +194,7 @@ def _metrics(event: Step | Evaluated) -> Iterator[Any]:
 
 def _params(config: RunConfig, start: Start) -> Iterator[tuple[str, str]]:
     told_otherwise = {"version", "job", "attempt", "tracking"}
-    document = config.model_dump(mode="json", exclude_none=True, exclude=told_otherwise)
+    document = {name: value for name, value in config.brief().items() if name not in told_otherwise}
     sizes = {"parameters": start.parameters, "trainable": start.trainable, "totalSteps": start.total_steps}
     for name, value in _leaves(document | sizes):
         yield _key(name), value[:_LONGEST_VALUE]
