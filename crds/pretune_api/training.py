@@ -39,7 +39,8 @@ class Training(Spec):
     decay_steps: Steps | None = None
     """Length of the final decay of warmupStableDecay; a tenth of all steps when absent."""
     min_learning_rate_ratio: Ratio = 0.0
-    """Learning rate at the end, as a share of the peak."""
+    """Lowest learning rate after the warm-up, as a share of the peak, at which all schedules but constant and
+    inverseSquareRoot end."""
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.1
     """Decoupled weight decay; biases, norms and other vectors are exempt."""
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
@@ -68,6 +69,12 @@ class Training(Spec):
             message="set exactly one of tokensPerStep and examplesPerStep",
             cel="has(self.tokensPerStep) != has(self.examplesPerStep)",
             holds=lambda self: (self.tokens_per_step is None) != (self.examples_per_step is None),
+        ),
+        Rule(
+            field="decaySteps",
+            message="it is the length of warmupStableDecay's decay; leave it out, or set this schedule",
+            cel="!has(self.decaySteps) || self.schedule == 'warmupStableDecay'",
+            holds=lambda self: self.decay_steps is None or self.schedule == "warmupStableDecay",
         ),
         Rule(
             message="set maxSteps or epochs: without one, training would never end",
