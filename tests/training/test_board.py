@@ -283,3 +283,17 @@ def test_a_null_that_is_a_choice_reaches_the_ranks(desk: Desk) -> None:
     order = desk.next_order()
     assert order is not None
     assert RunConfig.model_validate(order.config) == config
+
+
+def test_progress_says_which_attempt_at_which_job_it_is_of(desk: Desk, server: BoardServer) -> None:
+    config = plan(parse(PRETRAIN), Inputs(uid="0123abcd", namespace="local", ranks=1, device="cpu", attempt=3))
+    number = desk.put(config)
+    desk.next_order()
+    assert json.loads(read(server.port, "/progress"))["job"] == JOB | {"uid": "0123abcd", "attempt": 3}
+    desk.tell(number, [START])
+    assert {*JOB} == _labels_of(server, prometheus.RUNNING), "neither is a label: each attempt would have its series"
+
+
+def _labels_of(server: BoardServer, name: str) -> set[str]:
+    families = {family.name: family for family in text_string_to_metric_families(read(server.port, "/metrics"))}
+    return {label for sample in families[name].samples for label in sample.labels}

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,7 +48,7 @@ class Board:
         self._progress: Progress | None = None
         self._metrics = TrainMetrics()
 
-    def put(self, job: dict[str, str], stage: str, config: dict[str, Any]) -> int:
+    def put(self, job: Mapping[str, str | int], stage: str, config: dict[str, Any]) -> int:
         """Add an order behind those that wait; returns its number."""
         with self._changed:
             self._orders += 1
@@ -114,7 +114,7 @@ class Board:
             if progress is not None and progress.order.number == number:
                 for event in events:
                     progress.take(event)
-                    self._metrics.observe(progress.order.job, event)
+                    self._metrics.observe(progress.order.labels, event)
             stop = self._stop
         for event in events:
             self._listener(event)

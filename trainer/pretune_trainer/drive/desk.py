@@ -46,7 +46,7 @@ class Desk:
 
     def put(self, config: "RunConfig") -> int:
         """Add an order; returns its number."""
-        job = config.job.model_dump(include={"namespace", "kind", "name"})
+        job = config.job.model_dump() | {"attempt": config.attempt}
         document = {"job": job, "stage": config.stage, "config": config.model_dump(mode="json")}
         number: int = self._call("POST", "/orders", document)[1]["number"]
         return number

@@ -103,7 +103,7 @@ class TrainMetrics:
 
     def observe_progress(self, progress: Progress) -> None:
         """Take in what is known of all events together."""
-        job = progress.order.job
+        job = progress.order.labels
         self._running.labels(**job).set(progress.is_running)
         self._uncommitted.labels(**job).set(progress.uncommitted_steps)
         if progress.is_running:

@@ -1,6 +1,7 @@
 """What travels between driver, board and ranks: orders, events and endings, as JSON."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -17,12 +18,17 @@ class Order:
 
     number: int
     """Ordinal of the order at its board, from 1."""
-    job: dict[str, str]
-    """Namespace, kind and name of the job."""
+    job: Mapping[str, str | int]
+    """Namespace, kind, name and UID of the job, and which attempt at it this is: whose progress it is."""
     stage: str
     """Objective or task."""
     config: dict[str, Any]
     """The run config as JSON: whoever only passes it on need not know its format."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What metrics tell jobs apart by: namespace, kind and name."""
+        return {label: str(self.job[label]) for label in ("namespace", "kind", "name")}
 
 
 @dataclass(frozen=True)
