@@ -50,6 +50,7 @@ class Reason(StrEnum):
     SUBMITTED = "Submitted"
     TRAINING = "Training"
     AWAITING_RESULT = "AwaitingResult"
+    REFUSED = "Refused"
     BACKING_OFF = "BackingOff"
     CLEANING_UP = "CleaningUp"
     DRAINING = "Draining"
@@ -133,7 +134,7 @@ def _not_running(status: Status) -> State:
     match reason(status, About.RUNNING):
         case Reason.AWAITING_RESULT:
             return "Running"
-        case Reason.BACKING_OFF | Reason.CLEANING_UP | Reason.CHECKING:
+        case Reason.REFUSED | Reason.BACKING_OFF | Reason.CLEANING_UP | Reason.CHECKING:
             return "Waiting"
     if reason(status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED):
         return "Queued"

@@ -10,4 +10,4 @@ class PoolError(UnfitError):
 
 
 class RefusedError(Exception):
-    """The cluster forbids what the job can do without."""
+    """The cluster forbids what was to be made, and will again as long as nothing changes."""

@@ -28,6 +28,7 @@ _WARNINGS: Final = {
     Reason.PARENT_FAILED,
     Reason.PARENT_CYCLE,
     Reason.INCONCLUSIVE,
+    Reason.REFUSED,
     Reason.KUBERAY_UNAVAILABLE,
     Reason.KUEUE_MISSING,
 }

@@ -8,7 +8,7 @@ from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
-from pretune_operator.naming import Manifest, attempt_labels, attempt_name, preflight_labels
+from pretune_operator.naming import Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
 from pretune_operator.settings import Pool, Settings, Toleration
 from pretune_operator.stores import credentials
@@ -46,8 +46,8 @@ _CONTAINER_SECURITY: Final[Manifest] = {
 }
 
 
-def head_pod(job: JobView, number: int, settings: Settings) -> Manifest:
-    """The template of the head pod of attempt `number`; its run config is in the ConfigMap of the same name."""
+def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> Manifest:
+    """The template of the head pod of attempt `number`; its run config is in the ConfigMap of that name."""
     head = settings.head
     seconds = settings.drain_seconds
     # Deleting a RayJob stops its driver first: the default, 3 s, is too short for a last checkpoint.
@@ -69,7 +69,7 @@ def head_pod(job: JobView, number: int, settings: Settings) -> Manifest:
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
     spec = _pod(job, container, head.node_selector, head.tolerations, _LITTLE_SHARED_MEMORY)
-    spec["volumes"].append({"name": "config", "configMap": {"name": attempt_name(job, number)}})
+    spec["volumes"].append({"name": "config", "configMap": {"name": config_map}})
     # A head that starts again has forgotten its cluster and its job.
     spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _LATER}
     return _template(job, attempt_labels(job, number), spec)

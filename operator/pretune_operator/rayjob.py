@@ -3,6 +3,7 @@
 Fields are those of KubeRay 1.6 (ray-operator/apis/ray/v1/rayjob_types.go).
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,20 +57,24 @@ def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) 
     check_stores(job.spec)
     metadata = attempt_metadata(job, number)
     policy = network_policy(metadata, settings) if settings.network_policies else None
-    return Manifests(_config_map(metadata, config), policy, _ray_job(metadata, job, number, settings))
+    config_map = _config_map(metadata, config)
+    return Manifests(config_map, policy, _ray_job(metadata, job, number, settings, config_map["metadata"]["name"]))
 
 
 def _config_map(metadata: Manifest, config: RunConfig) -> Manifest:
+    """Named after what it holds, too: one that was made before the spec changed goes with no RayJob made after."""
+    content = config.model_dump_json(indent=2)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata,
+        "metadata": metadata | {"name": f"{metadata['name']}-{digest}"},
         "immutable": True,
-        "data": {RunConfig.FILE_NAME: config.model_dump_json(indent=2)},
+        "data": {RunConfig.FILE_NAME: content},
     }
 
 
-def _ray_job(metadata: Manifest, job: JobView, number: int, settings: Settings) -> Manifest:
+def _ray_job(metadata: Manifest, job: JobView, number: int, settings: Settings, config_map: str) -> Manifest:
     queue = {label.value: job.labels[label] for label in (Label.QUEUE, Label.QUEUE_PRIORITY) if label in job.labels}
     return {
         "apiVersion": "ray.io/v1",
@@ -88,12 +93,12 @@ def _ray_job(metadata: Manifest, job: JobView, number: int, settings: Settings) 
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": _LAST_RESORT_SECONDS,
             "preRunningDeadlineSeconds": job.spec.failure_policy.start_deadline_seconds,
-            "rayClusterSpec": _ray_cluster(job, number, settings),
+            "rayClusterSpec": _ray_cluster(job, number, settings, config_map),
         },
     }
 
 
-def _ray_cluster(job: JobView, number: int, settings: Settings) -> Manifest:
+def _ray_cluster(job: JobView, number: int, settings: Settings, config_map: str) -> Manifest:
     return {
         "rayVersion": RAY_VERSION,
         # Without a token whoever reaches the dashboard runs what he likes: CVE-2023-48022.
@@ -106,7 +111,7 @@ def _ray_cluster(job: JobView, number: int, settings: Settings) -> Manifest:
                 "disable-usage-stats": "true",
                 **_OBJECT_STORE,
             },
-            "template": head_pod(job, number, settings),
+            "template": head_pod(job, number, settings, config_map),
         },
         "workerGroupSpecs": [_workers(job, number, settings)],
     }

@@ -10,7 +10,8 @@ decision asks to look again.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from pretune_api.names import Cause, Label
 from pretune_api.status import Artifact, Status
@@ -28,6 +29,9 @@ from pretune_operator.records import adopted, closed, current, kept_up
 from pretune_operator.settings import Settings
 from pretune_operator.start import started, without_queue
 
+_LEAVING: Final = timedelta(seconds=60)
+"""How soon is looked again at pods that are about to leave."""
+
 
 def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -> Decision:
     """What to do next for `job`, given everything seen in the cluster. `now` is aware, in UTC."""
@@ -43,6 +47,8 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
         draft = suspended(draft, seen)
     else:
         draft = started(job, resumed(draft), seen, settings)
+    if any(attempt.deleting for attempt in seen.in_the_way):
+        draft = draft.looks_again(now + _LEAVING)  # no event tells that a pod does not leave
     return draft.decided()
 
 

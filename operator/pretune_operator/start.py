@@ -1,12 +1,13 @@
 """The next attempt, or what it waits for."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pretune_api.names import Cause, Label
 from pretune_api.run_config import RunConfig
+from pretune_api.status import Status
 from pretune_operator.conditions import About, Reason, condition, holds, reason
-from pretune_operator.decision import StartAttempt
+from pretune_operator.decision import Decision, StartAttempt, StartPreflight
 from pretune_operator.draft import Draft
 from pretune_operator.errors import UnfitError
 from pretune_operator.inputs import folders, resolved
@@ -15,7 +16,7 @@ from pretune_operator.naming import attempt_name
 from pretune_operator.observed import Cluster, Observed
 from pretune_operator.plan import Inputs, plan, ranks_of
 from pretune_operator.policies.failure import given_up, time_is_up
-from pretune_operator.policies.preflight import preflighted
+from pretune_operator.policies.preflight import done_without, preflighted
 from pretune_operator.pools import device_of, pool_of
 from pretune_operator.records import opened
 from pretune_operator.settings import Settings
@@ -38,7 +39,30 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
     draft = resolved(job, draft, seen)
     if reason(draft.status, About.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
         return given_up(draft, Cause.USER_ERROR, _said(draft, About.INPUTS_RESOLVED))
+    if draft.status.inputs != draft.before.inputs:
+        # Nothing is made from inputs that status does not know yet: after a crash they might be resolved to others.
+        return draft.looks_again(draft.now)
     return _waiting(job, draft, seen) or _cleared(job, draft, seen, settings)
+
+
+def forbidden(before: Status, decision: Decision, generation: int, said: str, now: datetime) -> Decision:
+    """What follows where a quota or a policy of the cluster forbids what `decision` makes.
+
+    The job does without a preflight; an attempt has not begun. `before` is what status says, `said` what the API server
+    says.
+    """
+    if any(isinstance(action, StartPreflight) for action in decision.actions):
+        return done_without(decision, generation, said, now)
+    undone = decision.status.model_copy(
+        update={
+            "attempts": before.attempts,
+            "attempt_count": before.attempt_count,
+            "start_time": before.start_time,
+        }
+    )
+    message = f"The API server refuses what the attempt is made of: {said}; it is asked again each minute."
+    draft = Draft(before, undone, generation, now).says(About.RUNNING, False, Reason.REFUSED, message)
+    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, message).looks_again(now + _RECHECK).decided()
 
 
 def without_queue(draft: Draft) -> Draft:

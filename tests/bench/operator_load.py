@@ -75,7 +75,7 @@ def subject(way: str, folder: Path, kubeconfig: Path) -> Iterator[Subject]:
     os.environ |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port)}
     with running("operator", command, folder) as program:
         found = Subject(program, port)
-        wait_until(found.ready, "the operator is ready", [program])
+        wait_until(found.ready, "the operator is ready", [program], seconds=300)
         yield found
 
 

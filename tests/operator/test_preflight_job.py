@@ -66,7 +66,7 @@ def test_it_belongs_to_its_job_under_a_name_that_follows_from_its_number() -> No
 
 def test_its_pod_is_given_all_that_a_head_is_given_and_no_more() -> None:
     job = view(compute=COMPUTE, storage__secretRef={"name": "s3"})
-    found, head = pod(made(job, head=HEAD))["spec"], head_pod(job, 1, settings(head=HEAD))["spec"]
+    found, head = pod(made(job, head=HEAD))["spec"], head_pod(job, 1, settings(head=HEAD), "ptj-general-1")["spec"]
     alike = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations", "securityContext")
     assert {name: found[name] for name in alike} == {name: head[name] for name in alike}
     [mine], [of_head] = found["containers"], head["containers"]
@@ -117,7 +117,7 @@ def seen(job_status: Json, pod_status: Json, **meta: Any) -> SeenPreflight | Non
             cache.put(stored)
     stored_job = cache.job(JobKey("team", "PretrainJob", "a"))
     assert stored_job is not None
-    observed = observe(stored_job, cache, Cluster(), lambda node: False, lambda *_: None)
+    observed = observe(stored_job, cache, Cluster(), lambda node: False, lambda *_: None, datetime.now(UTC))
     assert observed.attempts == {}
     return observed.preflights.get(2)
 

@@ -73,7 +73,6 @@ def test_a_lost_head_is_not_replaced() -> None:
 
 def test_everything_of_an_attempt_has_its_number_in_its_name() -> None:
     first, second = made(view(), 1), made(view(), 2)
-    assert first.config_map["metadata"]["name"] == first.ray_job["metadata"]["name"]
     names = [[part["metadata"]["name"] for part in attempt.in_order] for attempt in (first, second)]
     assert not set(names[0]) & set(names[1])
 
@@ -88,6 +87,17 @@ def test_the_driver_is_given_the_run_config_that_was_planned() -> None:
     [mount] = [mount for mount in container(head(found))["volumeMounts"] if mount["name"] == volume["name"]]
     entrypoint = found.ray_job["spec"]["entrypoint"]
     assert entrypoint.startswith(f"python -m pretune_trainer.main {mount['mountPath']}/run.json ")
+
+
+def test_a_run_config_that_was_made_before_the_spec_changed_goes_with_no_ray_job_that_was_made_after() -> None:
+    before, again, after = (
+        made(view(compute__workers=3)),
+        made(view(compute__workers=3)),
+        made(view(compute__workers=2)),
+    )
+    assert before.config_map == again.config_map
+    assert before.config_map["metadata"]["name"] != after.config_map["metadata"]["name"]
+    assert before.ray_job["metadata"]["name"] == after.ray_job["metadata"]["name"]
 
 
 def test_all_workers_are_wanted_or_none() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pretune_operator.decision import Action, DeletePreflight, StartPreflight
 from pretune_operator.naming import preflight_name
 from pretune_operator.observed import ParentState, SeenPod, SeenPreflight
-from pretune_operator.policies.preflight import refused_by_cluster
+from pretune_operator.policies.preflight import done_without
 from support.preflights import MISTAKE, POD, finding, words
 from support.scene import BEGIN, SETTINGS, Scene, broken, failing, parent, running, started
 from support.specs import FINETUNE
@@ -161,7 +161,7 @@ def test_one_that_was_deleted_is_soon_done_without() -> None:
 
 def test_one_that_the_cluster_forbids_is_done_without_at_once_and_is_told() -> None:
     scene = Scene(preflight=True)
-    decision = refused_by_cluster(scene.decide(), scene.generation, "exceeded quota: none", scene.now)
+    decision = done_without(scene.decide(), scene.generation, "exceeded quota: none", scene.now)
     assert made([*decision.actions]) == [1]
     assert [(event.type, event.reason) for event in decision.events] == [("Warning", "Inconclusive")]
     scene.status = decision.status

@@ -9,6 +9,7 @@ from pretune_api.names import ExitCode
 from pretune_api.status import Status
 from pretune_operator.observed import Cluster, Observed, ParentState
 from pretune_operator.reconcile import refused
+from pretune_operator.start import forbidden
 from support.scene import (
     ARTIFACT,
     BEGIN,
@@ -129,6 +130,15 @@ def test_an_input_is_resolved_once() -> None:
     assert [(known.job, known.uri) for known in scene.status.inputs] == [("PretrainJob/general", ARTIFACT.uri)]
 
 
+def test_nothing_is_made_from_an_input_that_status_does_not_know_yet() -> None:
+    """An operator that dies in between would resolve it anew, maybe to the model of another job of that name."""
+    scene = Scene(FINETUNE).sees(parents={"PretrainJob/general": parent(ParentState.SUCCEEDED)})
+    first = scene.decide()
+    assert first.actions == ()
+    assert [known.uri for known in first.status.inputs] == [ARTIFACT.uri]
+    assert first.again == timedelta(0)
+
+
 def test_each_of_two_parents_is_kept_as_soon_as_it_is_there() -> None:
     scene = Scene(FINETUNE, tokenizer={"from": {"pretrainJob": "words"}})
     scene.sees(parents={"PretrainJob/words": parent(ParentState.SUCCEEDED)})
@@ -160,6 +170,19 @@ def test_a_queue_without_kueue_is_told_and_nothing_is_made_past_it() -> None:
 
 def test_without_a_queue_kueue_is_not_missed() -> None:
     assert started(Scene().sees(cluster=Cluster(kueue=False)).settle()) == [1]
+
+
+def test_what_the_api_server_refuses_is_told_by_status_and_is_asked_for_again() -> None:
+    scene = Scene()
+    decision = forbidden(scene.status, scene.decide(), scene.generation, "exceeded quota: none", scene.now)
+    assert (decision.actions, decision.again) == ((), timedelta(seconds=60))
+    assert [(event.type, event.reason) for event in decision.events] == [("Warning", "Refused")]
+    scene.status = decision.status
+    assert (scene.status.state, scene.status.attempts, scene.status.attempt_count) == ("Waiting", [], 0)
+    assert scene.says("Running") == ("False", "Refused")
+    assert "exceeded quota: none" in scene.condition("Running").message
+    assert started(scene.after(60).settle()) == [1]
+    assert scene.status.state == "Starting"
 
 
 # --- Kueue
@@ -275,8 +298,8 @@ def test_each_turn_is_told_once() -> None:
     scene.sees(complete(3)).settle()
     assert scene.told() == [
         "ParentRunning",
-        "AttemptStarted",
         "Resolved",
+        "AttemptStarted",
         "Queued",
         "Admitted",
         "Training",

@@ -22,8 +22,8 @@ from pretune_operator.decision import (
 from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
-from pretune_operator.policies.preflight import refused_by_cluster
 from pretune_operator.reconcile import reconcile
+from pretune_operator.start import forbidden
 from support.preflights import Preflight, Trial
 from support.scene import ARTIFACT, BEGIN, HEAD, SETTINGS, WORKER, ending, progress
 from support.specs import PRETRAIN, changed
@@ -164,6 +164,8 @@ class World:
     changes: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What the user changes, by tick."""
     trials: list[Trial] = field(default_factory=list)
+    refusals: int = 0
+    """How many times the API server refuses an attempt before it takes one."""
 
     def __post_init__(self) -> None:
         self.document = changed(PRETRAIN, {f"spec.{path}": value for path, value in self.spec.items()})
@@ -248,7 +250,7 @@ class World:
             try:
                 self._act(action)
             except RefusedError as error:
-                decision = refused_by_cluster(decision, self.generation, str(error), self.now)
+                decision = forbidden(self.status, decision, self.generation, str(error), self.now)
         if dies_after >= len(decision.actions):
             raise CrashError
         self.status = Status.model_validate_json(decision.status.model_dump_json())
@@ -291,6 +293,9 @@ class World:
     def _start(self, number: int) -> None:
         if number in self.ray_jobs:
             return
+        if self.refusals:
+            self.refusals -= 1
+            raise RefusedError("exceeded quota")
         assert number not in self.made, f"attempt {number} is made a second time"
         assert not self.live(), f"attempt {number} is made while {self.live()} may train"
         fate = self.fates[number - 1] if number <= len(self.fates) else Fate()

@@ -54,7 +54,7 @@ class Actor:
         Raises:
             ApiError: the API server refuses, or cannot be reached.
             TakenError: what was to be made exists, and belongs to somebody else.
-            RefusedError: the API server refuses a preflight, and will again as long as nothing changes.
+            RefusedError: the API server refuses what was to be made, and will again as long as nothing changes.
         """
         match action:
             case StartAttempt():
@@ -90,18 +90,15 @@ class Actor:
             self._make(job, manifest)
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
-        try:
-            self._make(job, preflight_job(view, action.config, action.number, self._settings))
-        except ApiError as error:
-            if not error.refused:
-                raise
-            raise RefusedError(str(error)) from error
+        self._make(job, preflight_job(view, action.config, action.number, self._settings))
 
     def _make(self, job: StoredJob, manifest: Manifest) -> None:
         resource = MADE[manifest["kind"]]
         try:
             made = self._client.create(resource, manifest)
         except ApiError as error:
+            if error.refused:
+                raise RefusedError(str(error)) from error
             if not error.exists:
                 raise
             made = self._ours(resource, manifest, job.uid)

@@ -118,5 +118,7 @@ class StoredPod(Child):
     ray_cluster: str
     is_head: bool
     seen: SeenPod
+    leaves_by: datetime | None
+    """When its node has to be done with it, if it is being deleted."""
     contained: bool
     """Whether its containers are ready: a pod that is not ready while they are runs on a node that is not heard of."""

@@ -153,8 +153,15 @@ def _pod(raw: Json, common: Json) -> StoredPod:
         ray_cluster=labels.get("ray.io/cluster", ""),
         is_head=labels.get("ray.io/node-type") == "head",
         seen=_seen(raw),
+        leaves_by=_leaves_by(raw["metadata"]),
         contained=_condition(raw, "ContainersReady").get("status") == "True",
     )
+
+
+def _leaves_by(meta: Json) -> datetime | None:
+    # The API server adds the grace period to the time at which it was asked to delete.
+    at = meta.get("deletionTimestamp")
+    return datetime.fromisoformat(at) if at else None
 
 
 def _seen(raw: Json) -> SeenPod:

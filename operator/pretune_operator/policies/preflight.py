@@ -49,7 +49,7 @@ def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight,
     return _begun(job, draft, config)
 
 
-def refused_by_cluster(decision: Decision, generation: int, said: str, now: datetime) -> Decision:
+def done_without(decision: Decision, generation: int, said: str, now: datetime) -> Decision:
     """What follows where a quota or a policy forbids the preflight that `decision` makes: the job does without."""
     draft = _inconclusive(Draft.begun(decision.status, generation, now), f"its Job was refused: {said}", "preflight")
     following = draft.decided()

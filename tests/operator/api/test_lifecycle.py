@@ -1,5 +1,6 @@
 """The operator on a real API server, beside a KubeRay that runs nothing."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,12 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.process import wait_until
 from support.fake_kuberay import DIGEST, FakeKubeRay, Play
-from support.job_world import World, finetune, pretrain, reason
+from support.job_world import Json, World, finetune, pretrain, reason
 from support.kube_api import KubeApi
 from support.operators import OperatorProcess
 
 FAILS_FIRST, FAILS_ALWAYS, RUNS, RUNS_FIRST = "fails-first", "fails-always", "runs", "runs-first"
 """Names of jobs that do not succeed at once."""
+THEIRS = {"app": "theirs"}
+"""Labels of somebody else's pods."""
 
 
 def plays(job: str, attempt: int) -> Play:
@@ -190,14 +193,42 @@ def test_something_of_another_owner_under_the_name_of_a_ray_job_is_left_alone(
 ) -> None:
     waiting = finetune()
     uid = world.apply(waiting)["metadata"]["uid"]
-    taken = {"metadata": {"name": name_of_attempt(waiting, uid)}, "data": {"theirs": "yes"}}
-    world.api.create(f"/api/v1/namespaces/{world.namespace}/configmaps", taken)
+    taken = {"metadata": {"name": name_of_attempt(waiting, uid)}, "spec": {"podSelector": {"matchLabels": THEIRS}}}
+    world.api.create(f"/apis/networking.k8s.io/v1/namespaces/{world.namespace}/networkpolicies", taken)
     world.apply(pretrain())
     wait_until(lambda: "ReconcileFailed" in {event["reason"] for event in world.events()}, "its user is told")
     (told,) = [event["note"] for event in world.events() if event["reason"] == "ReconcileFailed"]
-    assert told.startswith(f"ConfigMap {world.namespace}/{taken['metadata']['name']} exists and does not belong to")
-    (found,) = [item for item in world.items("configmaps") if item["metadata"]["name"] == taken["metadata"]["name"]]
-    assert found["data"] == {"theirs": "yes"}
+    assert told.startswith(
+        f"NetworkPolicy {world.namespace}/{name_of_attempt(waiting, uid)} exists and does not belong to"
+    )
+    policies = {item["metadata"]["name"]: item for item in world.items("networkpolicies", "networking.k8s.io/v1")}
+    assert policies[name_of_attempt(waiting, uid)]["spec"]["podSelector"]["matchLabels"] == THEIRS
+
+
+def test_an_attempt_that_a_quota_forbids_is_told_by_status_and_starts_as_the_job_is_by_then(world: World) -> None:
+    path = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
+    none = {"hard": {"count/rayjobs.ray.io": "0"}}
+    world.api.create(path, {"metadata": {"name": "none"}, "spec": none})
+    # Nobody counts here.
+    world.api.merge(f"{path}/none/status", {"status": none | {"used": {"count/rayjobs.ray.io": "0"}}})
+    job = pretrain(compute={"workers": 3})
+    world.apply(job)
+    told = world.until(job, lambda said: reason(said, "Running") == "Refused", "it is told")["status"]
+    assert told["state"] == "Waiting"
+    assert "exceeded quota: none" in next(said["message"] for said in told["conditions"] if said["type"] == "Running")
+    world.api.delete(f"{path}/none")
+    world.change(job, compute={"workers": 1})
+    world.until_condition(job, "Finished")
+    (ray_job,) = world.ray_jobs()
+    (volume,) = [volume for volume in head(ray_job)["volumes"] if volume["name"] == "config"]
+    configs = {found["metadata"]["name"]: found["data"]["run.json"] for found in world.items("configmaps")}
+    assert json.loads(configs[volume["configMap"]["name"]])["ranks"] == 1
+
+
+def head(ray_job: Json) -> Json:
+    """The spec of a RayJob's head pod."""
+    found: Json = ray_job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    return found
 
 
 def test_a_deleted_job_is_no_longer_counted(world: World, operator: OperatorProcess) -> None:
