@@ -52,6 +52,16 @@ def test_the_live_line_has_stage_step_loss_speed_and_time_left(console: Console)
         assert part in shown(console)
 
 
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_live_line_is_one_line_on_a_narrow_terminal_too(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    terminal = Terminal(console)
+    terminal.progress = lambda: RUNNING
+    with terminal.shown():
+        pass
+    assert len(shown(console).splitlines()) == 1
+
+
 def test_before_the_first_order_the_line_says_so(console: Console) -> None:
     with Terminal(console).shown():
         pass

@@ -28,6 +28,8 @@ Progress = Callable[[], dict[str, Any]]
 _SECONDS_BETWEEN_LINES: Final = 5.0
 _UNBOUNDED: Final = 1_000
 """Columns that no table needs."""
+_BAR: Final = 24
+"""Columns of a progress bar at most."""
 
 
 class Display:
@@ -176,16 +178,24 @@ def _cells(job: Job, ending: Ending) -> tuple[str, str, str, str, str]:
 
 
 def _line(progress: dict[str, Any]) -> Table:
-    line = Table.grid(padding=(0, 1))
     state = progress["state"] if "job" not in progress else f"{_job(progress)} {progress['state'].lower()}"
-    line.add_row(state, *progress_cells(progress))
+    return side_by_side(state, *progress_cells(progress))
+
+
+def side_by_side(*cells: RenderableType) -> Table:
+    """Cells on one line; on a narrow terminal the bar among them gives way first."""
+    line = Table.grid(padding=(0, 1))
+    for cell in cells:
+        is_bar = isinstance(cell, ProgressBar)
+        line.add_column(no_wrap=not is_bar, max_width=_BAR if is_bar else None)
+    line.add_row(*cells)
     return line
 
 
 def progress_cells(progress: dict[str, Any]) -> Iterator[RenderableType]:
     """How far training is, as far as it is known: a bar, steps, loss, speed, time left."""
     if progress.get("total"):
-        yield ProgressBar(total=progress["total"], completed=progress["step"], width=24)
+        yield ProgressBar(total=progress["total"], completed=progress["step"])
         yield f"{progress['step']}/{progress['total']}"
     for name, form in _FIGURES.items():
         if progress.get(name) is not None:

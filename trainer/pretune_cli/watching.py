@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from pretune_api.names import ExitCode
 from pretune_api.status import Condition, Progress
 from pretune_cli.cluster import Cluster, SeenJob
-from pretune_cli.display import progress_cells
+from pretune_cli.display import progress_cells, side_by_side
 from pretune_operator.conditions import About, condition
 
 _SECONDS: Final = 2.0
@@ -88,10 +87,8 @@ def _as_json(job: SeenJob) -> dict[str, Any]:
     return {"job": job.key, "state": job.status.state, **figures, **reason}
 
 
-def _line(job: SeenJob) -> Table:
-    line = Table.grid(padding=(0, 1))
-    line.add_row(job.key, job.status.state, *_progress(job.status.progress))
-    return line
+def _line(job: SeenJob) -> RenderableType:
+    return side_by_side(job.key, job.status.state, *_progress(job.status.progress))
 
 
 def _progress(progress: Progress | None) -> Iterator[RenderableType]:
