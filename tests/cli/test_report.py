@@ -173,3 +173,15 @@ def test_a_job_that_has_not_begun_to_train_has_nothing_to_report(tmp_path: Path,
     claim_run(folder_of(general), lambda text: None)
     assert main(["report", folder_of(general).uri]) == 2
     assert "no run of a job has begun to train here" in capsys.readouterr().err
+
+
+def test_what_was_measured_once_has_no_chart_and_what_nobody_set_no_column(tmp_path: Path) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 41))
+    page = reported(folder_of(general).uri, tmp_path).read_text()
+    assert '<th scope="row">accuracy</th>' in page
+    assert "<b>accuracy</b>" not in page
+    assert ">source</th>" in page
+    assert ">weight</th>" not in page
+    run(general, range(41, 101))
+    assert "<b>accuracy</b>" in reported(folder_of(general).uri, tmp_path).read_text()

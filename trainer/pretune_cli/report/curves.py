@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from pretune_cli.report.words import of_part
 _POINTS: Final = 240
 """Of a curve at most: each stands for the mean of its steps."""
 _METRICS: Final = 12
-"""Metrics of the validation data that get a chart of their own."""
+"""Metrics of the validation data that get a chart of their own, where they were measured more than once."""
 LOSS: Final = "loss"
 
 Whole = NDArray[np.int64]
@@ -57,13 +58,14 @@ def _all(course: Course) -> Iterator[tuple[str, list[Line]]]:
     judged = [_evaluated(course, LOSS, "validation")] if LOSS in measured else []
     yield "Loss", [_averaged("training", course, course.steps["loss"]), *judged]
     whole = [name for name in measured if name != LOSS and not of_part(name)]
-    for name in whole[:_METRICS]:
-        yield name, [_evaluated(course, name, "validation")]
+    several = (line for name in whole if len((line := _evaluated(course, name, name)).steps) > 1)
+    for line in islice(several, _METRICS):
+        yield line.name, [line]
     yield "Learning rate", [_averaged("learning rate", course, course.steps["learning_rate"])]
     yield "Tokens per second", [_rate("tokens/s", course, course.steps["tokens"])]
     yield "Share of time waiting for data", [_rate("waiting", course, course.steps["data_wait_seconds"])]
     yield "Gradient norm", [_averaged("gradient norm", course, course.steps["grad_norm"])]
-    yield "Model FLOPs utilisation", [_averaged("MFU", course, course.steps["mfu"])]
+    yield "Model FLOPs utilization", [_averaged("MFU", course, course.steps["mfu"])]
 
 
 def _evaluated(course: Course, metric: str, name: str) -> Line:

@@ -20,7 +20,7 @@ def evaluation(story: Story) -> Iterator[Html]:
         (name, *([figure(before[name]) if name in before else ""] if before else []), figure(value))
         for name, value in whole.items()
     ]
-    yield section("Evaluation", table(heads, rows), *_of_each(story.figures))
+    yield section("Evaluation on the validation data", table(heads, rows), *_of_each(story.figures))
 
 
 def _of_each(figures: dict[str, float]) -> Iterator[Html]:
@@ -39,7 +39,7 @@ def _of_each(figures: dict[str, float]) -> Iterator[Html]:
 def exhibited(exhibits: Exhibits) -> Iterator[Html]:
     """What the evaluation left to look at."""
     if exhibits.confusion is not None:
-        yield section("Confusion", _confusion(exhibits.confusion))
+        yield section("Confusion matrix", _confusion(exhibits.confusion))
     if exhibits.samples:
         yield section("Samples", *map(_sample, exhibits.samples))
 

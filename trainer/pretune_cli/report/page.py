@@ -8,7 +8,7 @@ from string import Template
 from typing import Final
 
 from pretune_cli.report.chart import draw
-from pretune_cli.report.curves import charts
+from pretune_cli.report.curves import LOSS, charts
 from pretune_cli.report.data import data
 from pretune_cli.report.html import Html, element, join
 from pretune_cli.report.judged import evaluation, exhibited
@@ -28,7 +28,7 @@ def page(story: Story) -> str:
         _header(story),
         _tiles(story),
         _lineage(story),
-        section("Curves", element("div", *map(draw, charts(story.course)), class_="charts")),
+        section("Curves over the steps", element("div", *map(draw, charts(story.course)), class_="charts")),
         *evaluation(story),
         *exhibited(story.exhibits),
         *_attempts(story),
@@ -51,7 +51,7 @@ def _header(story: Story) -> Html:
     return element(
         "header",
         element("h1", config.job.name, " ", state),
-        element("p", f"{config.job.kind} in {config.job.namespace}: {config.stage}{method}"),
+        element("p", f"{config.job.kind} in namespace {config.job.namespace}: {config.stage}{method}"),
         element("p", f"as of {moment(datetime.now(tz=UTC))}", class_="quiet"),
     )
 
@@ -64,13 +64,13 @@ def _key(story: Story) -> Iterator[tuple[str, str]]:
     """The figures to know first."""
     start = next(run.start for run in reversed(story.course.runs) if run.start)
     for name in [name for name in story.figures if not of_part(name)][:_HEADLINE]:
-        yield name, figure(story.figures[name])
+        yield "validation loss" if name == LOSS else name, figure(story.figures[name])
     yield "step", f"{story.step:,} of {start['total_steps']:,}"
     yield "tokens", amount(float(story.course.steps["tokens"].sum()))
     yield "parameters", amount(start["parameters"])
     if start["trainable"] != start["parameters"]:
-        yield "trained of them", amount(start["trainable"])
-    yield "time", duration(story.seconds)
+        yield "trainable", amount(start["trainable"])
+    yield "training time", duration(story.seconds)
     yield "ranks", f"{story.config.ranks} on {'GPU' if story.config.device == 'cuda' else 'CPU'}"
     if story.gpu_hours is not None:
         yield "GPU-hours", figure(story.gpu_hours)
@@ -120,7 +120,7 @@ def _attempts(story: Story) -> Iterator[Html]:
         )
         for attempt in story.status.attempts
     ]
-    heads = ("attempt", "began", "held machines", "from step", "runs", "cause", "what was said")
+    heads = ("attempt", "started", "held machines", "from step", "runs", "cause", "message")
     yield section("Attempts", table(heads, rows, "attempts"))
 
 
@@ -138,7 +138,7 @@ def _runs(story: Story) -> Html:
         )
         for run, then in zip(runs, following, strict=True)
     ]
-    return section("Runs", table(("run", "began", "on", "took", "steps", "steps lost"), rows))
+    return section("Runs", table(("run", "started", "host", "duration", "steps", "steps lost"), rows))
 
 
 def _config(story: Story) -> Html:

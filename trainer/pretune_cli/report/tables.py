@@ -1,6 +1,7 @@
 """Sections and tables of the report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import compress
 
 from pretune_cli.report.html import Html, element
 
@@ -10,13 +11,14 @@ def section(title: str, *content: str) -> Html:
     return element("section", element("h2", title), *content)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str | None = None) -> Html:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str | None = None) -> Html:
     """A table, which scrolls by itself where it is wider than the page; the first column names the rows.
 
-    `kind` is its class for page.css.
+    Columns that are empty in every row are left out. `kind` is its class for page.css.
     """
-    head = element("thead", element("tr", *(element("th", name, scope="col") for name in heads)))
-    body = element("tbody", *map(_row, rows))
+    filled = [not number or any(row[number] for row in rows) for number in range(len(heads))]
+    head = element("thead", element("tr", *(element("th", name, scope="col") for name in compress(heads, filled))))
+    body = element("tbody", *(_row(list(compress(row, filled))) for row in rows))
     return scrolling(element("table", head, body, class_=kind))
 
 
