@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,27 @@ def test_closed_streams_are_no_mistake(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general").replace("10,", "0,"))
     command = f"{sys.executable} -m pretune_cli validate {file} <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], check=False).returncode == ExitCode.USER_ERROR
+
+
+def test_without_arguments_every_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == ExitCode.OK
+    assert set(COMMANDS) <= set(capsys.readouterr().out.split())
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == ExitCode.OK
+    assert capsys.readouterr().out == f"pretune {version('pretune')}\n"
+
+
+def test_a_misspelt_file_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    assert main(["report", "job"]) == ExitCode.USER_ERROR
+    said = capsys.readouterr().err
+    assert said.startswith("job: there is no such file or folder, and no cluster to look for a job of that name: ")
+    assert said.endswith("; set KUBECONFIG to the file of a cluster\n")

@@ -83,6 +83,10 @@ def test_a_path_in_an_override_is_meant_from_where_the_command_is_given(
             "spec.training.maxStep=1",
             "--set spec.training.maxStep: there is no field 'maxStep'; did you mean maxSteps?",
         ),
+        (
+            "maxSteps=1",
+            "--set maxSteps: there is no field 'maxSteps'; a path begins with spec, such as spec.training.maxSteps=100",
+        ),
         ("spec.data.train[3].uri=x", "--set spec.data.train[3].uri: there is no item [3]"),
         ("spec.training[0]=x", "--set spec.training[0]: there is no item [0]"),
         (
@@ -112,8 +116,10 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         write(tmp_path / "empty.yaml", "# nothing\n"),
         write(tmp_path / "broken.yaml", "a: [\n"),
         tmp_path / "missing.yaml",
+        tmp_path,
     ]
-    assert sorted(line.removeprefix(f"{tmp_path}/") for line in problems(*files)) == [
+    assert sorted(line.replace(f"{tmp_path}/", "") for line in problems(*files)) == [
+        f"{tmp_path}: is a folder; name the files in it, such as *.yaml",
         "broken.yaml:2: is no valid YAML: expected the node content, but found '<stream end>'",
         "empty.yaml: holds no job; write a PretrainJob or a FinetuneJob",
         "job.yaml: PretrainJob/general: spec.training.epoch: there is no such field; did you mean epochs?",

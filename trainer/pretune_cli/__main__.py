@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pretune_cli import streams
 
@@ -18,9 +19,10 @@ _LAST_PORT = 65_535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command; its exit status."""
+    """Carry out a command, or show which there are; its exit status."""
     streams.hold()
-    parsed = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parsed = _parser().parse_args(given or ["--help"])
     try:
         status = _carry_out(parsed)
         sys.stdout.flush()
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pretune", description="Pre-train and fine-tune models from PretrainJob and FinetuneJob files."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_validate(commands)
@@ -72,27 +75,47 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Shows the version, which takes longer to find than help does to come."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"pretune {version('pretune')}")
+        parser.exit()
+
+
 def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     run = commands.add_parser(
         "run",
-        help="train the jobs of files on this machine, parents first",
-        description="Train the jobs of files on this machine, parents first. Ctrl-C commits; run again to go on.",
+        help="train the jobs in files on this machine, parents first",
+        description="Train the jobs in files on this machine, parents first. Ctrl-C commits a checkpoint; run again to"
+        " resume.",
     )
     _add_files(run)
-    run.add_argument("--workers", type=_positive, metavar="N", help="ranks on this machine, in place of spec.compute")
-    run.add_argument("--ray", action=argparse.BooleanOptionalAction, help="train under Ray, or in this process")
+    run.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="number of ranks on this machine, instead of that in spec.compute",
+    )
+    run.add_argument(
+        "--ray",
+        action=argparse.BooleanOptionalAction,
+        help="train under Ray, or in this process; by default under Ray if there are several ranks",
+    )
     _add_storage(run)
-    run.add_argument("--metrics-port", type=_port, metavar="PORT", help="serve /metrics and /progress here")
-    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's events into this folder")
-    run.add_argument("--verbose", action="store_true", help="show what the libraries log, too")
+    run.add_argument("--metrics-port", type=_port, metavar="PORT", help="serve /metrics and /progress on this port")
+    run.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard events to this folder")
+    run.add_argument("--verbose", action="store_true", help="also show what libraries log")
     run.set_defaults(command=_run)
 
 
 def _add_validate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     validate = commands.add_parser(
         "validate",
-        help="say everything that is wrong with the jobs of files",
-        description="Say everything that is wrong with the jobs of files, without reading any data.",
+        help="list every error in job files",
+        description="List every error in job files, without reading any data.",
     )
     _add_files(validate)
     validate.set_defaults(command=_validate)
@@ -101,21 +124,21 @@ def _add_validate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_preflight(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     preflight = commands.add_parser(
         "preflight",
-        help="try the storage, the data and the model of jobs, without training",
-        description="Try what the jobs of files need: storage, parents, sources, tokenizer, model, one batch, and how"
-        " much memory each GPU must have. Sources are read at their beginning alone.",
+        help="check storage, data and model of jobs without training",
+        description="Check what the jobs in files need: storage, parents, sources, tokenizer, model, one batch, and the"
+        " memory of each GPU. Only the first rows of each source are read.",
     )
     _add_files(preflight)
     _add_storage(preflight)
-    preflight.add_argument("--json", action="store_true", help="print a JSON line a job, in place of tables")
+    preflight.add_argument("--json", action="store_true", help="print a JSON line for each job, instead of tables")
     preflight.set_defaults(command=_preflight)
 
 
 def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     render = commands.add_parser(
         "render",
-        help="show what the operator would make of files",
-        description="Show the Job of each job's preflight, and ConfigMap, NetworkPolicy and RayJob of its first"
+        help="print the manifests that the operator would create",
+        description="Print the Job of each job's preflight, and the ConfigMap, NetworkPolicy and RayJob of its first"
         " attempt, as YAML.",
     )
     _add_files(render)
@@ -123,8 +146,8 @@ def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--settings",
         type=Path,
         metavar="FILE",
-        help="the operator's configuration; without it, pretune/pretrain:latest and pretune/finetune:latest,"
-        " and pools of 8 nvidia.com/gpu a node",
+        help="the operator's configuration; by default, images pretune/pretrain:latest and pretune/finetune:latest,"
+        " and pools with 8 nvidia.com/gpu per node",
     )
     render.add_argument(
         "--input",
@@ -140,12 +163,12 @@ def _add_render(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_submit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     submit = commands.add_parser(
         "submit",
-        help="send the jobs of files to a cluster",
-        description="Check the jobs of files and send them to the cluster that the kubeconfig names.",
+        help="send the jobs in files to a cluster",
+        description="Check the jobs in files and send them to the cluster that the kubeconfig names.",
     )
     _add_files(submit)
     _add_namespace(submit)
-    submit.add_argument("--follow", action="store_true", help="show them until each has ended")
+    submit.add_argument("--follow", action="store_true", help="show their progress until each has ended")
     submit.set_defaults(command=_submit)
 
 
@@ -153,38 +176,38 @@ def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     status = commands.add_parser(
         "status",
         help="show a job on a cluster",
-        description="Show how far a job on a cluster is, its attempts, and what it was made from.",
+        description="Show the progress of a job on a cluster, its preflight findings, its attempts and its lineage.",
     )
     status.add_argument("job", metavar="JOB", help="NAME, or KIND/NAME")
     _add_namespace(status)
-    status.add_argument("--watch", action="store_true", help="show its progress until it has ended")
+    status.add_argument("--watch", action="store_true", help="follow its progress until it has ended")
     status.set_defaults(command=_status)
 
 
 def _add_logs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     logs = commands.add_parser(
         "logs",
-        help="print what an attempt at a job has logged",
-        description="Print what an attempt at a job has logged, from the job's storage: it is there within seconds.",
+        help="print the log of an attempt",
+        description="Print the log of an attempt from the job's storage, which it reaches within seconds.",
     )
     _add_place(logs)
     _add_namespace(logs)
-    logs.add_argument("--attempt", type=_positive, metavar="N", help="which attempt; without it, the last")
-    logs.add_argument("--rank", type=_natural, metavar="K", help="what this rank said; without it, the driver")
-    logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until the attempt has ended")
+    logs.add_argument("--attempt", type=_positive, metavar="N", help="which attempt; by default the last")
+    logs.add_argument("--rank", type=_natural, metavar="K", help="the log of this rank; by default the driver's")
+    logs.add_argument("--follow", "-f", action="store_true", help="keep printing until the attempt has ended")
     logs.set_defaults(command=_logs)
 
 
 def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     report = commands.add_parser(
         "report",
-        help="write what is known of a job into one HTML file",
-        description="Write how a job was trained, and how well, into one HTML file, from what lies in its storage;"
-        " of a file with several jobs, each into its own.",
+        help="write a report on a job, one HTML file",
+        description="Write a report on how a job was trained, and how well, to one HTML file, from the job's storage;"
+        " if a file has several jobs, each gets its own.",
     )
     _add_place(report, "of its artifact, ")
     _add_namespace(report)
-    report.add_argument("--output", type=Path, metavar="FILE", help="where to write it; without it, <job>.html here")
+    report.add_argument("--output", type=Path, metavar="FILE", help="where to write it; by default to <job>.html here")
     report.set_defaults(command=_report)
 
 
@@ -193,18 +216,18 @@ def _add_place(parser: argparse.ArgumentParser, more: str = "") -> None:
         "job",
         metavar="JOB",
         help=f"file with jobs that ran here; folder or URI of a job, {more}or of a storage with one job; or NAME or"
-        " KIND/NAME of one on a cluster, whose storage is read with the credentials of the environment",
+        " KIND/NAME of a job on a cluster, whose storage is read with the credentials in the environment",
     )
     _add_set(parser)
     _add_storage(parser)
 
 
 def _add_namespace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--namespace", "-n", help="namespace of the cluster, in place of the kubeconfig's")
+    parser.add_argument("--namespace", "-n", help="namespace on the cluster, instead of the kubeconfig's")
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML or JSON, with one or several jobs")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML or JSON file with one or more jobs")
     _add_set(parser)
 
 
@@ -215,7 +238,7 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="overrides",
         metavar="PATH=VALUE",
-        help="change a field in every job of a file that has it, such as spec.training.maxSteps=100; may be repeated",
+        help="override a field in every job that has it, such as spec.training.maxSteps=100; may be repeated",
     )
 
 
@@ -227,7 +250,7 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         type=lambda uri: f"spec.storage.uri={json.dumps(uri)}",
         metavar="URI",
-        help="folder or s3://bucket/path in place of spec.storage.uri",
+        help="folder or s3://bucket/path, instead of spec.storage.uri",
     )
 
 
@@ -238,7 +261,9 @@ def _positive(text: str) -> int:
 
 
 def _natural(text: str) -> int:
-    return 0 if text == "0" else _positive(text)
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+    return int(text)
 
 
 def _port(text: str) -> int:

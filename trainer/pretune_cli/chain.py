@@ -8,8 +8,12 @@ from pretune_api.names import LOCAL_NAMESPACE
 from pretune_trainer.errors import UserError
 
 
-def order(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+def order(
+    jobs: Sequence[PretrainJob | FinetuneJob], missing: str = "add the file that it stands in"
+) -> list[PretrainJob | FinetuneJob]:
     """The jobs, each after those that it takes its model or tokenizer from; otherwise in the order given.
+
+    `missing` is what to do about a job that is not there.
 
     Raises:
         UserError: a job refers to one that is not there, or to itself through others.
@@ -19,7 +23,7 @@ def order(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | Finet
         for path, parent in _references(job):
             if parent not in by_name:
                 others = [name for name in by_name if name != name_of(job)]
-                advice = choose(others, parent) if others else "add the file that it stands in"
+                advice = choose(others, parent) if others else missing
                 raise UserError(f"{name_of(job)} {path}", f"{parent} stands in none of the files; {advice}")
     return parents_first(jobs)
 

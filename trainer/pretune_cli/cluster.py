@@ -76,7 +76,7 @@ class Cluster:
             config.load_kube_config()  # type: ignore[no-untyped-call]
         except config.ConfigException as error:
             said = str(error).rstrip(".")
-            raise UserError("kubeconfig", f"{said}; set KUBECONFIG, or give the path of a job's storage") from error
+            raise UserError("kubeconfig", f"{said}; set KUBECONFIG to the file of a cluster") from error
         self._given = namespace
         self.namespace: str = namespace or context["context"].get("namespace", "default")
         self._failure: type[Exception] = client.ApiException

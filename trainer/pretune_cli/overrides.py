@@ -10,6 +10,7 @@ from pretune_cli import yaml
 from pretune_trainer.errors import UserError
 
 _STEP: Final = re.compile(r"\.?([^.\[\]=]+)|\[(\d+)\]")
+_EXAMPLE: Final = "such as spec.training.maxSteps=100"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Override:
         """
         path, equals, value = text.partition("=")
         if not equals or not re.fullmatch(f"(?:{_STEP.pattern})+", path):
-            raise UserError(f"--set {text}", "is no path=value, such as spec.training.maxSteps=100")
+            raise UserError(f"--set {text}", f"is no path=value, {_EXAMPLE}")
         return cls(path, yaml.value(value, f"--set {path}"))
 
     def check(self, model: type[Spec]) -> None:
@@ -46,7 +47,8 @@ class Override:
             if isinstance(step, int):
                 continue
             if step not in known(found):
-                raise UserError(f"--set {self.path}", f"there is no field '{step}'; {choose(known(found), step)}")
+                advice = choose(known(found), step) if found is not model else f"a path begins with spec, {_EXAMPLE}"
+                raise UserError(f"--set {self.path}", f"there is no field '{step}'; {advice}")
             found = inside(found, step)
 
     def apply(self, document: dict[str, Any]) -> None:

@@ -67,6 +67,8 @@ def documents(file: Path) -> list[object]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(str(file), "is no UTF-8 text") from error
+    except IsADirectoryError as error:
+        raise UserError(str(file), f"is a folder; name the files in it, such as {file}/*.yaml") from error
     except OSError as error:
         raise UserError(str(file), f"cannot be read: {error.strerror}") from error
     return documents_of(text, str(file))

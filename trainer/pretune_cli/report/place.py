@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pretune_api.status import Status
 from pretune_api.storage import Location
@@ -15,11 +15,15 @@ from pretune_cli.stages import Stages
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.store import Store
 
+if TYPE_CHECKING:
+    from pretune_cli.cluster import Cluster
+
 _JOB: Final = r"(?:pretrainjob|finetunejob)-[^/]+-[0-9a-f]{8}"
 _FOLDER: Final = re.compile(rf"^(.+/{_JOB})(?:/.*)?$")
 _IS_JOB: Final = re.compile(rf"^(?:.+/)?{_JOB}$")
 
 _NAME: Final = re.compile(r"^([A-Za-z]+/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_BY_FOLDER: Final = "give the job's folder in place of its file; pretune run prints it at its end"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def places(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterato
     """
     file = Path(job)
     if file.is_file() and not _FOLDER.match(file_uri(job, Path.cwd())):
-        jobs = order([document.job for document in load([file], overrides)])
+        jobs = order([document.job for document in load([file], overrides)], missing=_BY_FOLDER)
         for one, folder in Stages(jobs, ranks=1, device="cpu").folders():
             yield name_of(one) if len(jobs) > 1 else None, partial(Place, folder)
     elif overrides:
@@ -61,10 +65,19 @@ def _locate(job: str, namespace: str | None) -> Place:
         return Place(_in_storage(file_uri(job, Path.cwd())))
     if not _NAME.match(job):
         raise UserError(job, "there is no such file or folder, and no job on a cluster can have that name")
+    seen = _cluster(job, namespace).find(job)
+    return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
+
+
+def _cluster(job: str, namespace: str | None) -> "Cluster":
+    """The cluster to look for `job` on; where there is none, a file or a folder may have been meant."""
     from pretune_cli.cluster import Cluster
 
-    seen = Cluster(namespace).find(job)
-    return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
+    try:
+        return Cluster(namespace)
+    except UserError as error:
+        said = f"there is no such file or folder, and no cluster to look for a job of that name: {error}"
+        raise UserError(job, said) from error
 
 
 def _in_storage(uri: str) -> Store:
