@@ -4,15 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
+from pretune_trainer.model.build import Build, Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Start, Step
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain
-from support.language import TINY
+from support.language import TINY, small_tokenizer
+from support.objectives import ARCHITECTURES
 
 TIED = {"type": "llama", "config": {**TINY["llama"], "tie_word_embeddings": True}}
 
@@ -66,6 +70,17 @@ def test_tied_weights_stay_tied_on_several_ranks(tmp_path: Path) -> None:
     _, steps = _run(Ranks(), pretrain(tmp_path / "one", model__architecture=TIED))
     (_, others), *_ = in_ranks(2, _run, pretrain(tmp_path / "two", model__architecture=TIED))
     _assert_same(steps, others)
+
+
+def test_layers_that_a_parent_leaves_out_at_random_are_computed_by_every_rank(tmp_path: Path) -> None:
+    still = {"dropout": 0.0, "encoder_layerdrop": 0.9, "decoder_layerdrop": 0.9}
+    config = AutoConfig.for_model("bart", **(ARCHITECTURES["bart"]["config"] | still), vocab_size=512)
+    AutoModelForSeq2SeqLM.from_config(config).save_pretrained(tmp_path)
+    model = Build(Source(str(tmp_path)), small_tokenizer(), 32).make(AutoModelForSeq2SeqLM)
+    ids = torch.arange(5, 20)[None]
+    learning, judged = (model.train(mode)(input_ids=ids, decoder_input_ids=ids).logits for mode in (True, False))
+    assert torch.equal(learning, judged)
+    assert model.config.encoder_layerdrop == model.config.decoder_layerdrop == 0.0
 
 
 def test_a_step_that_does_not_divide_by_the_ranks_is_the_same_step(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.model.added_tokens import embed
 from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
+from pretune_trainer.model.layer_drop import keep_layers, refuse_layer_drop
 from pretune_trainer.model.positions import check_length, reach, unused_positions
 
 _ARCHITECTURE: Final = "spec.model.architecture"
@@ -110,6 +111,7 @@ class Build:
         if model.can_generate():
             model.generation_config.update(**_with_other_ends(tokens, model.generation_config.eos_token_id))
         assert isinstance(model, PreTrainedModel)
+        keep_layers(model)
         return model
 
     @property
@@ -268,6 +270,7 @@ def make_config(
     """
     default = _default_config(architecture.type)
     check_signs(architecture.config, default, _CONFIG)
+    refuse_layer_drop(architecture.config, _CONFIG)
     given = _given(architecture.config, default, _CONFIG)
     reader, text, where = _text_part(default, given)
     if vocabulary is not None and text.setdefault("vocab_size", vocabulary) != vocabulary:

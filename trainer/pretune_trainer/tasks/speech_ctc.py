@@ -44,9 +44,7 @@ class SpeechCtc(SpeechTask):
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a head on every frame; a parent without one, or with other letters, gets a new one."""
         new = NEW if isinstance(build.origin, Architecture) else {}
-        model = build.make(AutoModelForCTC, vocab_size=len(self.tokenizer), **new)
-        model.config.layerdrop = 0.0  # every rank computes the same layers, or they wait for each other for ever
-        return model
+        return build.make(AutoModelForCTC, vocab_size=len(self.tokenizer), **new)
 
     def answer(self, row: Row, said: str) -> list[int]:
         """The letters."""

@@ -52,7 +52,6 @@ class SpeechSeq2Seq(SpeechTask):
         new = isinstance(build.origin, Architecture)
         own = {"decoder_start_token_id": start, "begin_suppress_tokens": None, "suppress_tokens": None}
         model = build.make(AutoModelForSpeechSeq2Seq, **(own if new else {}))
-        model.config.encoder_layerdrop = model.config.decoder_layerdrop = 0.0  # as ranks wait for each other's layers
         if new:
             model.generation_config.update(no_timestamps_token_id=plain, max_length=self.most)
         if self.spec.language is not None:
