@@ -55,9 +55,10 @@ def test_a_parent_is_trained_with_dropout_whether_it_was_judged_before_or_not(tm
     torch.set_num_threads(1)
     dropout = {"type": "gpt2", "config": {"n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.3}}
     made = run_rank(pretrain(tmp_path, model__architecture=dropout, training__max_steps=1), Ranks(), Silent())
+    ways = {"unseen": {}, "before": {"evaluation__baseline": True}, "often": {"evaluation__every_steps": 1}}
     losses = [
         [step.loss for step in run(Ranks(), named(classification(tmp_path, as_parent(made), **changes), name))[1]]
-        for name, changes in {"unseen": {}, "before": {"evaluation__baseline": True}, "often": {"evaluation__every_steps": 1}}.items()
+        for name, changes in ways.items()
     ]
     assert losses[0] == losses[1] == losses[2]
 

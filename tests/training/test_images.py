@@ -80,6 +80,7 @@ BAD: dict[str, tuple[object, str]] = {
     "text": (b"no image", "the image cannot be decoded; PNG and JPEG can be read"),
     "cut": (digits()[0][0][:60], "the image cannot be decoded"),
     "huge": (header_of(png(np.zeros((8, 8), np.uint8)), 60_000), "the image has more than 89478485 pixels; make it"),
+    "large": (header_of(png(np.zeros((8, 8), np.uint8)), 10_000), "the image has more than 89478485 pixels; make it"),
     "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide asks for 8"),
 }
 

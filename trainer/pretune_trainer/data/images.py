@@ -75,17 +75,24 @@ def decode(content: bytes) -> Image.Image:
         ValueError: it is no image, or a damaged one.
     """
     try:
-        image = Image.open(io.BytesIO(content))
-        # Pillow merely warns here. Warnings cannot be made errors for a while: that is for a whole process, and images
-        # are decoded in threads of it.
-        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError
-        return image.convert("RGB")
+        return _opened(content).convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
         gist = f" ({error})" if not isinstance(error, UnidentifiedImageError) else ""
         raise ValueError(f"the image cannot be decoded{gist}; PNG and JPEG can be read") from error
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The image, as yet not decoded.
+
+    Of too many pixels Pillow merely warns, up to twice as many. For a while to make an error of a warning would be for
+    the whole process, and images are decoded in several threads.
+    """
+    image = Image.open(io.BytesIO(content))
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    return image
 
 
 def checked(content: bytes, place: object, smallest_side: int) -> bytes:
