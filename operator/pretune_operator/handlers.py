@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -10,7 +11,7 @@ import kopf
 from pretune_operator.cluster.kinds import CHILDREN, WATCHED, Resource, selector
 from pretune_operator.cluster.parse import parse
 from pretune_operator.machine import Machine
-from pretune_operator.watches import Watches
+from pretune_operator.watches import Watch, Watches
 
 _BEAT_SECONDS = 1.0
 
@@ -35,7 +36,7 @@ class Watching:
         try:
             await kopf.operator(
                 registry=self._registry(),
-                settings=_settings(namespaced=bool(self._namespaces)),
+                settings=kopf_settings(namespaced=bool(self._namespaces)),
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
@@ -58,11 +59,14 @@ class Watching:
     def _watch(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
         @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
         async def seen(event: Any, **_: Any) -> None:
-            self._take(resource, event)
+            self.take(resource, event)
 
-    def _take(self, resource: Resource, event: dict[str, Any]) -> None:
+    def take(self, resource: Resource, event: dict[str, Any]) -> None:
+        """Take in what a watch has told, and wake the jobs that it concerns."""
         raw = event["object"]
-        self._watches.told(resource, int(raw["metadata"]["resourceVersion"]))
+        meta = raw["metadata"]
+        watch = Watch(resource, meta["namespace"] if self._namespaces else None)
+        self._watches.told(watch, int(meta["resourceVersion"]))
         stored = parse(resource, raw)
         if stored is not None:
             cache = self._machine.cache
@@ -82,7 +86,18 @@ class _NoDifferences(kopf.DiffBaseStorage):
         """Nothing is written to anybody's annotations."""
 
 
-def _settings(namespaced: bool) -> kopf.OperatorSettings:
+class _Pauses:
+    """Seconds between tries of a call, without end: if kopf gives one up, it ends with everything that it watches.
+
+    So an API server that is down is waited for, and a namespace that is gone harms no other one.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((1, 2, 4, 8, 16), repeat(30))
+
+
+def kopf_settings(namespaced: bool) -> kopf.OperatorSettings:
+    """How kopf watches; `namespaced` where it may see nothing beyond some namespaces."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDifferences()
@@ -95,6 +110,7 @@ def _settings(namespaced: bool) -> kopf.OperatorSettings:
     # A worker that idles holds the whole resource that it saw last.
     settings.queueing.idle_timeout = 0.5
     settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = _Pauses()
     settings.process.ultimate_exiting_timeout = 20
     # Without rights beyond its namespaces it can watch neither namespaces nor definitions of resources.
     settings.scanning.disabled = namespaced

@@ -1,5 +1,6 @@
 """What the operator answers to probes and to Prometheus."""
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -52,9 +53,9 @@ class Health:
         taken, started = self.machine.queue.oldest(), self.machine.started
         return [
             (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
-            (bool(hanging), f"watches hang: {', '.join(resource.plural for resource in hanging)}"),
+            (bool(hanging), f"watches hang: {', '.join(map(str, hanging))}"),
             (taken > RECONCILE_SECONDS, f"a reconcile has been going on for {taken:.0f} s"),
-            (started and not (self.machine.alive and self.resync.alive), "a worker has ended"),
+            (not self.resync.alive or (started and not self.machine.alive), "a worker has ended"),
             (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
         ]
 
@@ -71,8 +72,9 @@ class Health:
         metrics.CENSUS_AGE.set(time.monotonic() - self.resync.last)
         metrics.JOBS.clear()
         numbers = Counter((job.namespace, job.kind, job.shown) for job in jobs)
-        for namespace, kind in {(job.namespace, job.kind) for job in jobs}:
-            metrics.expect(namespace, kind)
+        places = {(job.namespace, job.kind) for job in jobs}
+        metrics.expect(places, time.monotonic())
+        for namespace, kind in places:
             for state in get_args(State):
                 metrics.JOBS.labels(namespace, kind, state).set(numbers[namespace, kind, state])
         _count_queued(jobs)
@@ -90,7 +92,7 @@ def _count_queued(jobs: Collection[StoredJob]) -> None:
 
 
 def _queued_since(job: StoredJob) -> datetime:
-    quota = condition(Status.model_validate_json(job.status), About.QUOTA_RESERVED)
+    quota = condition(Status.model_validate_json(job.status, extra="ignore"), About.QUOTA_RESERVED)
     assert quota is not None, "it is what makes a job's state Queued"
     return quota.last_transition_time
 
@@ -109,14 +111,25 @@ class Port:
         class Handler(_Handler):
             known = answers
 
-        self._server = ThreadingHTTPServer(("", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("", port), Handler)
         threading.Thread(target=self._server.serve_forever, name="port", daemon=True).start()
 
     def close(self) -> None:
         """Serve no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Listens on both families: a pod's addresses are of IPv4, of IPv6, or of both."""
+
+    daemon_threads = True
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -124,7 +124,7 @@ class Machine:
 
     def _reconcile(self, key: JobKey) -> None:
         job = self.cache.job(key)
-        if job is None:
+        if job is None or job.namespace in self.cache.left_out:
             self.queue.cancel(key)
             self.readings.keep(key, ())
             return
@@ -173,7 +173,7 @@ class Machine:
             self.queue.add(job.key)  # what they have changed wakes nobody else
 
     def _failed(self, key: JobKey, error: Exception, reason: str) -> None:
-        failures = self.queue.retry(key)
+        failures = self.queue.retry(key, error.pause if isinstance(error, ApiError) else 0.0)
         metrics.RECONCILE_ERRORS.labels(reason).inc()
         if reason == "Conflict":  # the job has changed while it was looked at: its event is on the way
             return

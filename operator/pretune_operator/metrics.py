@@ -3,6 +3,7 @@
 Series are bounded by namespaces, kinds, states, causes and results, never by jobs.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -57,7 +58,27 @@ _RESULTS: Final[dict[str | None, str]] = {
 """Results of preflights, by the reason of PreflightPassed; one that was stopped has none."""
 
 
-def expect(namespace: str, kind: str) -> None:
+KEPT_SECONDS: Final = 3_600.0
+"""Time that counters outlast the last job of a namespace: by then their last values have been scraped."""
+_of_jobs_at: dict[tuple[str, str], float] = {}
+"""When there last were jobs, by namespace and kind."""
+
+
+def expect(places: Collection[tuple[str, str]], now: float) -> None:
+    """Jobs exist in these namespaces, and are of these kinds; the counters of those that are long gone end.
+
+    `now` is in seconds.
+    """
+    for place in places:
+        _begin(*place)
+        _of_jobs_at[place] = now
+    for place in [place for place, at in _of_jobs_at.items() if now - at > KEPT_SECONDS]:
+        del _of_jobs_at[place]
+        for counter in (ATTEMPTS, GPU_SECONDS, LOST_STEPS, FAILED_ATTEMPTS, PREFLIGHTS):
+            counter.remove_by_labels(dict(zip(_OF_JOBS, place, strict=True)))
+
+
+def _begin(namespace: str, kind: str) -> None:
     """Begin all counters of these jobs at 0: Prometheus does not see the increase of one that begins at 1."""
     for counter in (ATTEMPTS, GPU_SECONDS, LOST_STEPS):
         counter.labels(namespace, kind)

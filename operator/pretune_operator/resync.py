@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
@@ -21,10 +22,10 @@ from pretune_operator.cluster.objects import (
     StoredRayCluster,
     StoredRayJob,
 )
-from pretune_operator.cluster.pages import Item, ListMeta, Page
+from pretune_operator.cluster.pages import Counted, Item, ListMeta, Page
 from pretune_operator.cluster.parse import parse
 from pretune_operator.machine import Machine
-from pretune_operator.watches import Watches
+from pretune_operator.watches import Watch, Watches
 
 PERIOD_SECONDS: Final = 60.0
 """Between two censuses; shorter at first, while kopf's watches begin, and longer where there is much to count."""
@@ -58,6 +59,7 @@ class Resync:
         self._cache: Cache = machine.cache
         self._watches = watches
         self._namespaces: list[str | None] = [*namespaces] or [None]
+        self._cache.left_out.update(self._namespaces)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="resync", daemon=True)
         self.last = float("-inf")
@@ -77,60 +79,95 @@ class Resync:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.is_set() and not self._done(self._list):
+        while not self._stop.is_set() and not (self.look_through() and self._sees_any):
             self._stop.wait(_RETRY_SECONDS)
         log.info("the operator has seen the whole cluster: %d jobs", len(self._cache.jobs()))
-        self._machine.wake({job.key for job in self._cache.jobs()})
         self._machine.start()
         pause, due = _FIRST_SECONDS, time.monotonic() + _FIRST_SECONDS
         while not self._stop.wait(_TICK_SECONDS):
             self._machine.look_around()
             if time.monotonic() >= due:
                 began = time.thread_time()
-                counted = self._done(self._count)
+                counted = self.look_through()
                 pause = min(2 * pause, period_after(time.thread_time() - began)) if counted else _RETRY_SECONDS
                 due = time.monotonic() + pause
 
-    def _done(self, what: Callable[[Resource], None]) -> bool:
-        """Whether it could be done for every kind."""
+    def look_through(self) -> bool:
+        """Compare the cache with every namespace, but for those that refuse to be listed; whether it could be done."""
         try:
-            for resource in WATCHED:
-                what(resource)
+            for namespace in self._namespaces:
+                self._look_through(namespace)
         except ApiError as error:
             log.warning("resources could not be listed: %s", error)
             return False
         self.last = time.monotonic()
         return True
 
-    def _list(self, resource: Resource) -> None:
-        for page in self._pages(self._client.list_all, resource):
-            for raw in page.items or ():
-                if stored := parse(resource, raw):
-                    self._cache.put(stored)
+    def _look_through(self, namespace: str | None) -> None:
+        look = self._list if namespace in self._cache.left_out else self._count
+        try:
+            for resource in WATCHED:
+                look(resource, namespace)
+        except ApiError as error:
+            if namespace is None or error.code != HTTPStatus.FORBIDDEN:
+                raise
+            # The operator's Role goes with the namespace; but rights may also fail for a moment: nothing is forgotten.
+            log.warning("namespace %s is left out, and all jobs in it: %s", namespace, error)
+            self._cache.left_out.add(namespace)
+            self._watches.excuse(namespace)
+        else:
+            self._take_up(namespace)
 
-    def _count(self, resource: Resource) -> None:
-        known = self._cache.versions(KEPT[resource], resource.kind)
+    def _take_up(self, namespace: str | None) -> None:
+        if namespace in self._cache.left_out:
+            self._cache.left_out.remove(namespace)
+            self._machine.wake({job.key for job in self._cache.jobs() if namespace in (None, job.namespace)})
+
+    @property
+    def _sees_any(self) -> bool:
+        """Whether there is a namespace that can be listed."""
+        return not self._cache.left_out.issuperset(self._namespaces)
+
+    def _list(self, resource: Resource, namespace: str | None) -> None:
+        def take(raw: dict[str, Any]) -> str:
+            if stored := parse(resource, raw):
+                self._cache.put(stored)
+            return str(raw["metadata"]["uid"])
+
+        self._compare(resource, namespace, self._client.list_all(resource, namespace, selector(resource)), take)
+
+    def _count(self, resource: Resource, namespace: str | None) -> None:
+        known = self._cache.versions(KEPT[resource], resource.kind, namespace)
+
+        def take(item: Counted) -> str:
+            found = item.metadata
+            if known.get(found.uid, 0) < found.version:
+                self._watches.listed(Watch(resource, namespace), found.version)
+            return found.uid
+
+        self._compare(resource, namespace, self._client.census(resource, namespace, selector(resource)), take)
+
+    def _compare(
+        self, resource: Resource, namespace: str | None, pages: Iterator[Page[Item]], take: Callable[[Item], str]
+    ) -> None:
+        """Take in what a list shows, and forget what it does not; `take` returns the UID."""
         alive: set[str] = set()
-        counted_at: list[int] = []
-        for page in self._pages(self._client.census, resource):
-            counted_at.append(page.metadata.version)
-            for found in (item.metadata for item in page.items or ()):
-                alive.add(found.uid)
-                if known.get(found.uid, 0) < found.version:
-                    self._watches.listed(resource, found.version)
-        self._machine.wake(self._cache.retain(KEPT[resource], resource.kind, alive, min(counted_at)))
+        versions: list[int] = []
+        for page in _none_without_kuberay(resource, pages):
+            versions.append(page.metadata.version)
+            alive.update(take(item) for item in page.items or ())
+        gone = self._cache.retain(KEPT[resource], resource.kind, alive, min(versions), namespace)
+        self._machine.wake(gone)
 
-    def _pages(
-        self, fetch: Callable[[Resource, str | None, str | None], Iterator[Page[Item]]], resource: Resource
-    ) -> Iterator[Page[Item]]:
-        for namespace in self._namespaces:
-            try:
-                yield from fetch(resource, namespace, selector(resource))
-            except ApiError as error:
-                if not error.gone or resource not in (RAY_JOBS, RAY_CLUSTERS):
-                    raise
-                # KubeRay is not installed, or not any more.
-                yield Page(items=None, metadata=ListMeta(resourceVersion=_EVERYTHING))
+
+def _none_without_kuberay(resource: Resource, pages: Iterator[Page[Item]]) -> Iterator[Page[Item]]:
+    """An empty list where KubeRay is not installed, or not any more."""
+    try:
+        yield from pages
+    except ApiError as error:
+        if not error.gone or resource not in (RAY_JOBS, RAY_CLUSTERS):
+            raise
+        yield Page(items=None, metadata=ListMeta(resourceVersion=_EVERYTHING))
 
 
 def period_after(spent: float) -> float:

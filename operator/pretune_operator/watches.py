@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from pretune_operator.cluster.kinds import Resource
@@ -11,31 +12,47 @@ GRACE_SECONDS: Final = 120.0
 """Time that a watch has to deliver what a list has shown; kopf makes a silent watch anew after 70 s."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """One of kopf's watches: of a kind of resource in a namespace, or in all."""
+
+    resource: Resource
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.resource.plural} in {self.namespace}" if self.namespace else self.resource.plural
+
+
 class Watches:
-    """The newest version that the watch of each kind has told, and those that lists have shown before it."""
+    """The newest version that each watch has told, and those that lists have shown before it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` tells seconds."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[Resource, int] = {}
-        self._awaited: dict[Resource, tuple[int, float]] = {}
+        self._told: dict[Watch, int] = {}
+        self._awaited: dict[Watch, tuple[int, float]] = {}
 
-    def told(self, resource: Resource, version: int) -> None:
+    def told(self, watch: Watch, version: int) -> None:
         """A watch has delivered a resource of `version`."""
         with self._lock:
-            self._told[resource] = max(version, self._told.get(resource, 0))
-            if resource in self._awaited and self._awaited[resource][0] <= self._told[resource]:
-                del self._awaited[resource]
+            self._told[watch] = max(version, self._told.get(watch, 0))
+            if watch in self._awaited and self._awaited[watch][0] <= self._told[watch]:
+                del self._awaited[watch]
 
-    def listed(self, resource: Resource, version: int) -> None:
-        """A list has shown a resource of `version` of which no watch had told."""
+    def listed(self, watch: Watch, version: int) -> None:
+        """A list has shown a resource of `version` of which its watch had not told."""
         with self._lock:
-            if version > self._told.get(resource, 0):
-                self._awaited.setdefault(resource, (version, self._clock()))
+            if version > self._told.get(watch, 0):
+                self._awaited.setdefault(watch, (version, self._clock()))
 
-    def hanging(self) -> list[Resource]:
-        """Kinds whose watch has not told in time what a list has shown."""
+    def excuse(self, namespace: str) -> None:
+        """Await nothing of a namespace that cannot be listed: it cannot be watched either."""
         with self._lock:
-            since = ((resource, at) for resource, (_, at) in self._awaited.items())
-            return [resource for resource, at in since if self._clock() - at > GRACE_SECONDS]
+            self._awaited = {watch: shown for watch, shown in self._awaited.items() if watch.namespace != namespace}
+
+    def hanging(self) -> list[Watch]:
+        """Watches that have not told in time what a list has shown."""
+        with self._lock:
+            since = ((watch, at) for watch, (_, at) in self._awaited.items())
+            return [watch for watch, at in since if self._clock() - at > GRACE_SECONDS]

@@ -73,11 +73,15 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._later.pop(key, None)
 
-    def retry(self, key: K) -> int:
-        """Work on `key` again after a pause that doubles with each failure in a row; their number so far."""
+    def retry(self, key: K, least: float = 0.0) -> int:
+        """Work on `key` again after a pause that doubles with each failure in a row; their number so far.
+
+        The pause lasts `least` seconds in any case, but no longer than a minute.
+        """
         with self._changed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-        self.add_after(key, min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 20), LAST_RETRY_SECONDS))
+        pause = max(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 20), least)
+        self.add_after(key, min(pause, LAST_RETRY_SECONDS))
         return failures
 
     def succeeded(self, key: K) -> None:

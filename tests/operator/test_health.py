@@ -1,12 +1,26 @@
 """When the operator says that it should be started again, and when not."""
 
+import json
+import re
+import socket
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from pretune_operator.cluster.kinds import PODS, RAY_JOBS
-from pretune_operator.health import BEAT_SECONDS, RECONCILE_SECONDS, RESYNC_SECONDS, Health
-from pretune_operator.watches import GRACE_SECONDS, Watches
+from pretune_operator.health import BEAT_SECONDS, RECONCILE_SECONDS, RESYNC_SECONDS, Health, Port
+from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
+
+needs_both_families = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class Clock:
@@ -35,6 +49,7 @@ class Cache:
     namespace: str = "team-a"
     kind: str = "PretrainJob"
     shown: str = "Running"
+    status: bytes = b"{}"
 
     def jobs(self) -> list["Cache"]:
         return [self] * 50
@@ -61,9 +76,14 @@ def test_an_operator_that_does_its_work_is_healthy() -> None:
 
 
 def test_before_the_first_list_it_is_healthy_but_not_ready() -> None:
-    starting = Parts(started=False, alive=False, last=float("-inf"))
-    assert starting.problems() == []
-    assert Health(starting, starting, starting.watches, starting).ready() != []  # type: ignore[arg-type]
+    starting, resync = Parts(started=False, alive=False), Parts(last=float("-inf"))
+    health = Health(starting, starting, starting.watches, resync)  # type: ignore[arg-type]
+    assert health.problems() == []
+    assert health.ready() != []
+
+
+def test_a_first_list_that_nobody_makes_any_more_is_noticed() -> None:
+    assert Parts(started=False, alive=False).problems() == ["a worker has ended"]
 
 
 def test_each_thing_that_hangs_is_named() -> None:
@@ -77,23 +97,43 @@ def test_each_thing_that_hangs_is_named() -> None:
 def test_a_watch_that_never_tells_what_a_list_has_shown_hangs() -> None:
     clock = Clock()
     watches = Watches(clock)
-    watches.told(PODS, 10)
-    watches.listed(PODS, 12)
-    watches.listed(RAY_JOBS, 13)
+    watches.told(Watch(PODS), 10)
+    watches.listed(Watch(PODS), 12)
+    watches.listed(Watch(RAY_JOBS), 13)
     clock.now += GRACE_SECONDS + 1
-    assert watches.hanging() == [PODS, RAY_JOBS]
-    watches.told(PODS, 12)
-    assert watches.hanging() == [RAY_JOBS]
+    assert watches.hanging() == [Watch(PODS), Watch(RAY_JOBS)]
+    watches.told(Watch(PODS), 12)
+    assert watches.hanging() == [Watch(RAY_JOBS)]
     assert Parts(watches=watches).problems() == ["watches hang: rayjobs"]
+
+
+def test_a_watch_of_one_namespace_that_hangs_is_not_excused_by_that_of_another() -> None:
+    clock = Clock()
+    watches = Watches(clock)
+    watches.listed(Watch(PODS, "team-b"), 12)
+    watches.told(Watch(PODS, "team-a"), 20)
+    clock.now += GRACE_SECONDS + 1
+    assert Parts(watches=watches).problems() == ["watches hang: pods in team-b"]
 
 
 def test_what_a_watch_has_told_already_is_not_awaited() -> None:
     clock = Clock()
     watches = Watches(clock)
-    watches.told(PODS, 12)
-    watches.listed(PODS, 12)
+    watches.told(Watch(PODS), 12)
+    watches.listed(Watch(PODS), 12)
     clock.now += GRACE_SECONDS + 1
     assert watches.hanging() == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", pytest.param("[::1]", marks=needs_both_families)])
+def test_probes_are_answered_at_addresses_of_both_families(address: str) -> None:
+    parts, port = Parts(), free_port()
+    serving = Port(Health(parts, parts, parts.watches, parts), port)  # type: ignore[arg-type]
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+    finally:
+        serving.close()
 
 
 def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
@@ -103,3 +143,13 @@ def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
         scraped = list(pool.map(lambda _: health.measured(), range(200)))
     running = b'pretune_operator_jobs{kind="PretrainJob",namespace="team-a",state="Running"} 50.0'
     assert all(running in text for text in scraped)
+
+
+def test_a_status_that_a_newer_version_has_written_ends_no_scrape() -> None:
+    since = datetime.now(UTC) - timedelta(seconds=90)
+    quota = {"type": "QuotaReserved", "status": "False", "reason": "Queued", "message": "", "unheardOf": 1}
+    said = {"conditions": [quota | {"lastTransitionTime": since.isoformat()}], "unheardOf": {}}
+    parts = Parts(cache=Cache("newer", shown="Queued", status=json.dumps(said).encode()))
+    scraped = Health(parts, parts, parts.watches, parts).measured().decode()  # type: ignore[arg-type]
+    (waits,) = re.findall(r'queued_seconds{kind="PretrainJob",namespace="newer"} (.*)', scraped)
+    assert float(waits) == pytest.approx(90, abs=30)

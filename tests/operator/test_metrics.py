@@ -44,11 +44,26 @@ def at_step(step: int) -> Progress:
     return Progress(step=step, total=1_000, percent=step // 10)
 
 
+def counters(namespace: str) -> int:
+    """How many counters there are of a namespace."""
+    samples = (sample for family in REGISTRY.collect() for sample in family.samples if sample.name.endswith("_total"))
+    return sum(sample.labels.get("namespace") == namespace for sample in samples)
+
+
 def test_counters_begin_at_zero_with_the_first_job_of_a_namespace(team: str) -> None:
-    metrics.expect(team, "PretrainJob")
+    metrics.expect([(team, "PretrainJob")], now=0)
     assert [value(name, team) for name in ("attempts", "gpu_seconds", "lost_steps")] == [0, 0, 0]
     assert {value("failed_attempts", team, cause=cause) for cause in Cause} == {0}
     assert {value("preflights", team, result=result) for result in ("Passed", "Failed", "Inconclusive")} == {0}
+
+
+def test_counters_of_a_namespace_without_jobs_end_once_their_last_values_were_scraped(team: str) -> None:
+    metrics.expect([(team, "PretrainJob"), (team, "FinetuneJob")], now=0)
+    metrics.expect([(team, "FinetuneJob")], now=metrics.KEPT_SECONDS)
+    both = counters(team)
+    metrics.expect([(team, "FinetuneJob")], now=metrics.KEPT_SECONDS + 1)
+    assert value("attempts", team) is None
+    assert counters(team) == both / 2 > 0
 
 
 def test_each_attempt_and_each_failure_is_counted_once(team: str) -> None:
@@ -89,6 +104,6 @@ def test_a_preflight_that_was_refused_at_once_is_counted_also_after_another(team
 
 
 def test_a_preflight_that_was_stopped_has_no_result(team: str) -> None:
-    metrics.expect(team, "PretrainJob")
+    metrics.expect([(team, "PretrainJob")], now=0)
     metrics.observe(team, "PretrainJob", preflight("Checking"), preflight("Skipped"))
     assert {value("preflights", team, result=result) for result in ("Passed", "Failed", "Inconclusive")} == {0}

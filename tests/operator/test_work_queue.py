@@ -146,6 +146,19 @@ def test_the_pause_after_a_failure_doubles_up_to_a_minute_and_starts_anew_after_
     assert queue.retry("a") == 1
 
 
+def test_the_pause_is_as_long_as_the_server_asks_for_but_no_longer_than_a_minute(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    queue.retry("a", least=7)
+    queue.retry("b", least=3_600)
+    clock.now += 6.9
+    assert drained(queue) == []
+    clock.now += 0.1
+    assert drained(queue) == ["a"]
+    clock.now += LAST_RETRY_SECONDS - 7
+    assert drained(queue) == ["b"]
+
+
 def test_work_that_takes_long_is_seen(queue: WorkQueue[str], clock: Clock) -> None:
     assert queue.oldest() == 0.0
     queue.add("a")

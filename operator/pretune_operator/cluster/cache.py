@@ -30,6 +30,8 @@ class Cache:
         self._named_by: dict[tuple[str, str], set[JobKey]] = defaultdict(set)
         self._gone: set[str] = set()
         self._gone_in_order: deque[str] = deque()
+        self.left_out: set[str | None] = set()
+        """Namespaces of which too little is known to look after their jobs; None among them while that goes for all."""
 
     def put(self, stored: StoredJob | Child) -> set[JobKey]:
         """Keep `stored` if it is newer than what is known; the jobs that have to be looked at because of it."""
@@ -51,13 +53,16 @@ class Cache:
             self._drop(before)
             return self._concerned(before, None)
 
-    def versions(self, kept: type[Stored], kind: str) -> dict[str, int]:
-        """Versions of all resources of a kind, by UID."""
-        return {stored.uid: stored.version for stored in self._all(kept, kind)}
+    def versions(self, kept: type[Stored], kind: str, namespace: str | None = None) -> dict[str, int]:
+        """Versions of all resources of a kind in a namespace (in all, when None), by UID."""
+        return {stored.uid: stored.version for stored in self._all(kept, kind, namespace)}
 
-    def retain(self, kept: type[Stored], kind: str, alive: Collection[str], version: int) -> set[JobKey]:
-        """Forget what a complete list of `version` no longer holds; the jobs to be looked at because of it."""
-        gone = [stored for stored in self._all(kept, kind) if stored.uid not in alive and stored.version <= version]
+    def retain(
+        self, kept: type[Stored], kind: str, alive: Collection[str], version: int, namespace: str | None = None
+    ) -> set[JobKey]:
+        """Forget what a complete list of `version`, of a namespace or of all, no longer holds; the jobs to look at."""
+        known = self._all(kept, kind, namespace)
+        gone = [stored for stored in known if stored.uid not in alive and stored.version <= version]
         return {key for stored in gone for key in self.remove(stored)}
 
     def job(self, key: JobKey) -> StoredJob | None:
@@ -66,9 +71,9 @@ class Cache:
             return self._jobs.get(key)
 
     def jobs(self) -> list[StoredJob]:
-        """All jobs."""
+        """All jobs that are looked after."""
         with self._lock:
-            return list(self._jobs.values())
+            return [job for job in self._jobs.values() if job.namespace not in self.left_out]
 
     def children(self, job: StoredJob, kept: type[C]) -> list[C]:
         """What belongs to the attempts of a job."""
@@ -76,11 +81,14 @@ class Cache:
             family = self._children.get(job.uid, {}).values()
             return [child for child in family if isinstance(child, kept) and child.namespace == job.namespace]
 
-    def _all(self, kept: type[Stored], kind: str) -> list[StoredJob | Child]:
+    def _all(self, kept: type[Stored], kind: str, namespace: str | None) -> list[StoredJob | Child]:
         with self._lock:
-            if kept is StoredJob:
-                return [job for job in self._jobs.values() if job.kind == kind]
-            return [child for family in self._children.values() for child in family.values() if type(child) is kept]
+            found: list[StoredJob | Child] = (
+                [job for job in self._jobs.values() if job.kind == kind]
+                if kept is StoredJob
+                else [child for family in self._children.values() for child in family.values() if type(child) is kept]
+            )
+        return found if namespace is None else [stored for stored in found if stored.namespace == namespace]
 
     def _find(self, stored: StoredJob | Child) -> StoredJob | Child | None:
         if isinstance(stored, StoredJob):

@@ -32,11 +32,15 @@ Json = dict[str, Any]
 class ApiError(Exception):
     """The API server refused a call, or could not be reached."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        """`code` is that of HTTP, 0 without an answer; `reason` one CamelCase word; `message` a sentence."""
+    def __init__(self, code: int, reason: str, message: str, pause: float = 0.0) -> None:
+        """`code` is that of HTTP, 0 without an answer; `reason` one CamelCase word; `message` a sentence.
+
+        `pause` is how many seconds the API server asks to be left alone.
+        """
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.pause = pause
 
     @property
     def gone(self) -> bool:
@@ -63,7 +67,9 @@ class Client:
         self._configuration = Configuration.get_default_copy()
         self._configuration.connection_pool_maxsize = connections
         # Only a connection that could not be made is tried again here; the work queue tries everything else again.
-        self._configuration.retries = urllib3.Retry(connect=2, read=0, redirect=0, status=0, other=0)
+        self._configuration.retries = urllib3.Retry(
+            connect=2, read=0, redirect=0, status=0, other=0, respect_retry_after_header=False
+        )
         # All calls go to one host: its pool spares each the search for it, which is a tenth of what a call costs.
         self._pool = RESTClientObject(self._configuration).pool_manager.connection_from_url(self._configuration.host)
         self._root = urlsplit(self._configuration.host).path.rstrip("/")
@@ -150,7 +156,7 @@ class Client:
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(0, "Unreachable", f"the API server cannot be reached: {error}") from error
         if answer.status >= 400:
-            raise _error(answer.status, answer.data)
+            raise _error(answer.status, answer.data, answer.headers.get("Retry-After", ""))
         return answer.data
 
     def _credentials(self) -> dict[str, str]:
@@ -172,9 +178,10 @@ def _whole(said: bytes) -> Page[Json]:
     return Page[Json].model_validate(_json(said))
 
 
-def _error(code: int, answer: bytes) -> ApiError:
+def _error(code: int, answer: bytes, retry_after: str) -> ApiError:
+    pause = float(retry_after) if retry_after.isdecimal() else 0.0  # a proxy may give a date: then we pause as we like
     try:
         status = json.loads(answer)
-        return ApiError(code, status.get("reason") or "", status.get("message") or f"HTTP {code}")
+        return ApiError(code, status.get("reason") or "", status.get("message") or f"HTTP {code}", pause)
     except (ValueError, AttributeError):
-        return ApiError(code, "", f"HTTP {code}: {answer[:200].decode(errors='replace')}")
+        return ApiError(code, "", f"HTTP {code}: {answer[:200].decode(errors='replace')}", pause)

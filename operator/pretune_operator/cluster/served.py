@@ -1,11 +1,12 @@
 """What the cluster offers beside Kubernetes itself: KubeRay and Kueue. Read from the API server's own description."""
 
 import json
+import logging
 import threading
 import time
 from typing import Final
 
-from pretune_operator.cluster.client import Client
+from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.observed import Cluster
 
 _INDEX: Final = "/openapi/v3"
@@ -15,6 +16,8 @@ _KUEUE: Final = "apis/kueue.x-k8s.io/"
 _MAX_AGE_SECONDS: Final = 60.0
 _MISSING_MAX_AGE_SECONDS: Final = 5.0
 """While KubeRay is missing: somebody waits for it."""
+
+log = logging.getLogger(__name__)
 
 
 class Served:
@@ -28,12 +31,22 @@ class Served:
         self._ray: tuple[str, str | None] = ("", None)
 
     def look(self) -> Cluster:
-        """What was served a minute ago at the earliest. Raises ApiError."""
+        """What was served a minute ago, or when it was last known. Raises ApiError if it never was."""
         with self._lock:
-            if self._found is None or time.monotonic() - self._asked > self._max_age(self._found):
+            if self._found is None:
                 self._found = self._ask()
                 self._asked = time.monotonic()
+            elif time.monotonic() - self._asked > self._max_age(self._found):
+                self._found = self._asked_again(self._found)
+                self._asked = time.monotonic()
             return self._found
+
+    def _asked_again(self, before: Cluster) -> Cluster:
+        try:
+            return self._ask()
+        except ApiError as error:
+            log.warning("what the cluster offers is taken to be what it was: %s", error)
+            return before
 
     def _max_age(self, found: Cluster) -> float:
         return _MISSING_MAX_AGE_SECONDS if found.kuberay_problem else _MAX_AGE_SECONDS

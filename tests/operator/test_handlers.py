@@ -1,0 +1,47 @@
+"""How kopf is told to watch, and what is made of what it tells."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from pretune_operator.cluster.client import Client
+from pretune_operator.cluster.kinds import PODS
+from pretune_operator.handlers import Watching, kopf_settings
+from pretune_operator.machine import Machine
+from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
+from support.views import settings
+
+
+class Silent(Client):
+    """An API server that nobody calls."""
+
+    def __init__(self) -> None:
+        """Nothing to connect to."""
+
+
+def pod(namespace: str, version: int) -> dict[str, Any]:
+    meta = {"namespace": namespace, "name": "pod", "uid": f"{namespace}-1", "resourceVersion": str(version)}
+    return {"metadata": meta | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "status": {}}
+
+
+@pytest.mark.parametrize(("namespaces", "silent"), [(["team-a", "team-b"], [Watch(PODS, "team-b")]), ([], [])])
+def test_each_namespace_that_is_watched_by_itself_has_to_tell_what_is_new_there(
+    namespaces: list[str], silent: list[Watch]
+) -> None:
+    now = 1_000.0
+    watches = Watches(lambda: now)
+    watching = Watching(Machine(Silent(), settings()), watches, namespaces)
+    watches.listed(Watch(PODS, "team-b" if namespaces else None), 12)
+    watching.take(PODS, {"type": "MODIFIED", "object": pod("team-a", 20)})
+    now += GRACE_SECONDS + 1
+    assert watches.hanging() == silent
+
+
+def test_a_watch_is_never_given_up() -> None:
+    pauses = kopf_settings(namespaced=False).networking.error_backoffs
+    for _ in range(2):  # each call begins anew
+        taken = list(islice(pauses, 10_000))
+        assert len(taken) == 10_000
+        assert taken[0] == 1
+        assert max(taken) <= 30
