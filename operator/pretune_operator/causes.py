@@ -6,6 +6,7 @@ from typing import Final
 
 from pretune_api.lifecycle import Retries
 from pretune_api.names import Cause, ExitCode
+from pretune_operator.conditions import Reason
 from pretune_operator.observed import SeenAttempt, SeenPod
 
 
@@ -125,6 +126,9 @@ def obstacle_of(attempt: SeenAttempt) -> Obstacle | None:
 
 
 def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
+    if not attempt.deployment_status:
+        said = f"KubeRay has not taken up {attempt.ray_job}; check that its operator runs, and watches this namespace"
+        yield Obstacle(Cause.UNKNOWN, Reason.KUBERAY_UNAVAILABLE, said)
     if attempt.cluster_problem and "exceeded quota" in attempt.cluster_problem:
         yield Obstacle(Cause.QUOTA, Cause.QUOTA, attempt.cluster_problem)
     elif attempt.cluster_problem:

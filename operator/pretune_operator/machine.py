@@ -148,7 +148,8 @@ class Machine:
         look = partial(self.readings.look, job.key)
         seen, now = observe(job, self.cache, self._served.look(), self._nodes.lost, look), datetime.now(UTC)
         if isinstance(view, InvalidJobError):
-            return refused(status, job.generation, seen, view.problems, now)
+            suspend = json.loads(job.document)["spec"].get("suspend") is True
+            return refused(status, job.generation, seen, view.problems, now, suspend)
         return reconcile(replace(view, status=status), seen, self._settings, now)
 
     def _with_its_start(self, job: StoredJob, view: JobView | InvalidJobError, decision: Decision) -> Decision:

@@ -10,6 +10,9 @@ from pretune_operator.job import JobView
 LONGEST: Final = 47
 """Characters of a RayJob's name at most: KubeRay derives the names of services and pods from it."""
 
+PREFLIGHT_CONTAINER: Final = "preflight"
+"""Name of the container that is a preflight; meshes and the like may add others to its pod."""
+
 Manifest = dict[str, Any]
 """A Kubernetes resource, or a part of one, as JSON."""
 

@@ -116,10 +116,14 @@ class SeenAttempt:
     Retrying, Waiting."""
     job_status: str = ""
     """status.jobStatus: PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
+    end: datetime | None = None
+    """When KubeRay found it complete or failed."""
     reason: str = ""
     message: str = ""
     ray_cluster: str | None = None
     """Name of the RayCluster, while there is one that is not being deleted."""
+    orphan: str | None = None
+    """Name of a RayCluster that has outlived its RayJob, as after `kubectl delete --cascade=orphan`."""
     cluster_problem: str | None = None
     """Why pods of the RayCluster could not be made, such as an exceeded quota, in the API server's words."""
     head: SeenPod | None = None
@@ -149,8 +153,8 @@ class SeenAttempt:
 
     @property
     def is_queued(self) -> bool:
-        """Whether Kueue holds it back, or is about to."""
-        return self.suspended or self.deployment_status in ("Suspending", "Suspended")
+        """Whether Kueue holds it back, or is about to. KubeRay may find a suspended RayJob invalid, which ends it."""
+        return not self.has_finished and (self.suspended or self.deployment_status in ("Suspending", "Suspended"))
 
     @property
     def is_over(self) -> bool:

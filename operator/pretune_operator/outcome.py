@@ -19,6 +19,8 @@ _ASKED_EVERY: Final = timedelta(seconds=3)
 """Between two questions for the last word."""
 _HEADLESS: Final = timedelta(minutes=5)
 """Time in which the head of a RayJob that runs must be seen, where it never was."""
+_TAKING_UP: Final = timedelta(minutes=5)
+"""Time in which KubeRay must take up a RayJob; it sees to one after the other where many come at once."""
 _GRACE: Final = timedelta(seconds=30)
 """Time that KubeRay gets to end an attempt at its start deadline, before we do."""
 
@@ -54,8 +56,11 @@ class GoesOn:
 Outcome = Trained | Stopped | Failure | GoesOn
 
 
-def outcome(spec: JobSpec, status: Status, attempt: SeenAttempt | None, now: datetime) -> Outcome:
-    """How the current attempt has ended. `status` is kept up with what was seen of it."""
+def outcome(spec: JobSpec | None, status: Status, attempt: SeenAttempt | None, now: datetime) -> Outcome:
+    """How the current attempt has ended.
+
+    `status` is kept up with what was seen of it. Without a `spec`, because it is not valid, its limits end nothing.
+    """
     record = current(status)
     assert record is not None, "there is an attempt that may end"
     if attempt is None:
@@ -68,7 +73,14 @@ def outcome(spec: JobSpec, status: Status, attempt: SeenAttempt | None, now: dat
         return _deleted(attempt) if attempt.is_over else GoesOn()
     if attempt.is_queued:
         return GoesOn()
-    return _end(attempt, status, now) or _limits(spec, status, record, attempt, now)
+    return _end(attempt, status, now) or (_limits(spec, status, record, attempt, now) if spec else GoesOn())
+
+
+def taken_up_by(status: Status, now: datetime) -> datetime:
+    """When KubeRay must have taken up the RayJob of the current attempt."""
+    record = current(status)
+    assert record is not None, "there is an attempt that may start"
+    return _begin(status, record, now) + _TAKING_UP
 
 
 def _unseen(status: Status, record: Attempt, now: datetime) -> Outcome:
@@ -146,8 +158,12 @@ def _had_head(status: Status) -> bool:
 
 
 def _start_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetime) -> datetime:
-    begin = max(_since(status, About.QUOTA_RESERVED, now), record.start_time or now)
-    return begin + timedelta(seconds=spec.failure_policy.start_deadline_seconds) + _GRACE
+    return _begin(status, record, now) + timedelta(seconds=spec.failure_policy.start_deadline_seconds) + _GRACE
+
+
+def _begin(status: Status, record: Attempt, now: datetime) -> datetime:
+    """When the attempt was made and, where it had to wait for quota, admitted."""
+    return max(_since(status, About.QUOTA_RESERVED, now), record.start_time or now)
 
 
 def _active_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetime) -> datetime | None:

@@ -8,7 +8,7 @@ from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
-from pretune_operator.naming import Manifest, attempt_labels, preflight_labels
+from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
 from pretune_operator.settings import Pool, Settings, Toleration
 from pretune_operator.stores import credentials
@@ -100,7 +100,7 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
     """The template of the pod of preflight `number`: where a head would run, with what a head is given."""
     head = settings.head
     env = [*credentials(job.spec.storage.secret_ref), *map(_variable, job.spec.compute.env)]
-    container = _container("preflight", job, settings, env) | {
+    container = _container(PREFLIGHT_CONTAINER, job, settings, env) | {
         "command": ["python", "-m", "pretune_trainer.preflight", f"{CONFIG_FOLDER}/{RunConfig.FILE_NAME}"],
         "resources": _resources(_amounts(head.resources)),
         # Of one that breaks before it has findings, the end of its log says why.

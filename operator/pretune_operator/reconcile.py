@@ -21,13 +21,15 @@ from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
-from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, outcome
+from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, outcome, taken_up_by
 from pretune_operator.policies.drain import drained, resumed, suspended
 from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
 from pretune_operator.records import adopted, closed, current, kept_up
 from pretune_operator.settings import Settings
 from pretune_operator.start import started, without_queue
+
+_STOPPED: Final = "stopped by spec.suspend"
 
 _LEAVING: Final = timedelta(seconds=60)
 """How soon is looked again at pods that are about to leave."""
@@ -40,6 +42,9 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
     draft = _begun(job, now)
     if is_finished(draft.status):
         return expired(draft, seen, job.spec.ttl_seconds_after_finished).decided()
+    if is_finished(job.status):
+        # Status says that first: what is said next has its time from now on, and not from before the retry.
+        return draft.looks_again(now).decided()
     draft = adopted(tidied(draft, seen), seen.attempts)
     if current(draft.status) is not None:
         draft = _attended(job, draft, seen)
@@ -52,24 +57,22 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
     return draft.decided()
 
 
-def refused(status: Status, generation: int, seen: Observed, sentences: Sequence[str], now: datetime) -> Decision:
+def refused(
+    status: Status, generation: int, seen: Observed, sentences: Sequence[str], now: datetime, suspend: bool = False
+) -> Decision:
     """What to do with a job whose resource is no valid job: `sentences` say everything that is wrong with it.
 
-    `status` is what the resource's status says, or an empty one. An attempt that goes on is left alone: changes of
-    the spec take effect with the next one.
+    `status` is what the resource's status says, or an empty one; `suspend` is the spec's. An attempt that goes on is
+    seen to its end, for changes of the spec take effect with the next one; but none follows.
     """
     draft = Draft.begun(status, generation, now)
     if is_finished(status):
         return tidied(draft, seen).decided()
     said = "; ".join(sentences)
-    draft = draft.says(About.ACCEPTED, False, Cause.USER_ERROR, said)
-    record = current(status)
-    attempt = seen.attempts.get(record.number) if record else None
-    if attempt is not None and not attempt.is_over:
-        return draft.decided()
-    if record is not None:
-        draft = closed(draft, Cause.USER_ERROR, said)
-    return given_up(draft, Cause.USER_ERROR, said).decided()
+    draft = adopted(tidied(draft, seen), seen.attempts).says(About.ACCEPTED, False, Cause.USER_ERROR, said)
+    if current(draft.status) is None:
+        return given_up(draft, Cause.USER_ERROR, said).decided()
+    return _outlived(draft, seen, said, suspend).decided()
 
 
 def _begun(job: JobView, now: datetime) -> Draft:
@@ -87,12 +90,8 @@ def _begun(job: JobView, now: datetime) -> Draft:
 
 def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
     """Whatever has become of the current attempt."""
-    record = current(draft.status)
-    assert record is not None, "there is an attempt to attend to"
-    attempt = seen.attempts.get(record.number)
-    if attempt is not None:
-        draft = kept_up(draft, attempt)
-        draft = draft if attempt.deleting else _with_quota(job, draft, attempt)
+    attempt = _attempt_of(draft, seen)
+    draft = _looked_at(draft, attempt, Label.QUEUE in job.labels)
     match outcome(job.spec, draft.status, attempt, draft.now):
         case Trained(artifact, metrics):
             return _succeeded(draft, artifact, metrics)
@@ -101,9 +100,44 @@ def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
         case Stopped():
             return _stopped(job, draft, seen)
         case GoesOn(until):
-            draft = draft if attempt is None or attempt.deleting else _standing(draft, attempt)
-            draft = draft if until is None else draft.looks_again(until)
-            return drained(draft) if job.spec.suspend else draft
+            return _going_on(draft, attempt, until, job.spec.suspend)
+
+
+def _outlived(draft: Draft, seen: Observed, said: str, suspend: bool) -> Draft:
+    """Whatever has become of the current attempt of a job that is not valid any more."""
+    attempt = _attempt_of(draft, seen)
+    draft = _looked_at(draft, attempt, in_queue=True)  # its labels would tell, and it only words what is said of quota
+    match outcome(None, draft.status, attempt, draft.now):
+        case Trained(artifact, metrics):
+            return _succeeded(draft, artifact, metrics)
+        case GoesOn(until):
+            return _going_on(draft, attempt, until, suspend)
+        case Stopped():
+            draft = closed(draft, None, _STOPPED)
+        case Failure():
+            draft = closed(draft, Cause.USER_ERROR, said)
+    return given_up(draft, Cause.USER_ERROR, said)
+
+
+def _attempt_of(draft: Draft, seen: Observed) -> SeenAttempt | None:
+    """What is seen of the current attempt."""
+    record = current(draft.status)
+    assert record is not None, "there is an attempt to attend to"
+    return seen.attempts.get(record.number)
+
+
+def _looked_at(draft: Draft, attempt: SeenAttempt | None, in_queue: bool) -> Draft:
+    """Status kept up with what is seen of the current attempt."""
+    if attempt is None:
+        return draft
+    draft = kept_up(draft, attempt)
+    return draft if attempt.deleting else _with_quota(draft, attempt, in_queue)
+
+
+def _going_on(draft: Draft, attempt: SeenAttempt | None, until: datetime | None, suspend: bool) -> Draft:
+    draft = draft if attempt is None or attempt.deleting else _standing(draft, attempt)
+    draft = draft if until is None else draft.looks_again(until)
+    return drained(draft) if suspend else draft
 
 
 def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> Draft:
@@ -114,15 +148,15 @@ def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> D
 
 
 def _stopped(job: JobView, draft: Draft, seen: Observed) -> Draft:
-    draft = closed(draft, None, "stopped by spec.suspend").looks_again(draft.now)
+    draft = closed(draft, None, _STOPPED).looks_again(draft.now)
     return suspended(draft, seen) if job.spec.suspend else resumed(draft)
 
 
-def _with_quota(job: JobView, draft: Draft, attempt: SeenAttempt) -> Draft:
+def _with_quota(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     """Whether the attempt has its machines, or Kueue makes it wait."""
     record = current(draft.status)
     if not attempt.is_queued:
-        return draft if holds(draft.status, About.QUOTA_RESERVED) else _admitted(job, draft, attempt)
+        return draft if holds(draft.status, About.QUOTA_RESERVED) else _admitted(draft, attempt, in_queue)
     if record is not None and record.active_seconds > 0:
         message = "Kueue has taken the quota back; training goes on once it is admitted again."
         return draft.says(About.QUOTA_RESERVED, False, Reason.EVICTED, message)
@@ -130,9 +164,9 @@ def _with_quota(job: JobView, draft: Draft, attempt: SeenAttempt) -> Draft:
     return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, message)
 
 
-def _admitted(job: JobView, draft: Draft, attempt: SeenAttempt) -> Draft:
+def _admitted(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     waited = reason(draft.status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED)
-    if waited or Label.QUEUE in job.labels:
+    if waited or in_queue:
         return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
     return without_queue(draft)
 
@@ -150,9 +184,16 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
         )
     if runs and attempt.head_is_gone:
         return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head.")
+    taken_up = taken_up_by(draft.status, draft.now)
+    if not attempt.deployment_status and draft.now < taken_up:
+        return _starting(draft, attempt).looks_again(taken_up)
     obstacle = obstacle_of(attempt)
     if obstacle is not None:
         return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
     if runs:
         return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} runs.")
+    return _starting(draft, attempt)
+
+
+def _starting(draft: Draft, attempt: SeenAttempt) -> Draft:
     return draft.says(About.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")

@@ -62,13 +62,14 @@ def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
         "log": (attempt.ending.log if attempt.ending else None) or record.log,
         **(_runs(record, progress) if progress else {}),
     }
-    draft = _counted(_with(draft, record.model_copy(update=changes)), _holds_machines(attempt))
+    until = min(draft.now, attempt.end or draft.now)
+    draft = _counted(_with(draft, record.model_copy(update=changes)), _holds_machines(attempt), until)
     return _progressed(draft, progress) if progress else draft
 
 
 def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
     """The current record, ended now; without a cause, it did not fail."""
-    draft = _counted(draft, active=False)
+    draft = _counted(draft, active=False, until=draft.now)
     record = current(draft.status)
     assert record is not None, "only an attempt that has not ended can end"
     changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
@@ -116,20 +117,25 @@ def _progressed(draft: Draft, seen: SeenProgress) -> Draft:
 
 
 def _holds_machines(attempt: SeenAttempt) -> bool:
-    """Whether its driver runs, or a worker has a node. The head alone is cheap, and no GPU is idle for it."""
+    """Whether its driver runs, or a worker has a node. The head alone is cheap, and no GPU is idle for it.
+
+    What remains after its end is not the job's to answer for: an operator that was away would charge it for that.
+    """
+    if attempt.end is not None:
+        return False
     return attempt.deployment_status == "Running" or any(pod.holds_machine for pod in attempt.workers)
 
 
-def _counted(draft: Draft, active: bool) -> Draft:
+def _counted(draft: Draft, active: bool, until: datetime) -> Draft:
     record = current(draft.status)
     assert record is not None, "only an attempt that has not ended holds machines"
     since = record.active_since
     if since is None:
-        return _with(draft, record.model_copy(update={"active_since": draft.now})) if active else draft
-    seconds = _seconds(since, draft.now)
+        return _with(draft, record.model_copy(update={"active_since": until})) if active else draft
+    seconds = _seconds(since, until)
     if active and seconds < _COUNTED_EVERY:
         return draft
-    counted = {"active_since": draft.now if active else None, "active_seconds": record.active_seconds + seconds}
+    counted = {"active_since": until if active else None, "active_seconds": record.active_seconds + seconds}
     return _with(draft, record.model_copy(update=counted)).sets(
         active_seconds=draft.status.active_seconds + seconds,
         gpu_seconds=draft.status.gpu_seconds + seconds * record.gpus,

@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pretune_operator.cluster.cache import Cache
-from pretune_operator.cluster.kinds import FINETUNE_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.kinds import BATCH_JOBS, FINETUNE_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import JobKey, StoredJob
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.parse import parse
@@ -114,6 +115,42 @@ def test_a_driver_that_failed_is_heard_through_kuberay_where_its_board_is_not(ca
     found = attempt(cache).ending
     assert found is not None
     assert (found.cause, found.message) == ("OutOfMemory", "host: a worker was killed")
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [
+        ({"running": {}}, (None, None, None)),
+        ({"terminated": {"exitCode": 0, "reason": "Completed", "message": "found"}}, (0, "Completed", "found")),
+    ],
+)
+def test_a_preflight_ends_with_its_own_container_and_not_with_one_that_a_mesh_has_added(
+    cache: Cache, state: Json, ended: tuple[Any, ...]
+) -> None:
+    labels = {"labels": {"pretune.dev/uid": "a", "pretune.dev/preflight": "1"}}
+    first = {"name": "istio-init", "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "retried"}}}
+    others = [{"name": "preflight", "state": state}, {"name": "istio-proxy", "state": {"running": {}}}]
+    put(cache, BATCH_JOBS, "preflight", **described("preflight", **labels))
+    status = {"phase": "Running", "initContainerStatuses": [first], "containerStatuses": others}
+    put(cache, PODS, "pod", **described("pod", **labels), status=status)
+    pod = seen(cache, put_job(cache, "a")).preflights[1].pod
+    assert pod is not None
+    assert (pod.exit_code, pod.terminated_reason, pod.message) == ended
+
+
+def test_when_kuberay_found_a_ray_job_complete_is_read(cache: Cache) -> None:
+    status = {"jobDeploymentStatus": "Complete", "endTime": "2026-01-01T01:00:00Z"}
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB | {"status": status})
+    assert attempt(cache).end == datetime(2026, 1, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("owners", "orphan"), [([], CLUSTER), ([{"uid": "ptj-a-1"}], None)])
+def test_a_ray_cluster_is_an_orphan_once_its_ray_job_is_gone_and_no_owner_takes_it_along(
+    cache: Cache, owners: list[Json], orphan: str | None
+) -> None:
+    put(cache, RAY_CLUSTERS, CLUSTER, **described(CLUSTER, ownerReferences=owners))
+    put_pod(cache, "worker", "worker")
+    assert (attempt(cache).deleting, attempt(cache).orphan) == (True, orphan)
 
 
 def test_an_attempt_is_seen_until_its_last_pod_is_gone(cache: Cache) -> None:

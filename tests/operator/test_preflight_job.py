@@ -124,7 +124,8 @@ def seen(job_status: Json, pod_status: Json, **meta: Any) -> SeenPreflight | Non
 
 def test_what_its_container_has_left_is_seen() -> None:
     terminated = {"exitCode": 2, "message": "said", "reason": "Error"}
-    found = seen({}, {"phase": "Failed", "containerStatuses": [{"state": {"terminated": terminated}}]})
+    ended = {"name": "preflight", "state": {"terminated": terminated}}
+    found = seen({}, {"phase": "Failed", "containerStatuses": [ended]})
     assert found is not None
     assert found.pod is not None
     assert (found.number, found.job, found.pod.exit_code, found.pod.message) == (2, "batch", 2, "said")

@@ -1,6 +1,8 @@
 """A job goes from attempt to attempt until it has an artifact or its budget is spent."""
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -353,6 +355,32 @@ def test_gpu_seconds_count_what_all_attempts_held_and_not_what_they_waited() -> 
     scene.after(50).sees(failing("Network", head=None, workers=(), gpus=8)).settle()
     assert (scene.status.active_seconds, scene.status.gpu_seconds) == (150, 1200)
     assert scene.status.attempts[0].active_seconds == 150
+
+
+@pytest.mark.parametrize("left", [{}, {"head": None, "workers": (), "ray_cluster": None}])
+def test_time_after_the_end_of_an_attempt_is_not_its_own_however_late_it_is_seen(left: dict[str, Any]) -> None:
+    scene = trains(Scene(activeDeadlineSeconds=7200))
+    scene.after(60).settle()
+    said = progress(ending=ending(ExitCode.FAILED, "it broke", "Network"))
+    scene.after(18_000).sees(broken(end=BEGIN + timedelta(seconds=100), progress=said, **left)).settle()
+    assert (scene.status.gpu_seconds, scene.status.active_seconds) == (100, 100)
+    assert scene.status.state == "Waiting"
+
+
+def test_a_ray_job_that_kuberay_finds_invalid_gives_its_quota_back() -> None:
+    scene = Scene(labels={"kueue.x-k8s.io/queue-name": "team"})
+    scene.settle()
+    scene.sees(attempt(suspended=True)).settle()
+    invalid = {"deployment_status": "ValidationFailed", "reason": "ValidationFailed", "message": "no"}
+    assert deleted(scene.sees(attempt(suspended=True, ray_cluster=None, **invalid)).settle()) == ["job-1"]
+    assert scene.says("Failed") == ("True", "UserError")
+
+
+def test_a_ray_cluster_that_outlives_its_ray_job_goes_before_the_next_attempt() -> None:
+    scene = trains(Scene(**FAST)).sees(running(deleting=True, ray_cluster=None, orphan="cluster-1"))
+    assert clusters_deleted(scene.settle()) == ["cluster-1"]
+    assert scene.status.attempt_count == 1
+    assert started(scene.sees().settle()) == [2]
 
 
 def test_gpu_seconds_grow_while_it_trains() -> None:

@@ -223,6 +223,18 @@ def test_raising_retry_after_a_mistake_tries_again() -> None:
     assert started(actions) == [1]
 
 
+def test_the_preflight_of_a_job_that_is_tried_again_has_all_its_time() -> None:
+    scene = begun()
+    over(scene, ended("Killed", 137))
+    scene.sees(running(), preflights={}).settle()
+    scene.sees(failing("UserError")).settle()
+    scene.after(10 * DEADLINE).sees(broken(head=None, workers=(), ray_cluster=None))
+    assert made(scene.change(retry=1).settle()) == [2]
+    assert scene.sees(*scene.seen.attempts.values(), preflights={2: going(2)}).after(DEADLINE - 1).settle() == []
+    assert scene.says("PreflightPassed") == ("Unknown", "Checking")
+    assert started(scene.after(1).settle()) == [2]
+
+
 def test_a_suspended_job_has_no_preflight_and_a_resumed_one_a_new_one() -> None:
     scene = begun()
     actions = scene.change(suspend=True).settle()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from support.scene import (
     attempt,
     broken,
     complete,
+    deleted,
     ending,
     failing,
     parent,
@@ -61,6 +63,40 @@ def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_run
     assert (after.actions, after.status.state) == ((), "Failed")
     assert after.status.attempts[0].cause == "UserError"
     assert after.again == timedelta(0)  # what is left of the attempt is seen to next
+
+
+@pytest.mark.parametrize("left", [{}, GONE])
+def test_a_model_that_was_trained_is_published_also_where_its_job_has_become_invalid(left: dict[str, Any]) -> None:
+    scene = trains()
+    decision = refused(scene.status, 2, Observed({1: complete(**left)}), ["spec.model: no"], scene.now)
+    assert (decision.status.state, decision.status.artifact) == ("Succeeded", ARTIFACT)
+    assert decision.status.attempts[0].cause is None
+
+
+def test_an_attempt_of_a_job_that_has_become_invalid_ends_as_any_other_and_none_follows() -> None:
+    scene = trains()
+    decision = refused(scene.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
+    assert (decision.status.state, decision.status.failures) == ("Failed", {})
+    after = refused(decision.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
+    assert deleted([*after.actions]) == ["job-1"]
+
+
+def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() -> None:
+    scene = trains()
+    first = refused(scene.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
+    assert (first.actions, first.again) == ((), timedelta(0))
+    second = refused(first.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
+    assert deleted([*second.actions]) == ["job-1"]
+    last = refused(second.status, 2, Observed(), ["spec.model: no"], scene.now, suspend=True)
+    assert (last.status.state, last.status.attempts[0].cause) == ("Failed", None)
+
+
+def trains() -> Scene:
+    """The first attempt runs."""
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    return scene
 
 
 @pytest.mark.parametrize(
@@ -157,6 +193,23 @@ def test_without_kuberay_nothing_is_made_and_it_is_looked_at_again() -> None:
     assert scene.status.state == "Pending"
     assert scene.again is not None
     assert started(scene.sees(cluster=Cluster()).settle()) == [1]
+
+
+def test_a_ray_job_that_kuberay_does_not_take_up_names_kuberay() -> None:
+    scene = Scene(labels=QUEUE, failurePolicy__startDeadlineSeconds=600)
+    scene.settle()
+    untouched = attempt(deployment_status="", ray_cluster=None)
+    scene.sees(replace(untouched, suspended=True)).after(1_000).settle()
+    scene.sees(untouched).settle()
+    assert scene.says("Running") == ("False", "Starting")
+    assert scene.again is not None
+    scene.after(scene.again.total_seconds()).settle()
+    assert scene.says("Running") == ("False", "KubeRayUnavailable")
+    assert scene.told()[-1] == "KubeRayUnavailable"
+    assert scene.again is not None
+    scene.after(scene.again.total_seconds()).settle()
+    assert scene.last.cause == "Unknown"
+    assert "KubeRay has not taken up job-1" in str(scene.last.message)
 
 
 def test_a_queue_without_kueue_is_told_and_nothing_is_made_past_it() -> None:

@@ -87,6 +87,8 @@ class StoredRayJob(Child):
     job_status: str
     reason: str
     message: str
+    end: datetime | None
+    """status.endTime."""
     ray_cluster: str | None
     """status.rayClusterName, which is there before the RayCluster is."""
     workers: int
@@ -99,6 +101,8 @@ class StoredRayCluster(Child):
 
     problem: str | None
     """Why its pods could not be made."""
+    orphaned: bool
+    """Whether it has no owner, and so does not go with its RayJob."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

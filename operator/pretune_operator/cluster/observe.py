@@ -69,7 +69,8 @@ def _attempt(
     head = _last([seen[pod.name] for pod in _by_age(of_current) if pod.is_head])
     workers = tuple(seen[pod.name] for pod in _by_age(of_current) if not pod.is_head)
     if ray_job is None:
-        return _remains(pods, head, workers)
+        orphan = next((cluster.name for cluster in present if cluster.orphaned), None)
+        return _remains(pods, head, workers, orphan)
     ending = ray_job.deployment_status in ENDED or ray_job.deleting or (head is not None and head.deleting)
     return SeenAttempt(
         number=ray_job.attempt,
@@ -81,6 +82,7 @@ def _attempt(
         job_status=ray_job.job_status,
         reason=ray_job.reason,
         message=ray_job.message,
+        end=ray_job.end,
         ray_cluster=current.name if current else None,
         cluster_problem=current.problem if current else None,
         head=head,
@@ -104,13 +106,21 @@ def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
     )
 
 
-def _remains(pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...]) -> SeenAttempt:
+def _remains(
+    pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...], orphan: str | None
+) -> SeenAttempt:
     """An attempt whose RayJob is gone while pods of it still drain."""
     first = _by_age(pods)[0]
     # KubeRay names a Ray cluster after its RayJob, with a random suffix.
     name = first.ray_cluster.rpartition("-")[0]
     return SeenAttempt(
-        number=first.attempt, ray_job=name, created=first.created, deleting=True, head=head, workers=workers
+        number=first.attempt,
+        ray_job=name,
+        created=first.created,
+        deleting=True,
+        orphan=orphan,
+        head=head,
+        workers=workers,
     )
 
 

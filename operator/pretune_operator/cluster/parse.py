@@ -19,6 +19,7 @@ from pretune_operator.cluster.objects import (
     StoredRayCluster,
     StoredRayJob,
 )
+from pretune_operator.naming import PREFLIGHT_CONTAINER
 from pretune_operator.observed import ParentState, SeenPod
 
 Json = dict[str, Any]
@@ -118,6 +119,7 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
         job_status=status.get("jobStatus", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
+        end=datetime.fromisoformat(status["endTime"]) if status.get("endTime") else None,
         ray_cluster=status.get("rayClusterName") or None,
         workers=sum(group.get("replicas", 1) for group in groups),
         gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
@@ -133,7 +135,11 @@ def _gpus(group: Json) -> int:
 
 def _ray_cluster(raw: Json, common: Json) -> StoredRayCluster:
     failed = _condition(raw, "ReplicaFailure")
-    return StoredRayCluster(**common, problem=failed.get("message") or None if failed.get("status") == "True" else None)
+    return StoredRayCluster(
+        **common,
+        problem=failed.get("message") or None if failed.get("status") == "True" else None,
+        orphaned=not raw["metadata"].get("ownerReferences"),
+    )
 
 
 def _preflight(raw: Json, common: Json) -> StoredPreflight:
@@ -152,7 +158,7 @@ def _pod(raw: Json, common: Json) -> StoredPod:
         **common,
         ray_cluster=labels.get("ray.io/cluster", ""),
         is_head=labels.get("ray.io/node-type") == "head",
-        seen=_seen(raw),
+        seen=_seen(raw, PREFLIGHT_CONTAINER if common["preflight"] else None),
         leaves_by=_leaves_by(raw["metadata"]),
         contained=_condition(raw, "ContainersReady").get("status") == "True",
     )
@@ -164,11 +170,12 @@ def _leaves_by(meta: Json) -> datetime | None:
     return datetime.fromisoformat(at) if at else None
 
 
-def _seen(raw: Json) -> SeenPod:
+def _seen(raw: Json, own: str | None) -> SeenPod:
+    """What is kept of a pod; how it ended is for its container `own` to say, if there is one, and not for others."""
     status = raw.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     waiting = next(_waiting(containers), {})
-    ended = next(_ended(containers), {})
+    ended = next(_ended(container for container in containers if own in (None, container.get("name"))), {})
     scheduled, disruption = _condition(raw, "PodScheduled"), _condition(raw, "DisruptionTarget")
     return SeenPod(
         name=raw["metadata"]["name"],

@@ -16,6 +16,8 @@ _LAST_WORDS: Final = timedelta(seconds=60)
 def tidied(draft: Draft, seen: Observed) -> Draft:
     """Remove what the status that was written has no more use for."""
     for number, attempt in seen.attempts.items():
+        if attempt.orphan is not None:
+            draft = draft.does(DeleteCluster(attempt.orphan))
         if not attempt.deleting:
             draft = _tidied(draft, number, attempt)
     for number, preflight in seen.preflights.items():
@@ -56,6 +58,8 @@ def _is_followed(draft: Draft, preflight: int) -> bool:
 
 
 def _after_its_end(draft: Draft, attempt: SeenAttempt, end: datetime) -> Draft:
+    if attempt.deployment_status == "ValidationFailed":  # which is no end to Kueue: the quota would stay reserved
+        return draft.does(DeleteAttempt(attempt.ray_job))
     if attempt.has_finished:
         return draft.does(DeleteCluster(attempt.ray_cluster)) if attempt.ray_cluster else draft
     if attempt.ending is not None and draft.now < end + _LAST_WORDS:
