@@ -185,3 +185,14 @@ def test_what_was_measured_once_has_no_chart_and_what_nobody_set_no_column(tmp_p
     assert ">weight</th>" not in page
     run(general, range(41, 101))
     assert "<b>accuracy</b>" in reported(folder_of(general).uri, tmp_path).read_text()
+
+
+def test_a_job_on_images_counts_images(tmp_path: Path) -> None:
+    training = {"examplesPerStep": 8, "maxSteps": 100}
+    model = {"architecture": {"type": "vit_mae", "config": {}}}
+    more = {"objective": {"maskedImage": {}}, "model": model, "training": training}
+    painter = run_config("PretrainJob", "painter", spec(tmp_path, **more), {})
+    run(painter, range(1, 3))
+    page = reported(folder_of(painter).uri, tmp_path).read_text()
+    assert "<dt>images</dt>" in page
+    assert "Images per second" in page

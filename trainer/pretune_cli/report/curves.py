@@ -46,14 +46,14 @@ class Chart:
     """Steps from which later runs went on."""
 
 
-def charts(course: Course) -> list[Chart]:
-    """All charts of a training that have anything to show."""
+def charts(course: Course, unit: str) -> list[Chart]:
+    """All charts of a training that have anything to show; `unit` is what it counts, such as tokens."""
     resumed = tuple(course.resumed_at)
-    drawn = [Chart(title, tuple(line for line in lines if len(line.steps)), resumed) for title, lines in _all(course)]
-    return [chart for chart in drawn if chart.lines]
+    known = ((title, tuple(line for line in lines if len(line.steps))) for title, lines in _all(course, unit))
+    return [Chart(title, lines, resumed) for title, lines in known if lines]
 
 
-def _all(course: Course) -> Iterator[tuple[str, list[Line]]]:
+def _all(course: Course, unit: str) -> Iterator[tuple[str, list[Line]]]:
     measured = list(dict.fromkeys(name for figures in course.evaluations.values() for name in figures))
     judged = [_evaluated(course, LOSS, "validation")] if LOSS in measured else []
     yield "Loss", [_averaged("training", course, course.steps["loss"]), *judged]
@@ -62,7 +62,7 @@ def _all(course: Course) -> Iterator[tuple[str, list[Line]]]:
     for line in islice(several, _METRICS):
         yield line.name, [line]
     yield "Learning rate", [_averaged("learning rate", course, course.steps["learning_rate"])]
-    yield "Tokens per second", [_rate("tokens/s", course, course.steps["tokens"])]
+    yield f"{unit.capitalize()} per second", [_rate(f"{unit}/s", course, course.steps["tokens"])]
     yield "Share of time waiting for data", [_rate("waiting", course, course.steps["data_wait_seconds"])]
     yield "Gradient norm", [_averaged("gradient norm", course, course.steps["grad_norm"])]
     yield "Model FLOPs utilization", [_averaged("MFU", course, course.steps["mfu"])]

@@ -28,7 +28,7 @@ def page(story: Story) -> str:
         _header(story),
         _tiles(story),
         _lineage(story),
-        section("Curves over the steps", element("div", *map(draw, charts(story.course)), class_="charts")),
+        section("Curves over the steps", element("div", *map(draw, charts(story.course, story.unit)), class_="charts")),
         *evaluation(story),
         *exhibited(story.exhibits),
         *_attempts(story),
@@ -66,7 +66,7 @@ def _key(story: Story) -> Iterator[tuple[str, str]]:
     for name in [name for name in story.figures if not of_part(name)][:_HEADLINE]:
         yield "validation loss" if name == LOSS else name, figure(story.figures[name])
     yield "step", f"{story.step:,} of {start['total_steps']:,}"
-    yield "tokens", amount(float(story.course.steps["tokens"].sum()))
+    yield story.unit, amount(float(story.course.steps["tokens"].sum()))
     yield "parameters", amount(start["parameters"])
     if start["trainable"] != start["parameters"]:
         yield "trainable", amount(start["trainable"])

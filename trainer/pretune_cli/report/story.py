@@ -67,6 +67,11 @@ class Story:
         return found.get(self.step) or (found[max(found)] if found else Exhibits())
 
     @property
+    def unit(self) -> str:
+        """What its steps count: tokens, or images where there are none."""
+        return "tokens" if self.config.tokenizer else "images"
+
+    @property
     def seconds(self) -> float:
         """Time that all runs together took."""
         return sum(run.seconds for run in self.course.runs)
