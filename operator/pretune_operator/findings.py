@@ -1,7 +1,8 @@
 """What a preflight has found: from the last words of its container to what status says."""
 
-import json
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from pretune_api.status import MOST_FINDINGS, Finding
 
@@ -11,7 +12,7 @@ _RESULTS: Final = {True: "Ok", False: "Wrong", None: "NotKnown"}
 def read(message: str) -> list[Finding]:
     """The findings in a container's termination message; none where it broke before it had any."""
     try:
-        return [_finding(found) for found in json.loads(message)["findings"][:MOST_FINDINGS]]
+        return [_finding(found) for found in from_json(message)["findings"][:MOST_FINDINGS]]
     except (ValueError, KeyError, TypeError):
         return []
 

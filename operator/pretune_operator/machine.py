@@ -35,10 +35,10 @@ from pretune_operator.decision import (
 from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.observed import Cluster, ParentState
-from pretune_operator.policies.preflight import refused_by_cluster
 from pretune_operator.progress import Readings
 from pretune_operator.reconcile import reconcile, refused
 from pretune_operator.settings import Settings
+from pretune_operator.start import forbidden
 from pretune_operator.work import Workers, WorkQueue
 
 WORKERS: Final = 16
@@ -98,7 +98,7 @@ class Machine:
     @property
     def alive(self) -> bool:
         """Whether all threads are there."""
-        return self._workers.alive and self._recorder.alive
+        return self._workers.alive and self._recorder.alive and self.readings.alive
 
     @property
     def started(self) -> bool:
@@ -128,7 +128,8 @@ class Machine:
             self.queue.cancel(key)
             self.readings.keep(key, ())
             return
-        status = Status.model_validate_json(job.status)
+        # What a newer version has said before a rollback is left out.
+        status = Status.model_validate_json(job.status, extra="ignore")
         view = _view(job, status)
         decision = self._decide(job, view, status)
         try:
@@ -136,7 +137,7 @@ class Machine:
                 log.info("%s", _words(action), extra={"job": str(key)})
                 self._actor.act(job, view, action)
         except RefusedError as error:
-            decision = refused_by_cluster(decision, job.generation, str(error), datetime.now(UTC))
+            decision = forbidden(status, decision, job.generation, str(error), datetime.now(UTC))
         if any(isinstance(action, StartAttempt) for action in decision.actions):
             if self.queue.is_pressed:
                 self.queue.add(key)  # status takes the attempt in afterwards, as after a crash: others wait for theirs
@@ -145,8 +146,10 @@ class Machine:
         self._conclude(job, status, decision)
 
     def _decide(self, job: StoredJob, view: JobView | InvalidJobError, status: Status) -> Decision:
+        self.readings.keep(job.key, {ray_job.ray_cluster for ray_job in self.cache.children(job, StoredRayJob)})
         look = partial(self.readings.look, job.key)
-        seen, now = observe(job, self.cache, self._served.look(), self._nodes.lost, look), datetime.now(UTC)
+        now = datetime.now(UTC)
+        seen = observe(job, self.cache, self._served.look(), self._nodes.lost, look, now)
         if isinstance(view, InvalidJobError):
             suspend = json.loads(job.document)["spec"].get("suspend") is True
             return refused(status, job.generation, seen, view.problems, now, suspend)

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from pretune_api.status import Artifact
+from pydantic import FiniteFloat, NonNegativeInt
+
+from pretune_api.status import Artifact, Progress
 
 
 class ParentState(StrEnum):
@@ -53,7 +55,7 @@ class SeenPod:
     disruption: str | None = None
     """Reason of its DisruptionTarget condition: EvictionByEvictionAPI, PreemptionByScheduler…"""
     node_lost: bool = False
-    """Whether its node is gone, or has not been heard of for longer than it may."""
+    """Whether its node is gone, or has not been heard of for longer than it may; or it should have left long ago."""
 
     @property
     def may_work(self) -> bool:
@@ -74,7 +76,7 @@ class Ending:
     message: str
     cause: str | None = None
     artifact: Artifact | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = field(default_factory=dict)
     step: int = 0
     log: str | None = None
     """Last lines of the log of the process that failed."""
@@ -86,17 +88,12 @@ class SeenProgress:
 
     state: str
     """Starting, Running, Stopping, Succeeded, Failed or Stopped."""
-    run: int | None = None
-    step: int = 0
-    total: int = 0
-    percent: int = 0
-    from_step: int | None = None
+    steps: Progress
+    """How far it is; no steps are planned before it knows how many."""
+    run: NonNegativeInt | None = None
+    from_step: NonNegativeInt | None = None
     """Step of the checkpoint that the run started from; 0 from the beginning."""
-    eta_seconds: float | None = None
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    checkpoint_step: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = field(default_factory=dict)
     ending: Ending | None = None
 
 

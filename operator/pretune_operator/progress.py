@@ -1,20 +1,22 @@
 """What head pods say of their runs: read now and then while they train, and once more when they are about to go."""
 
-import json
+import http.client
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-import urllib3
-from pydantic import ValidationError
+from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from pretune_api.names import PROGRESS_PORT
-from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS, Artifact
-from pretune_operator.cluster.objects import JobKey
+from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS, Progress
+from pretune_operator.cluster.objects import JobKey, StoredRayJob
 from pretune_operator.observed import Ending, SeenPod, SeenProgress
 from pretune_operator.work import Workers, WorkQueue
 
@@ -27,9 +29,13 @@ _LAST_SECONDS: Final = 2.0
 """Between two readings of a head that is about to go."""
 _THREADS: Final = 16
 """A head that does not answer holds one for seconds, and others must not wait for it."""
-_TIMEOUT: Final = urllib3.Timeout(connect=2, read=3)
+_CONNECT_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 3.0
+"""Time in which the whole answer must be there: a user's pod may send a byte now and then for ever."""
 _MOST_BYTES: Final = 1 << 20
 """Of an answer that are read: whatever a user's pod says, the operator has memory for it."""
+_PROGRESS: Final = TypeAdapter(SeenProgress)
+_ENDING: Final = TypeAdapter(Ending)
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +44,8 @@ log = logging.getLogger(__name__)
 class _Reading:
     """What was last read of a Ray cluster."""
 
+    whose: dict[str, str | int]
+    """What its head says of the job and the attempt that it is of: a pod's address may be another's by now."""
     ip: str | None = None
     """The head that is read now and then; None while none is."""
     progress: SeenProgress | None = None
@@ -51,7 +59,6 @@ class Readings:
     def __init__(self, wake: Callable[[set[JobKey]], None]) -> None:
         """`wake` is told of jobs whose progress is another."""
         self._wake = wake
-        self._http = urllib3.PoolManager(num_pools=64, retries=False, timeout=_TIMEOUT)
         self._lock = threading.Lock()
         self._readings: dict[JobKey, dict[str, _Reading]] = {}
         self._queue: WorkQueue[tuple[JobKey, str]] = WorkQueue()
@@ -65,21 +72,30 @@ class Readings:
         """Read no more."""
         self._workers.stop(seconds=1)
 
-    def look(self, job: JobKey, cluster: str, head: SeenPod | None, ending: bool) -> SeenProgress | None:
-        """What is known of a Ray cluster of `job`; one whose head is about to go is asked for its last word first."""
+    @property
+    def alive(self) -> bool:
+        """Whether all threads are there."""
+        return self._workers.alive
+
+    def look(self, job: JobKey, ray_job: StoredRayJob, head: SeenPod | None, ending: bool) -> SeenProgress | None:
+        """What is known of the Ray cluster that `ray_job` of `job` has; a head that is about to go is asked for its
+        last word first."""
+        cluster = ray_job.ray_cluster
+        assert cluster is not None, "without a cluster there is no head to read"
         ip = head.ip if head is not None and head.phase == "Running" else None
+        whose = {**job._asdict(), "uid": ray_job.job, "attempt": ray_job.attempt}
         with self._lock:
-            reading = self._readings.setdefault(job, {}).setdefault(cluster, _Reading())
+            reading = self._readings.setdefault(job, {}).setdefault(cluster, _Reading(whose))
         followed = None if ending else ip
         if followed and followed != reading.ip:
             self._queue.add((job, cluster))
         reading.ip = followed
         if ip and ending and _wants_last_word(reading):
             reading.asked = time.monotonic()
-            self._read(reading, ip)
+            _read(reading, ip)
         return reading.progress
 
-    def keep(self, job: JobKey, clusters: Collection[str]) -> None:
+    def keep(self, job: JobKey, clusters: Collection[str | None]) -> None:
         """Forget what all other Ray clusters of `job` said."""
         with self._lock:
             kept = {name: reading for name, reading in self._readings.pop(job, {}).items() if name in clusters}
@@ -93,25 +109,50 @@ class Readings:
         if reading is None or reading.ip is None:
             return
         before = reading.progress
-        answered = self._read(reading, reading.ip)
+        answered = _read(reading, reading.ip)
         if reading.progress != before:
             self._wake({job})
         self._queue.add_after(place, POLL_SECONDS if answered else _RETRY_SECONDS)
 
-    def _read(self, reading: _Reading, ip: str) -> bool:
-        """Reads once, and says whether there was an answer; what cannot be read changes nothing."""
-        host = f"[{ip}]" if ":" in ip else ip
-        try:
-            with self._http.request("GET", f"http://{host}:{PROGRESS_PORT}/progress", preload_content=False) as answer:
-                said = answer.read(_MOST_BYTES)
-            if answer.status == 200:
-                reading.progress = seen(json.loads(said))
-                return True
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            log.debug("no progress from %s: %s", host, error)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("what %s says at /progress is not understood: %r", host, error)
-        return False
+
+def _read(reading: _Reading, ip: str) -> bool:
+    """Reads once, and says whether there was an answer; what cannot be read changes nothing."""
+    try:
+        said = _answer(ip)
+        if said is not None:
+            reading.progress = _of(reading.whose, from_json(said))
+            return True
+    except (http.client.HTTPException, OSError) as error:
+        log.debug("no progress from %s: %s", ip, error)
+    except Exception as error:  # whatever a user's pod says must not end the operator for all others
+        log.warning("what %s says at /progress is not understood: %r", ip, error)
+    return False
+
+
+class _Hurried(socket.socket):
+    """A connection from which all has to be read in time, however slowly it comes."""
+
+    until = float("inf")
+    """By the monotonic clock."""
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self.settimeout(left)
+        return super().recv_into(*arguments, **options)
+
+
+def _answer(ip: str) -> bytes | None:
+    """What a head says at /progress, if it says anything. Raises OSError, HTTPException."""
+    connected = socket.create_connection((ip, PROGRESS_PORT), _CONNECT_SECONDS)
+    with _Hurried(fileno=connected.detach()) as hurried, closing(http.client.HTTPConnection(ip, PROGRESS_PORT)) as asks:
+        hurried.settimeout(_ANSWER_SECONDS)
+        hurried.until = time.monotonic() + _ANSWER_SECONDS
+        asks.sock = hurried
+        asks.request("GET", "/progress")
+        with asks.getresponse() as answer:
+            return answer.read(_MOST_BYTES) if answer.status == 200 else None
 
 
 def _wants_last_word(reading: _Reading) -> bool:
@@ -119,54 +160,60 @@ def _wants_last_word(reading: _Reading) -> bool:
     return not told and time.monotonic() - reading.asked > _LAST_SECONDS
 
 
+def _of(whose: dict[str, str | int], document: dict[str, Any]) -> SeenProgress:
+    """As `seen`, if what the document says of its job is true."""
+    said = document.get("job") or {}
+    if not said.items() <= whose.items():
+        raise ValueError(f"it is of {said}, and not of {whose}")
+    return seen(document)
+
+
 def seen(document: dict[str, Any]) -> SeenProgress:
-    """The document at a head's /progress.
+    """The document at a head's /progress. Whatever it says fits into a status.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is none.
     """
     ending, checkpoint = document.get("ending"), document.get("checkpoint")
-    return SeenProgress(
-        state=str(document["state"]),
-        run=document.get("run"),
+    steps = Progress(
         step=document.get("step") or 0,
         total=document.get("total") or 0,
         percent=document.get("percent") or 0,
-        from_step=document.get("fromStep"),
         eta_seconds=document.get("etaSeconds"),
         loss=document.get("loss"),
         tokens_per_second=document.get("tokensPerSecond"),
         checkpoint_step=None if checkpoint is None else checkpoint["step"],
-        metrics=_figures(document.get("metrics")),
-        ending=None if ending is None else _ending(ending),
     )
+    said = {
+        "state": document["state"],
+        "run": document.get("run"),
+        "from_step": document.get("fromStep"),
+        "steps": steps,
+        "metrics": _figures(document.get("metrics")),
+        "ending": None if ending is None else _ending(ending),
+    }
+    return _PROGRESS.validate_python(said)
 
 
 def last_line(logs: str) -> Ending | None:
     """The ending that the last line of a driver's logs tells, if it does."""
     try:
-        return _ending(json.loads(logs.strip().rpartition("\n")[2])["ending"])
+        return _ending(from_json(logs.strip().rpartition("\n")[2])["ending"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _ending(document: dict[str, Any]) -> Ending:
-    return Ending(
-        exit_code=int(document["exitCode"]),
-        message=str(document.get("message") or ""),
-        cause=document.get("cause"),
-        artifact=_artifact(document.get("artifact")),
-        metrics=_figures(document.get("metrics")),
-        step=document.get("step") or 0,
-        log=str(document.get("log") or "")[-MOST_LOG_BYTES:] or None,
-    )
-
-
-def _artifact(document: dict[str, Any] | None) -> Artifact | None:
-    try:
-        return Artifact.model_validate(document) if document else None
-    except ValidationError as error:
-        raise ValueError(f"its artifact is none: {error}") from error
+    said = {
+        "exit_code": document["exitCode"],
+        "message": document.get("message") or "",
+        "cause": document.get("cause"),
+        "artifact": document.get("artifact") or None,
+        "metrics": _figures(document.get("metrics")),
+        "step": document.get("step") or 0,
+        "log": str(document.get("log") or "")[-MOST_LOG_BYTES:] or None,
+    }
+    return _ENDING.validate_python(said)
 
 
 def _figures(metrics: dict[str, Any] | None) -> dict[str, float]:

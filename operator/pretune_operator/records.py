@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from pretune_api.names import Cause
-from pretune_api.status import Attempt, Progress, Status
+from pretune_api.status import Attempt, Status
 from pretune_operator.conditions import About, Reason, shortened
 from pretune_operator.draft import Draft
 from pretune_operator.observed import SeenAttempt, SeenProgress
@@ -101,18 +101,11 @@ def _runs(record: Attempt, progress: SeenProgress) -> dict[str, int | None]:
 def _progressed(draft: Draft, seen: SeenProgress) -> Draft:
     if seen.metrics:
         draft = draft.sets(metrics=seen.metrics)
-    if not seen.total:
+    if not seen.steps.total:
         return draft
-    before = draft.status.progress
-    progress = Progress(
-        step=seen.step,
-        total=seen.total,
-        percent=seen.percent,
-        eta_seconds=seen.eta_seconds,
-        loss=seen.loss,
-        tokens_per_second=seen.tokens_per_second,
-        checkpoint_step=before.checkpoint_step if seen.checkpoint_step is None and before else seen.checkpoint_step,
-    )
+    before, progress = draft.status.progress, seen.steps
+    if progress.checkpoint_step is None and before:
+        progress = progress.model_copy(update={"checkpoint_step": before.checkpoint_step})
     return draft.sets(progress=progress)
 
 

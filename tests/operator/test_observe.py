@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttemp
 
 Json = dict[str, Any]
 
+NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
 CLUSTER = "ptj-a-1-abcde"
 RAY_JOB = {
     "spec": {
@@ -53,11 +54,17 @@ def described(name: str, **more: Any) -> Json:
 
 
 def put_pod(
-    cache: Cache, name: str, kind: str, cluster: str = CLUSTER, meta: Json | None = None, **status: Any
+    cache: Cache,
+    name: str,
+    kind: str,
+    cluster: str = CLUSTER,
+    meta: Json | None = None,
+    node: str = "node-1",
+    **status: Any,
 ) -> None:
     content = described(name, **(meta or {}))
     content["metadata"]["labels"] |= {"ray.io/cluster": cluster, "ray.io/node-type": kind}
-    spec = {"spec": {"nodeName": "node-1"}, "status": {"phase": "Running"} | status}
+    spec = {"spec": {"nodeName": node}, "status": {"phase": "Running"} | status}
     stored = parse(PODS, content | spec)
     assert stored is not None
     cache.put(stored)
@@ -72,7 +79,7 @@ def put_job(cache: Cache, name: str, parent: str | None = None, **status: Any) -
 
 
 def seen(cache: Cache, job: StoredJob, lost: bool = False, progress: SeenProgress | None = None) -> Observed:
-    return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress)
+    return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress, NOW)
 
 
 def attempt(cache: Cache, lost: bool = False) -> SeenAttempt:
@@ -206,6 +213,37 @@ def test_a_pod_that_is_not_ready_while_its_containers_are_is_on_a_node_that_may_
 def test_nobody_asks_for_the_node_of_a_pod_that_is_ready(cache: Cache) -> None:
     put_pod(cache, "head", "head", conditions=[{"type": "Ready", "status": "True"}])
     assert not lost_head(cache, lost=True)
+
+
+@pytest.mark.parametrize(("overdue", "stuck"), [(-60, False), (60, False), (180, True)])
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_that_does_not_leave_in_time_counts_as_lost_with_its_node(
+    cache: Cache, phase: str, overdue: int, stuck: bool
+) -> None:
+    leaves_by = (NOW - timedelta(seconds=overdue)).isoformat()
+    put_pod(cache, "head", "head", meta={"deletionTimestamp": leaves_by}, phase=phase)
+    found = attempt(cache)
+    assert found.head is not None
+    assert found.head.may_work is not stuck
+
+
+@pytest.mark.parametrize(("state", "asked"), [("Running", ["head"]), ("Failed", ["head", "worker-1", "worker-2"])])
+def test_the_nodes_of_workers_are_asked_for_once_their_attempt_has_ended(
+    cache: Cache, state: str, asked: list[str]
+) -> None:
+    status = RAY_JOB["status"] | {"jobDeploymentStatus": state}
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB | {"status": status})
+    unready = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+    for name in ("head", "worker-1", "worker-2"):
+        put_pod(cache, name, name.partition("-")[0], node=name, conditions=unready)
+    nodes: list[str] = []
+
+    def lost(node: str) -> bool:
+        nodes.append(node)
+        return True
+
+    observe(put_job(cache, "a"), cache, Cluster(), lost, lambda *_: None, NOW)
+    assert nodes == asked
 
 
 def lost_head(cache: Cache, lost: bool) -> bool:

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,10 @@ import pytest
 
 from pretune_api.names import PROGRESS_PORT
 from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS
-from pretune_operator.cluster.objects import JobKey
+from pretune_operator import progress as reading
+from pretune_operator.cluster.kinds import RAY_JOBS
+from pretune_operator.cluster.objects import JobKey, StoredRayJob
+from pretune_operator.cluster.parse import parse
 from pretune_operator.observed import SeenPod
 from pretune_operator.progress import POLL_SECONDS, Readings, last_line, seen
 from pretune_trainer.drive.progress import Progress
@@ -45,7 +49,7 @@ def progress() -> Progress:
 
 def test_the_operator_reads_what_the_trainer_writes(progress: Progress) -> None:
     read = seen(progress.to_json())
-    assert (read.state, read.run, read.step, read.total, read.percent) == ("Running", 2, 100, 400, 25)
+    assert (read.state, read.run, read.steps.step, read.steps.total, read.steps.percent) == ("Running", 2, 100, 400, 25)
     assert (read.from_step, read.metrics, read.ending) == (100, {"loss": 2.5}, None)
 
 
@@ -78,7 +82,20 @@ def test_the_last_lines_of_a_failure_are_read_from_either_and_never_more_than_a_
     assert cut.log == "x" * (MOST_LOG_BYTES - 3) + "end"
 
 
-@pytest.mark.parametrize("logs", ["", "Killed", "7", '{"ending": null}', '{"ending": {"exitCode": null}}'])
+@pytest.mark.parametrize(
+    "logs",
+    [
+        "",
+        "Killed",
+        "7",
+        "[" * 5_000,
+        '{"ending": null}',
+        '{"ending": {"exitCode": null}}',
+        '{"ending": {"exitCode": Infinity}}',
+        '{"ending": {"exitCode": 1, "cause": []}}',
+    ],
+    ids=lambda logs: logs[:40],
+)
 def test_a_last_line_that_tells_no_ending_is_none(logs: str) -> None:
     assert last_line(logs) is None
 
@@ -99,9 +116,21 @@ def test_metrics_of_many_classes_make_way_for_those_of_all(progress: Progress) -
 
 
 @pytest.mark.parametrize(
-    "document", [{}, [], {"state": "Failed", "ending": {}}, {"state": "Running", "checkpoint": {}}], ids=str
+    "document",
+    [
+        {},
+        [],
+        {"state": "Failed", "ending": {}},
+        {"state": "Failed", "ending": {"exitCode": float("inf")}},
+        {"state": "Running", "checkpoint": {}},
+        {"state": "Running", "percent": 101},
+        {"state": "Running", "run": "second"},
+        {"state": "Running", "fromStep": -1},
+        {"state": "Running", "metrics": {"loss": float("nan")}},
+    ],
+    ids=str,
 )
-def test_what_is_no_progress_is_refused(document: Any) -> None:
+def test_what_is_no_progress_or_fits_into_no_status_is_refused(document: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         seen(document)
 
@@ -109,7 +138,8 @@ def test_what_is_no_progress_is_refused(document: Any) -> None:
 class Pod:
     """A head pod on a loopback address of its own."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], says: bytes | None = None) -> None:
+        """It `says` something else than its document where that is given."""
         self.document = document
         self.asked = 0
         pod = self
@@ -117,7 +147,7 @@ class Pod:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 pod.asked += 1
-                body = json.dumps(pod.document).encode()
+                body = json.dumps(pod.document).encode() if says is None else says
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -145,6 +175,16 @@ def _listen(handler: type[BaseHTTPRequestHandler]) -> tuple[str, ThreadingHTTPSe
         except OSError:
             continue
     raise AssertionError("no loopback address is free")
+
+
+def ray_job(cluster: str = "cluster", attempt: int = 1) -> StoredRayJob:
+    """The RayJob of an attempt at the job."""
+    labels = {"pretune.dev/uid": "0123abcd", "pretune.dev/attempt": str(attempt)}
+    meta = {"namespace": JOB.namespace, "name": "ptj", "uid": "ray", "resourceVersion": "1", "labels": labels}
+    owned = {"creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [{"uid": "0123abcd"}]}
+    stored = parse(RAY_JOBS, {"metadata": meta | owned, "status": {"rayClusterName": cluster}})
+    assert isinstance(stored, StoredRayJob)
+    return stored
 
 
 def _silent() -> socket.socket:
@@ -189,30 +229,30 @@ def readings(told: Told) -> Iterator[Readings]:
 
 def test_of_an_endless_answer_no_more_is_read_than_fits(readings: Readings, pod: Pod, told: Told) -> None:
     pod.document["padding"] = "x" * (1 << 20)
-    assert readings.look(JOB, "cluster", pod.seen(deleting=True), ending=True) is None
+    assert readings.look(JOB, ray_job(), pod.seen(deleting=True), ending=True) is None
     del pod.document["padding"]
-    readings.look(JOB, "cluster", pod.seen(), ending=False)
+    readings.look(JOB, ray_job(), pod.seen(), ending=False)
     assert told.something.wait(10)
 
 
 def test_a_head_that_runs_is_read_in_the_background_and_its_job_is_woken(
     readings: Readings, pod: Pod, told: Told
 ) -> None:
-    assert readings.look(JOB, "cluster", pod.seen(), ending=False) is None
+    assert readings.look(JOB, ray_job(), pod.seen(), ending=False) is None
     assert told.something.wait(10)
     assert told.jobs == {JOB}
-    read = readings.look(JOB, "cluster", pod.seen(), ending=False)
+    read = readings.look(JOB, ray_job(), pod.seen(), ending=False)
     assert read is not None
-    assert read.step == 100
+    assert read.steps.step == 100
 
 
 def test_a_head_is_read_once_in_a_while_however_often_its_job_is_looked_at(
     readings: Readings, pod: Pod, told: Told
 ) -> None:
-    readings.look(JOB, "cluster", pod.seen(), ending=False)
+    readings.look(JOB, ray_job(), pod.seen(), ending=False)
     assert told.something.wait(10)
     for _ in range(100):
-        assert readings.look(JOB, "cluster", pod.seen(), ending=False) is not None
+        assert readings.look(JOB, ray_job(), pod.seen(), ending=False) is not None
     assert pod.asked == 1
     # What was read is all that changes in the status of a job that trains.
     assert 1_000 / POLL_SECONDS < 50, "writes a second for a thousand jobs"
@@ -223,8 +263,8 @@ def test_heads_that_do_not_answer_keep_no_other_from_being_read(readings: Readin
         for number in range(8):
             address, *_ = stack.enter_context(_silent()).getsockname()
             silent = JobKey("team", "PretrainJob", f"silent-{number}")
-            readings.look(silent, "cluster", SeenPod("head", "Running", ip=address), ending=False)
-        readings.look(JOB, "cluster", pod.seen(), ending=False)
+            readings.look(silent, ray_job(), SeenPod("head", "Running", ip=address), ending=False)
+        readings.look(JOB, ray_job(), pod.seen(), ending=False)
         assert told.something.wait(2.5), "before the first of those that are silent is given up"
     assert told.jobs == {JOB}
 
@@ -234,7 +274,7 @@ def test_a_head_that_is_about_to_go_is_asked_for_its_last_word_at_once(
 ) -> None:
     progress.ending = Ending(1, "it broke", cause="Unknown")
     pod.document = progress.to_json()
-    read = readings.look(JOB, "cluster", pod.seen(deleting=True), ending=True)
+    read = readings.look(JOB, ray_job(), pod.seen(deleting=True), ending=True)
     assert read is not None
     assert read.ending is not None
     assert read.ending.message == "it broke"
@@ -244,7 +284,7 @@ def test_a_last_word_is_asked_for_once_and_outlives_its_head(readings: Readings,
     progress.ending = Ending(0, "")
     pod.document = progress.to_json()
     for head in (pod.seen(), pod.seen(), None):
-        read = readings.look(JOB, "cluster", head, ending=True)
+        read = readings.look(JOB, ray_job(), head, ending=True)
         assert read is not None
         assert read.ending is not None
     assert pod.asked == 1
@@ -252,21 +292,88 @@ def test_a_last_word_is_asked_for_once_and_outlives_its_head(readings: Readings,
 
 def test_a_head_that_has_no_last_word_yet_is_not_asked_again_and_again(readings: Readings, pod: Pod) -> None:
     for _ in range(5):
-        readings.look(JOB, "cluster", pod.seen(), ending=True)
+        readings.look(JOB, ray_job(), pod.seen(), ending=True)
     assert pod.asked == 1
 
 
 def test_what_the_head_of_an_earlier_cluster_said_is_forgotten(readings: Readings, pod: Pod) -> None:
-    assert readings.look(JOB, "first", pod.seen(), ending=True)
+    assert readings.look(JOB, ray_job("first"), pod.seen(), ending=True)
     readings.keep(JOB, ["second"])
-    assert readings.look(JOB, "first", None, ending=True) is None
+    assert readings.look(JOB, ray_job("first"), None, ending=True) is None
 
 
 def test_a_head_that_does_not_answer_changes_nothing(readings: Readings) -> None:
     nobody = SeenPod("head", "Running", ip="127.9.9.1")
-    assert readings.look(JOB, "cluster", nobody, ending=True) is None
+    assert readings.look(JOB, ray_job(), nobody, ending=True) is None
 
 
 def test_a_checkpoint_is_read_by_its_step(progress: Progress) -> None:
     progress.take(Committed(step=120, blocked_seconds=0.1, seconds=1.0, size=1))
-    assert seen(progress.to_json()).checkpoint_step == 120
+    assert seen(progress.to_json()).steps.checkpoint_step == 120
+
+
+@pytest.mark.parametrize(
+    "says",
+    [b"[" * 100_000, b'{"state": "Failed", "ending": {"exitCode": Infinity}}', b'{"job": 7}', b'{"state": "\\ud800"}'],
+    ids=["deep", "infinite", "of no job", "no text"],
+)
+def test_whatever_a_head_says_a_reconcile_goes_on_and_so_do_all_readings(
+    readings: Readings, pod: Pod, told: Told, says: bytes
+) -> None:
+    hostile = Pod({}, says)
+    assert readings.look(JOB, ray_job(), hostile.seen(deleting=True), ending=True) is None
+    for number in range(20):
+        its = JobKey("team", "PretrainJob", f"hostile-{number}")
+        readings.look(its, ray_job(), hostile.seen(), ending=False)
+    readings.look(JOB, ray_job(), pod.seen(), ending=False)
+    assert told.something.wait(10)
+    assert readings.alive
+    hostile.close()
+
+
+class Dribbling:
+    """A head that sends a byte now and then, for a long time: of its headers, or of what follows them."""
+
+    def __init__(self, begins: bytes) -> None:
+        self.begins = begins
+
+    def __call__(self, *arguments: Any) -> BaseHTTPRequestHandler:
+        dribbling = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle(self) -> None:
+                self.connection.sendall(dribbling.begins)
+                with suppress(OSError):
+                    for _ in range(100):
+                        self.connection.sendall(b" ")
+                        time.sleep(0.1)
+
+        return Handler(*arguments)
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["headers", "body"])
+def test_a_head_that_answers_slowly_holds_a_reconcile_no_longer_than_one_that_is_silent(
+    readings: Readings, monkeypatch: pytest.MonkeyPatch, begins: bytes
+) -> None:
+    monkeypatch.setattr(reading, "_ANSWER_SECONDS", 0.5)
+    address, server = _listen(Dribbling(begins))  # type: ignore[arg-type]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    assert readings.look(JOB, ray_job(), SeenPod("head", "Running", ip=address), ending=True) is None
+    assert time.monotonic() - began < 5, "it dribbles for twice that time"
+    server.shutdown()
+    server.server_close()
+
+
+OURS = {"namespace": "team", "kind": "PretrainJob", "name": "general", "uid": "0123abcd", "attempt": 1}
+
+
+@pytest.mark.parametrize("other", [{"name": "another"}, {"uid": "made anew"}, {"attempt": 2}], ids=str)
+def test_what_another_attempt_says_at_the_address_of_a_head_is_not_taken_for_its_word(
+    readings: Readings, progress: Progress, pod: Pod, other: dict[str, Any]
+) -> None:
+    progress.ending = Ending(0, "", artifact=Artifact("s3://models/another", DIGEST))
+    pod.document = progress.to_json() | {"job": OURS | other}
+    assert readings.look(JOB, ray_job("first"), pod.seen(deleting=True), ending=True) is None
+    pod.document |= {"job": OURS}
+    assert readings.look(JOB, ray_job("second"), pod.seen(deleting=True), ending=True) is not None

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pretune_api.names import ExitCode
 from pretune_api.problems import parse
-from pretune_api.status import Artifact, Attempt, Condition, Status
+from pretune_api.status import Artifact, Attempt, Condition, Progress, Status
 from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
 from pretune_operator.job import JobView
 from pretune_operator.observed import (
@@ -163,8 +163,8 @@ def ending(exit_code: int, message: str = "", cause: str | None = None, **fields
 
 def progress(**fields: Any) -> SeenProgress:
     """What a head says half-way."""
-    half = {"state": "Running", "run": 1, "step": 5, "total": 10, "percent": 50, "from_step": 0, "checkpoint_step": 5}
-    return SeenProgress(**{**half, **fields})
+    half = Progress(step=5, total=10, percent=50, checkpoint_step=5)
+    return SeenProgress(**{"state": "Running", "steps": half, "run": 1, "from_step": 0, **fields})
 
 
 def parent(state: ParentState, *ancestors: str) -> SeenParent:

@@ -2,32 +2,40 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import NODES
 
-_MAX_AGE_SECONDS: Final = 10.0
+_HEARD_SECONDS: Final = 10.0
+"""How long a node counts as heard of without being asked for again."""
+_LOST_SECONDS: Final = 60.0
+"""How long one counts as lost: where a zone is out there are many to ask for, and few come back."""
 
 
 class Nodes:
     """What was last heard of nodes."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds."""
         self._client = client
+        self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, bool]] = {}
+        """Until when what was heard of each node counts, and whether it is lost."""
 
     def lost(self, name: str) -> bool:
         """Whether a node is gone, or its kubelet has not reported for longer than it may. Raises ApiError."""
-        now = time.monotonic()
         with self._lock:
-            self._known = {node: (at, lost) for node, (at, lost) in self._known.items() if now - at < _MAX_AGE_SECONDS}
-            if name in self._known:
-                return self._known[name][1]
+            until, lost = self._known.get(name, (0.0, False))
+            if self._clock() < until:
+                return lost
         lost = self._ask(name)
         with self._lock:
-            self._known[name] = (now, lost)
+            now = self._clock()
+            self._known = {node: known for node, known in self._known.items() if now < known[0]}
+            self._known[name] = (now + (_LOST_SECONDS if lost else _HEARD_SECONDS), lost)
         return lost
 
     def _ask(self, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pretune_operator.cluster.cache import Cache
@@ -28,22 +29,30 @@ from pretune_operator.progress import last_line
 
 NodeLost = Callable[[str], bool]
 """Whether the node of a name is gone, or not heard of."""
-ReadProgress = Callable[[str, SeenPod | None, bool], SeenProgress | None]
-"""What the head of a Ray cluster says, given the cluster's name, its head pod, and whether it is about to go."""
+ReadProgress = Callable[[StoredRayJob, SeenPod | None, bool], SeenProgress | None]
+"""What the head of a RayJob's Ray cluster says, given the RayJob, the head pod, and whether that is about to go."""
 
 C = TypeVar("C", bound=Child)
 
+_OVERDUE: Final = timedelta(minutes=2)
+"""How long after it had to leave a pod is still there only because nobody on its node can say that it has left."""
 ENDED: Final = frozenset({"Complete", "Failed"})
 """Values of status.jobDeploymentStatus after which a Ray job does nothing more."""
 
 
-def observe(job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read: ReadProgress) -> Observed:
+def observe(
+    job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read: ReadProgress, now: datetime
+) -> Observed:
     """Everything that is seen of a job now."""
+
+    def look(pod: StoredPod) -> SeenPod:
+        return _pod(pod, lost, now)
+
     ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
     clusters, pods = cache.children(job, StoredRayCluster), cache.children(job, StoredPod)
     numbers = {child.attempt for child in (*ray_jobs.values(), *pods) if child.attempt}
     attempts = {
-        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), lost, read)
+        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), look, read)
         for number in sorted(numbers)
     }
     preflights = {made.preflight: _preflight(made, pods) for made in cache.children(job, StoredPreflight)}
@@ -58,21 +67,20 @@ def _attempt(
     ray_job: StoredRayJob | None,
     clusters: list[StoredRayCluster],
     pods: list[StoredPod],
-    lost: NodeLost,
+    look: Callable[[StoredPod], SeenPod],
     read: ReadProgress,
 ) -> SeenAttempt:
     name = ray_job.ray_cluster if ray_job else None
     present = [cluster for cluster in clusters if not cluster.deleting]
     current = next((cluster for cluster in present if cluster.name == name), None)
-    of_current = [pod for pod in pods if name is None or pod.ray_cluster == name]
-    seen = {pod.name: _pod(pod, lost) for pod in of_current}
-    head = _last([seen[pod.name] for pod in _by_age(of_current) if pod.is_head])
-    workers = tuple(seen[pod.name] for pod in _by_age(of_current) if not pod.is_head)
+    of_current = _by_age(pod for pod in pods if name is None or pod.ray_cluster == name)
+    head = _last([look(pod) for pod in of_current if pod.is_head])
+    workers = [pod for pod in of_current if not pod.is_head]
     if ray_job is None:
         orphan = next((cluster.name for cluster in present if cluster.orphaned), None)
-        return _remains(pods, head, workers, orphan)
+        return _remains(pods, head, tuple(map(look, workers)), orphan)
     ending = ray_job.deployment_status in ENDED or ray_job.deleting or (head is not None and head.deleting)
-    return SeenAttempt(
+    attempt = SeenAttempt(
         number=ray_job.attempt,
         ray_job=ray_job.name,
         created=ray_job.created,
@@ -86,12 +94,14 @@ def _attempt(
         ray_cluster=current.name if current else None,
         cluster_problem=current.problem if current else None,
         head=head,
-        workers=workers,
+        workers=tuple(pod.seen for pod in workers),
         gpus=ray_job.gpus,
         wanted_workers=ray_job.workers,
-        progress=read(name, head, ending) if name else None,
+        progress=read(ray_job, head, ending) if name else None,
         last_line=last_line(ray_job.message) if ray_job.job_status == "FAILED" else None,
     )
+    # There may be thousands of workers, and only how an attempt has ended, and whether it is over, depends on them.
+    return replace(attempt, workers=tuple(map(look, workers))) if ending or attempt.ending else attempt
 
 
 def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
@@ -134,10 +144,12 @@ def _last(pods: list[SeenPod]) -> SeenPod | None:
     return next(reversed(staying or pods), None)
 
 
-def _pod(pod: StoredPod, lost: NodeLost) -> SeenPod:
-    """The pod, with what can only be known by asking for its node."""
+def _pod(pod: StoredPod, lost: NodeLost, now: datetime) -> SeenPod:
+    """The pod, with what can only be known by asking for its node, or by its not leaving."""
+    stuck = pod.leaves_by is not None and now > pod.leaves_by + _OVERDUE
     doubtful = pod.seen.phase == "Running" and not pod.seen.ready and pod.contained
-    return replace(pod.seen, node_lost=True) if doubtful and pod.seen.node and lost(pod.seen.node) else pod.seen
+    gone = stuck or (doubtful and pod.seen.node is not None and lost(pod.seen.node))
+    return replace(pod.seen, node_lost=True) if gone else pod.seen
 
 
 def _parent(job: StoredJob, name: str, cache: Cache) -> SeenParent:
