@@ -59,6 +59,8 @@ def test_the_default_values_are_good() -> None:
         ({"crds": {"keep": "yes"}}, "'yes' is not of type 'boolean'"),
         ({"networkPolicy": {"apiServerPorts": [70000]}}, "70000 is greater than the maximum of 65535"),
         ({"metrics": {"podMonitor": {"enable": True}}}, "'enable' was unexpected"),
+        ({"nameOverride": "Foo_Bar"}, "'Foo_Bar' does not match"),
+        ({"fullnameOverride": "1st"}, "'1st' does not match"),
     ],
 )
 def test_a_slip_in_the_values_is_refused(values: dict[str, Any], sentence: str) -> None:

@@ -58,7 +58,7 @@ FULL: Document = {
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [{"operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
-    "podLabels": {"team": "platform"},
+    "podLabels": {"team": "platform", "app.kubernetes.io/name": "of-somebody-else"},
     "podAnnotations": {"example.com/note": "1"},
     "metrics": {
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -225,6 +225,14 @@ def test_prometheus_finds_the_head_pods_of_jobs_and_the_operator_reaches_them() 
     assert {required["key"] for required in selector["matchExpressions"]} <= pod["metadata"]["labels"].keys()
     (flow,) = (rule for rule in only(made, "NetworkPolicy")["spec"]["egress"] if "to" in rule)
     assert flow == {"ports": [{"port": PROGRESS_PORT}], "to": [{"namespaceSelector": {}, "podSelector": selector}]}
+
+
+def test_labels_that_are_added_to_the_operators_pod_hide_it_from_nobody() -> None:
+    made = rendered(FULL)
+    labels = only(made, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["team"] == "platform"
+    assert only(made, "Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert only(made, "Service")["spec"]["selector"].items() <= labels.items()
 
 
 def test_prometheus_finds_the_operator() -> None:

@@ -60,8 +60,8 @@ def at_work(board: Board) -> int:
     return number
 
 
-def read(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+def read(port: int, path: str, host: str = "127.0.0.1") -> str:
+    with urllib.request.urlopen(f"http://{host}:{port}{path}") as answer:
         return answer.read().decode()
 
 
@@ -274,6 +274,14 @@ def test_the_board_is_a_process_that_starts_without_torch() -> None:
     assert process.returncode == 0
     assert "prometheus_client" in imported
     assert not any(heavy in imported for heavy in ("| torch", "| ray", "| transformers"))
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_board_that_listens_everywhere_is_reached_at_addresses_of_both_families(board: Board, host: str) -> None:
+    with BoardServer(board, TOKEN, "::") as server:
+        assert json.loads(read(server.port, "/progress", host)) == {"state": "Waiting"}
+        Desk(f"http://{host}:{server.desk_port}", TOKEN).close()
 
 
 def test_a_null_that_is_a_choice_reaches_the_ranks(desk: Desk) -> None:

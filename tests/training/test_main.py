@@ -51,8 +51,8 @@ def one_thread(desk: Desk, settings: RaySettings) -> Group:
     return in_process(desk, settings.device, obey)
 
 
-def drive(file: Path, port: int = 0) -> int:
-    return driver.main([str(file), "--host", "127.0.0.1", "--metrics-port", str(port)], one_thread)
+def drive(file: Path, port: int = 0, host: str = "127.0.0.1") -> int:
+    return driver.main([str(file), "--host", host, "--metrics-port", str(port)], one_thread)
 
 
 def free_port() -> int:
@@ -65,8 +65,12 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])["ending"]
 
 
-def test_a_run_config_becomes_an_artifact_that_the_last_line_names(tmp_path, boards, capsys) -> None:
-    assert drive(config(tmp_path, "general")) == 0
+needs_both_families = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_both_families)])
+def test_a_run_config_becomes_an_artifact_that_the_last_line_names(tmp_path, boards, capsys, host: str) -> None:
+    assert drive(config(tmp_path, "general"), host=host) == 0
     artifact = tmp_path / "storage/team-a/pretrainjob-general-0b9c3a0e/artifact/0001"
     assert last_line(capsys)["artifact"]["uri"] == artifact.as_uri()
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +28,8 @@ from pretune_trainer.errors import PretuneError, UserError
 from pretune_trainer.orders import read_config
 from pretune_trainer.storage.logs import DRIVER
 
-_ANY: Final = "0.0.0.0"  # noqa: S104  # the operator's and the ranks' pods must reach the board
+_ANY: Final = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+"""The operator's and the ranks' pods must reach the board, and their network may be of IPv4, of IPv6, or of both."""
 
 MakeGroup = Callable[[Desk, RaySettings], Group]
 
@@ -84,7 +86,7 @@ def _start_board(arguments: argparse.Namespace) -> Desk:
     token = desk_token()
     board = _launch_board(arguments, token)
     host = _address() if arguments.host == _ANY else arguments.host
-    return Desk(f"http://{host}:{board['deskPort']}", token)
+    return Desk(f"http://{f'[{host}]' if ':' in host else host}:{board['deskPort']}", token)
 
 
 def _launch_board(arguments: argparse.Namespace, token: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import hmac
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections import deque
@@ -237,7 +238,18 @@ def _listen(address: tuple[str, int], routes: dict[str, Route], token: str | Non
 
 
 class _Server(ThreadingHTTPServer):
+    """Listens at an address of either family; at the one of IPv6 that stands for all, on both families."""
+
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of who hangs up before the answer, as a scraper does whose time is up."""
