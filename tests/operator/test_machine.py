@@ -45,11 +45,12 @@ def meta(name: str, uid: str, version: int = 5, **labels: str) -> Json:
     return {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version), "labels": labels} | created
 
 
-def machine(status: Json) -> tuple[Machine, Server]:
-    """A machine that sees one job, whose first attempt runs."""
+def machine(status: Json, **spec: Any) -> tuple[Machine, Server]:
+    """A machine that sees one job, whose first attempt runs; `spec` has fields that are not as in PRETRAIN."""
     server = Server()
     machine = Machine(server, settings())
-    job = changed(PRETRAIN, {}) | {"metadata": meta("general", "0123-4567"), "status": status}
+    document = changed(PRETRAIN, {f"spec.{name}": value for name, value in spec.items()})
+    job = document | {"metadata": meta("general", "0123-4567"), "status": status}
     ours = {"pretune.dev/uid": "0123-4567", "pretune.dev/attempt": "1"}
     runs = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "first"}
     ray_job = {"metadata": meta("ptj-1", "ray", **ours), "spec": {}, "status": runs}
@@ -76,6 +77,13 @@ def test_a_job_whose_status_a_newer_version_has_written_is_looked_after() -> Non
     working.work(KEY)
     assert server.written[-1]["attemptCount"] == 1
     assert server.written[-1]["progress"] == STEPS
+
+
+def test_an_attempt_of_a_job_that_is_not_valid_any_more_can_still_be_suspended() -> None:
+    working, server = machine({}, unheardOf=1, suspend=True)
+    working.work(KEY)
+    said = {condition["type"]: condition["reason"] for condition in server.written[-1]["conditions"]}
+    assert (said["Accepted"], said["Running"], said["Suspended"]) == ("UserError", "Training", "Draining")
 
 
 def test_what_a_head_said_is_forgotten_once_the_ray_job_no_longer_names_its_cluster(
