@@ -35,7 +35,7 @@ def test_of_a_job() -> None:
 
 def test_of_a_namespace_with_any_number_of_jobs() -> None:
     for kind in KINDS:
-        metrics.expect("series", kind)
+        metrics.expect([("series", kind)], now=0)
         metrics.QUEUED_SECONDS.labels("series", kind)
         for state in get_args(State):
             metrics.JOBS.labels("series", kind, state)
