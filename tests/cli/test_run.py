@@ -244,7 +244,8 @@ def test_progress_and_metrics_are_served_where_asked(folder: Path) -> None:
     )
     process.send_signal(signal.SIGTERM)
     assert end(process).status == 75
-    assert json.loads(progress)["job"] == {"namespace": "local", "kind": "PretrainJob", "name": "waits-long"}
+    told = json.loads(progress)["job"]
+    assert (told["namespace"], told["kind"], told["name"], told["attempt"]) == ("local", "PretrainJob", "waits-long", 1)
     assert 'pretune_train_step{kind="PretrainJob",name="waits-long",namespace="local"} 10.0' in metrics
 
 
