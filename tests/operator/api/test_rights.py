@@ -1,47 +1,25 @@
 """The operator with no more rights than the chart gives it."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster.binaries import programs, version
 from e2e.cluster.control_plane import ControlPlane
+from support.chart_rights import grant, kubeconfig_of, make_system
 from support.fake_jobs import FakeJobs
 from support.fake_kuberay import FakeKubeRay, Play
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi, RefusedError
 from support.operators import OperatorProcess
 
-CHART = Path(__file__).parents[3] / "charts" / "pretune"
-
 
 @pytest.fixture(scope="module")
 def kubeconfig(plane: ControlPlane, api: KubeApi, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of the chart's service account, with the roles that the chart binds to it."""
-    api.create("/api/v1/namespaces", {"metadata": {"name": "pretune-system"}})
-    for template in ("serviceaccount", "rbac"):
-        command = [
-            programs("helm") / "helm",
-            "template",
-            "pretune",
-            CHART,
-            "--namespace",
-            "pretune-system",
-            "--kube-version",
-            version("kubernetes"),
-        ]
-        shown = [*command, "--show-only", f"templates/{template}.yaml"]
-        made = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
-        plane.kubectl("apply", "--filename", "-", document=made)
-    token = plane.kubectl("create", "token", "pretune", "--namespace", "pretune-system").strip()
-    config = json.loads(plane.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    path = tmp_path_factory.mktemp("rights") / "operator.kubeconfig"
-    path.write_text(json.dumps(config))
-    return path
+    make_system(api)
+    grant(plane, "pretune")
+    return kubeconfig_of(plane, "pretune", tmp_path_factory.mktemp("rights"))
 
 
 @pytest.fixture(scope="module")
