@@ -109,9 +109,10 @@ def stated(
 
 
 def with_condition(status: Status, after: Condition) -> Status:
-    """`status` with this condition in place of the one of its type, in the order of `About`."""
-    others = [known for known in status.conditions if known.type != after.type]
+    """`status` with this condition in place of the one of its type, in the order of `About`; a newer version may have
+    stated others, which go."""
     order = list(About)
+    others = [known for known in status.conditions if known.type in order and known.type != after.type]
     conditions = sorted([*others, after], key=lambda known: order.index(About(known.type)))
     return status.model_copy(update={"conditions": conditions})
 

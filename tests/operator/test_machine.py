@@ -73,7 +73,9 @@ def test_a_machine_that_reads_no_progress_any_more_is_not_alive() -> None:
 
 
 def test_a_job_whose_status_a_newer_version_has_written_is_looked_after() -> None:
-    working, server = machine({"progress": STEPS | {"unheardOf": 1}, "unheardOf": {}})
+    since = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+    said = {"type": "UnheardOf", "status": "True", "reason": "New", "message": ""} | since
+    working, server = machine({"progress": STEPS | {"unheardOf": 1}, "unheardOf": {}, "conditions": [said]})
     working.work(KEY)
     assert server.written[-1]["attemptCount"] == 1
     assert server.written[-1]["progress"] == STEPS
