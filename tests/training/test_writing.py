@@ -188,3 +188,12 @@ def test_two_ranks_write_what_one_writes(tmp_path: Path, family: str) -> None:
     alone = written_by(Ranks(), tmp_path, family)
     for figures in in_ranks(2, written_by, tmp_path, family):
         assert figures == pytest.approx(alone, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_a_rank_that_has_no_text_left_writes_nothing(family: str) -> None:
+    writing = task(Summarization(**SHORT), both=family == "t5")
+    architecture = Architecture(type=family, config=SHAPES[family])
+    model = writing.model(Build(architecture, writing.tokenizer, 64)).eval()
+    (draft,) = writing.evaluate(model, writing.batch([Pack()]))
+    assert (draft.written, draft.likelihood.targets) == ((), 0)

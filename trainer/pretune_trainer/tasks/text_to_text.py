@@ -196,7 +196,7 @@ class TextToText(Task[Draft]):
         examples = [example for pack in batch.packs for example in pack.examples]
         prompts = [example["ids"] if self.both else example["ids"][example["mask"] == 0] for example in examples]
         written = write(model, prompts, self.pad, self.spec.max_target_tokens, self.spec.beams)
-        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
         return tuple(
             Written(text.strip(), example["reference"].tobytes().decode())
             for text, example in zip(texts, examples, strict=True)
