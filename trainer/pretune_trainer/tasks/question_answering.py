@@ -158,11 +158,12 @@ def _answer(example: Example, span: tuple[int, int], score: float, none_score: f
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    """Log-odds of beginning and end: float32 [packs, width, 2]."""
+    """Log-odds of beginning and end: float32 [packs, width, 2]; nothing begins or ends in what fills a row up."""
     assert isinstance(model, PreTrainedModel)
     typed = getattr(model.config, "type_vocab_size", 0) > 1
     outputs = model(**batch.inputs, **({"token_type_ids": batch.targets["types"]} if typed else {}))
-    return torch.stack([outputs.start_logits, outputs.end_logits], -1).float()
+    logits = torch.stack([outputs.start_logits, outputs.end_logits], -1).float()
+    return logits.masked_fill(batch.inputs["attention_mask"][..., None] == 0, -torch.inf)
 
 
 def _losses(logits: Tensor, batch: Batch) -> Tensor:
