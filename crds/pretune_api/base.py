@@ -75,9 +75,7 @@ class Spec(BaseModel):
         """As JSON, without fields that are absent. A null that stands in place of a default is a choice, and stays."""
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         return {
-            self.alias(name): _brief(value)
-            for name, value in self
-            if value is not None or defaults[name] is not None
+            self.alias(name): _brief(value) for name, value in self if value is not None or defaults[name] is not None
         }
 
 

@@ -112,7 +112,7 @@ def test_the_loss_is_that_of_transformers(family: str) -> None:
     rows = [row(answers("Oslo")), row(answers("the blue house"))]
     batch = answering.batch([*(Pack((example,)) for (example,) in answering.examples(rows)), Pack()])
     ours = answering.loss(model, batch)["span"].detach() / batch.counts["span"]
-    # One by one: to transformers an answer could begin in what fills a row up, and its loss depends on how much that is.
+    # One by one: to transformers an answer could begin in what fills a row up, so that its loss depends on that.
     theirs = [_loss_of_transformers(model, batch, number) for number in (0, 1)]
     torch.testing.assert_close(ours, sum(theirs) / 2)
     judged = answering.evaluate(model, batch)
