@@ -193,3 +193,19 @@ def test_two_ranks_prefer_as_one_does(tmp_path: Path, parent: Folder) -> None:
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-5)
     for one, other in zip(evaluated, judged, strict=True):
         assert other.metrics == pytest.approx(one.metrics, abs=1e-5)
+
+
+def test_one_rank_goes_on_with_what_two_have_committed(tmp_path: Path, parent: Folder) -> None:
+    """Their first run computes the reference before it knows what to commit."""
+    _, whole, _ = _run(Ranks(), preferring(tmp_path / "whole", parent, evaluation={}))
+    config = preferring(tmp_path / "stopped", parent, evaluation={})
+    in_ranks(2, _stopped, config, 3)
+    _, steps, _ = _run(Ranks(), config)
+    assert 3 < steps[0].step < len(whole)
+    following = whole[steps[0].step - 1 :]
+    assert [step.loss for step in steps] == pytest.approx([step.loss for step in following], abs=1e-5)
+
+
+def _stopped(ranks: Ranks, config: RunConfig, step: int) -> None:
+    with pytest.raises(StopRequestedError):
+        run_rank(config, ranks, Recorder(stop_at=step))

@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.metrics.slices import Sliced
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.step import Step
+from pretune_trainer.step import Step, judging
 from pretune_trainer.stopping import StopVote
 from pretune_trainer.tasks.base import Batch
 
@@ -38,16 +36,12 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
         StopRequestedError: the run was asked to stop meanwhile; nothing was measured.
     """
     started, sliced = time.perf_counter(), Sliced(step.task.metrics)
-    step.eval()
-    try:
-        with torch.no_grad(), Prefetch(batches, _AHEAD) as ahead:
-            for batch in ahead:
-                vote.ask()
-                sliced.update(step.evaluate(batch.to(ranks.device)), batch.slices)
-                if vote.agreed():
-                    raise StopRequestedError("the run was asked to stop during an evaluation")
-    finally:
-        step.train()
+    with judging(step), Prefetch(batches, _AHEAD) as ahead:
+        for batch in ahead:
+            vote.ask()
+            sliced.update(step.evaluate(batch.to(ranks.device)), batch.slices)
+            if vote.agreed():
+                raise StopRequestedError("the run was asked to stop during an evaluation")
     figures, exhibits = _merged(sliced, ranks)
     return Judgement(figures, exhibits, time.perf_counter() - started)
 

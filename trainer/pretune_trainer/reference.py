@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pretune_trainer.batches import pinned
@@ -22,7 +21,7 @@ from pretune_trainer.data.views import Extended
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.step import Step, autocast
+from pretune_trainer.step import Step, autocast, judging
 from pretune_trainer.stopping import StopVote
 from pretune_trainer.storage.runs import Run
 
@@ -61,14 +60,12 @@ def _computed(
 ) -> NDArray[np.float32]:
     """float32 [examples of all sources, figures of each], on every rank."""
     found: list[Array] = []
-    step.eval()
-    with torch.no_grad(), autocast(inputs.config.training, ranks):
+    with judging(step), autocast(inputs.config.training, ranks):
         for packs in _shared(sources, ranks):
             outcomes = step.evaluate(pinned(inputs.task.batch(packs), ranks).to(ranks.device))
             found += [inputs.task.reference(outcome) for outcome in outcomes]
             if vote.now():
                 raise StopRequestedError("the run was asked to stop before training began")
-    step.train()
     shares = ranks.gather(np.stack(found) if found else None)
     table = np.empty((sum(map(len, sources)), next(part.shape[1] for part in shares if part is not None)), np.float32)
     for rank, part in enumerate(shares):

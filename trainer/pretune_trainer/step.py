@@ -1,7 +1,7 @@
 """The module that is trained: a model and its task as one forward pass, sharded over ranks."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -109,6 +109,23 @@ def autocast(training: Training, ranks: Ranks) -> AbstractContextManager[None]:
     if training.precision == "bf16" and ranks.size == 1:
         return torch.autocast(ranks.device.type, torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def judging(step: Step) -> Iterator[None]:
+    """Without gradients, dropout and the like.
+
+    Afterwards the root is sharded again: after a forward pass alone its parameters are whole tensors of their own, and
+    whoever asks for them then, as optimizer and checkpoints do, would be given what is freed a moment later.
+    """
+    step.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        step.train()
+        if isinstance(step, FSDPModule):
+            step.reshard()
 
 
 def defer_reduction(step: Step, *, last: bool) -> None:
