@@ -147,7 +147,8 @@ def test_a_long_text_is_cut_and_keeps_its_special_tokens() -> None:
 
 
 def test_an_encoder_learns_to_classify_from_scratch(tmp_path: Path) -> None:
-    tokenizer = {"train": {"algorithm": "wordpiece", "vocabSize": 512}}
+    # WordPiece trains differently on each run, and with one vocabulary in eight this learns later.
+    tokenizer = {"train": {"algorithm": "bpe", "vocabSize": 512}}
     recorder = Recorder()
     job = classification(tmp_path, model__architecture=BERT, tokenizer=tokenizer, training__max_steps=120)
     result = run_rank(job, Ranks(), recorder)
