@@ -213,7 +213,7 @@ def test_with_a_list_of_namespaces_there_is_no_right_elsewhere() -> None:
 
 def test_prometheus_finds_the_head_pods_of_jobs_and_the_operator_reaches_them() -> None:
     made = rendered(FULL)
-    pod = head_pod(view(), 1, settings())
+    pod = head_pod(view(), 1, settings(), "config")
     (port,) = (port for port in pod["spec"]["containers"][0]["ports"] if port["name"] == "metrics")
     assert port["containerPort"] == PROGRESS_PORT
     monitor = only(made, "PodMonitor")
