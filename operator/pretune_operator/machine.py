@@ -128,6 +128,7 @@ class Machine:
             self.queue.cancel(key)
             self.readings.keep(key, ())
             return
+        self.readings.keep(key, {ray_job.ray_cluster for ray_job in self.cache.children(job, StoredRayJob)})
         # What a newer version has said before a rollback is left out.
         status = Status.model_validate_json(job.status, extra="ignore")
         view = _view(job, status)
@@ -146,7 +147,6 @@ class Machine:
         self._conclude(job, status, decision)
 
     def _decide(self, job: StoredJob, view: JobView | InvalidJobError, status: Status) -> Decision:
-        self.readings.keep(job.key, {ray_job.ray_cluster for ray_job in self.cache.children(job, StoredRayJob)})
         look = partial(self.readings.look, job.key)
         now = datetime.now(UTC)
         seen = observe(job, self.cache, self._served.look(), self._nodes.lost, look, now)

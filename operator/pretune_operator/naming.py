@@ -32,6 +32,11 @@ def preflight_name(job: JobView, number: int) -> str:
     return _name(job, f"preflight-{number}")
 
 
+def named_by_content(metadata: Manifest, content: str) -> Manifest:
+    """The same metadata, under a name that follows from the content, too, as in ptj-general-3f9a01c2-1-5be3a0d7."""
+    return metadata | {"name": f"{metadata['name']}-{_digest(content)}"}
+
+
 def attempt_labels(job: JobView, number: int) -> dict[str, str]:
     """Labels of everything that belongs to attempt `number`."""
     return _labels(job) | {Label.ATTEMPT.value: str(number)}
@@ -55,9 +60,13 @@ def preflight_metadata(job: JobView, number: int) -> Manifest:
 def _name(job: JobView, end: str) -> str:
     prefix = _PREFIX[job.job.kind]
     name = job.job.metadata.name
-    tail = f"-{hashlib.sha256(f'{job.uid}/{name}'.encode()).hexdigest()[:8]}-{end}"
+    tail = f"-{_digest(f'{job.uid}/{name}')}-{end}"
     slug = re.sub("[^a-z0-9]+", "-", name)[: LONGEST - len(prefix) - 1 - len(tail)].strip("-")
     return f"{prefix}-{slug}{tail}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _labels(job: JobView) -> dict[str, str]:

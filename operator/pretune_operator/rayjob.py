@@ -3,14 +3,13 @@
 Fields are those of KubeRay 1.6 (ray-operator/apis/ray/v1/rayjob_types.go).
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 from pretune_api.names import DESK_PORT, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
 from pretune_operator.job import JobView
-from pretune_operator.naming import Manifest, attempt_metadata
+from pretune_operator.naming import Manifest, attempt_metadata, named_by_content
 from pretune_operator.network import network_policy
 from pretune_operator.pods import CONFIG_FOLDER, head_pod, worker_pod
 from pretune_operator.pools import pool_of
@@ -64,11 +63,10 @@ def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) 
 def _config_map(metadata: Manifest, config: RunConfig) -> Manifest:
     """Named after what it holds, too: one that was made before the spec changed goes with no RayJob made after."""
     content = config.model_dump_json(indent=2)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata | {"name": f"{metadata['name']}-{digest}"},
+        "metadata": named_by_content(metadata, content),
         "immutable": True,
         "data": {RunConfig.FILE_NAME: content},
     }

@@ -10,7 +10,7 @@ decision asks to look again.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from pretune_api.names import Cause, Label
@@ -27,12 +27,9 @@ from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
 from pretune_operator.records import adopted, closed, current, kept_up
 from pretune_operator.settings import Settings
-from pretune_operator.start import started, without_queue
+from pretune_operator.start import RECHECK, started, without_queue
 
 _STOPPED: Final = "stopped by spec.suspend"
-
-_LEAVING: Final = timedelta(seconds=60)
-"""How soon is looked again at pods that are about to leave."""
 
 
 def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -> Decision:
@@ -53,7 +50,7 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
     else:
         draft = started(job, resumed(draft), seen, settings)
     if any(attempt.deleting for attempt in seen.in_the_way):
-        draft = draft.looks_again(now + _LEAVING)  # no event tells that a pod does not leave
+        draft = draft.looks_again(now + RECHECK)
     return draft.decided()
 
 

@@ -22,8 +22,8 @@ from pretune_operator.records import opened
 from pretune_operator.settings import Settings
 from pretune_operator.stores import check_stores
 
-_RECHECK: Final = timedelta(seconds=60)
-"""How soon is looked again at what no event tells of: KubeRay or Kueue being installed."""
+RECHECK: Final = timedelta(seconds=60)
+"""How soon is looked again at what no event tells of: KubeRay or Kueue being installed, a pod that does not leave."""
 
 
 def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> Draft:
@@ -53,16 +53,12 @@ def forbidden(before: Status, decision: Decision, generation: int, said: str, no
     """
     if any(isinstance(action, StartPreflight) for action in decision.actions):
         return done_without(decision, generation, said, now)
-    undone = decision.status.model_copy(
-        update={
-            "attempts": before.attempts,
-            "attempt_count": before.attempt_count,
-            "start_time": before.start_time,
-        }
-    )
     message = f"The API server refuses what the attempt is made of: {said}; it is asked again each minute."
-    draft = Draft(before, undone, generation, now).says(About.RUNNING, False, Reason.REFUSED, message)
-    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, message).looks_again(now + _RECHECK).decided()
+    draft = Draft(before, decision.status, generation, now).sets(
+        attempts=before.attempts, attempt_count=before.attempt_count, start_time=before.start_time
+    )
+    draft = draft.says(About.RUNNING, False, Reason.REFUSED, message)
+    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, message).looks_again(now + RECHECK).decided()
 
 
 def without_queue(draft: Draft) -> Draft:
@@ -76,7 +72,7 @@ def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
         return draft.says(About.RUNNING, False, Reason.NO_ATTEMPT, _said(draft, About.INPUTS_RESOLVED))
     lacking = _lacking(job, draft, seen.cluster)
     if lacking is not None:
-        return lacking.looks_again(draft.now + _RECHECK)
+        return lacking.looks_again(draft.now + RECHECK)
     at = draft.status.next_attempt_time
     if at is not None and draft.now < at:
         return draft.says(About.RUNNING, False, Reason.BACKING_OFF, _pause(draft)).looks_again(at)

@@ -3,9 +3,10 @@
 import pytest
 
 from pretune_api.names import ExitCode
-from pretune_operator.observed import Observed
+from pretune_operator.observed import Observed, SeenAttempt
 from support.scene import (
     BEGIN,
+    GONE,
     SETTINGS,
     Scene,
     attempt,
@@ -21,7 +22,6 @@ from support.scene import (
 from support.specs import FINETUNE
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "team"}
-GONE = {"head": None, "workers": (), "ray_cluster": None}
 
 
 # --- suspension
@@ -67,10 +67,10 @@ def test_a_drain_that_has_begun_is_carried_through_even_if_the_user_thinks_bette
 
 
 @pytest.mark.parametrize("seen", [attempt(), attempt(suspended=True, deployment_status="Suspended")])
-def test_suspension_while_queued_or_starting(seen: object) -> None:
+def test_suspension_while_queued_or_starting(seen: SeenAttempt) -> None:
     scene = Scene()
     scene.settle()
-    scene.sees(seen).settle()  # type: ignore[arg-type]
+    scene.sees(seen).settle()
     assert deleted(scene.change(suspend=True).settle()) == ["job-1"]
     scene.sees().settle()
     assert scene.status.state == "Suspended"

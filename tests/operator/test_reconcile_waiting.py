@@ -8,12 +8,13 @@ import pytest
 
 from pretune_api.names import ExitCode
 from pretune_api.status import Status
-from pretune_operator.observed import Cluster, Observed, ParentState
+from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt
 from pretune_operator.reconcile import refused
 from pretune_operator.start import forbidden
 from support.scene import (
     ARTIFACT,
     BEGIN,
+    GONE,
     HEAD,
     WORKER,
     Scene,
@@ -27,11 +28,11 @@ from support.scene import (
     progress,
     running,
     started,
+    trains,
 )
 from support.specs import FINETUNE
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "team"}
-GONE = {"head": None, "workers": (), "ray_cluster": None}
 
 
 def pending(**fields: object) -> object:
@@ -67,14 +68,14 @@ def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_run
 
 @pytest.mark.parametrize("left", [{}, GONE])
 def test_a_model_that_was_trained_is_published_also_where_its_job_has_become_invalid(left: dict[str, Any]) -> None:
-    scene = trains()
+    scene = trains(Scene())
     decision = refused(scene.status, 2, Observed({1: complete(**left)}), ["spec.model: no"], scene.now)
     assert (decision.status.state, decision.status.artifact) == ("Succeeded", ARTIFACT)
     assert decision.status.attempts[0].cause is None
 
 
 def test_an_attempt_of_a_job_that_has_become_invalid_ends_as_any_other_and_none_follows() -> None:
-    scene = trains()
+    scene = trains(Scene())
     decision = refused(scene.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
     assert (decision.status.state, decision.status.failures) == ("Failed", {})
     after = refused(decision.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
@@ -82,21 +83,13 @@ def test_an_attempt_of_a_job_that_has_become_invalid_ends_as_any_other_and_none_
 
 
 def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() -> None:
-    scene = trains()
+    scene = trains(Scene())
     first = refused(scene.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
     assert (first.actions, first.again) == ((), timedelta(0))
     second = refused(first.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
     assert deleted([*second.actions]) == ["job-1"]
     last = refused(second.status, 2, Observed(), ["spec.model: no"], scene.now, suspend=True)
     assert (last.status.state, last.status.attempts[0].cause) == ("Failed", None)
-
-
-def trains() -> Scene:
-    """The first attempt runs."""
-    scene = Scene()
-    scene.settle()
-    scene.sees(running()).settle()
-    return scene
 
 
 @pytest.mark.parametrize(
@@ -296,7 +289,7 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
     ],
 )
 def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
-    seen: object, why: str, cause: str, says: str
+    seen: SeenAttempt, why: str, cause: str, says: str
 ) -> None:
     scene = Scene(failurePolicy__startDeadlineSeconds=600)
     scene.settle()

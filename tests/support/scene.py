@@ -35,6 +35,10 @@ SETTINGS = Settings(
 HEAD = SeenPod("head", "Running", ready=True, node="node-0", ip="10.0.0.1")
 WORKER = SeenPod("worker", "Running", ready=True, node="node-1", ip="10.0.0.2")
 
+FAST = {"failurePolicy__backoffSeconds": 0}
+GONE = {"head": None, "workers": (), "ray_cluster": None}
+"""Of an attempt whose RayCluster and pods are deleted."""
+
 
 class Scene:
     """A job, a clock, and what is seen."""
@@ -110,6 +114,19 @@ class Scene:
     def told(self) -> list[str]:
         """Reasons of the events so far."""
         return [event.reason for event in self.events]
+
+
+def trains(scene: Scene) -> Scene:
+    """The first attempt is made, and runs."""
+    scene.settle()
+    scene.sees(running()).settle()
+    return scene
+
+
+def ends(scene: Scene, seen: SeenAttempt) -> Scene:
+    """The first attempt runs, and then this is seen of it."""
+    trains(scene).sees(seen).settle()
+    return scene
 
 
 def started(actions: list[Action]) -> list[int]:

@@ -119,7 +119,7 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
         job_status=status.get("jobStatus", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
-        end=datetime.fromisoformat(status["endTime"]) if status.get("endTime") else None,
+        end=_moment(status.get("endTime")),
         ray_cluster=status.get("rayClusterName") or None,
         workers=sum(group.get("replicas", 1) for group in groups),
         gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
@@ -147,7 +147,7 @@ def _preflight(raw: Json, common: Json) -> StoredPreflight:
     ended = next((said for said in (failed, complete) if said.get("status") == "True"), None)
     return StoredPreflight(
         **common,
-        end=datetime.fromisoformat(ended["lastTransitionTime"]) if ended else None,
+        end=_moment(ended["lastTransitionTime"]) if ended else None,
         problem=f"{failed.get('reason')}: {failed.get('message')}" if failed.get("status") == "True" else None,
     )
 
@@ -159,15 +159,9 @@ def _pod(raw: Json, common: Json) -> StoredPod:
         ray_cluster=labels.get("ray.io/cluster", ""),
         is_head=labels.get("ray.io/node-type") == "head",
         seen=_seen(raw, PREFLIGHT_CONTAINER if common["preflight"] else None),
-        leaves_by=_leaves_by(raw["metadata"]),
+        leaves_by=_moment(raw["metadata"].get("deletionTimestamp")),  # the grace period is in it
         contained=_condition(raw, "ContainersReady").get("status") == "True",
     )
-
-
-def _leaves_by(meta: Json) -> datetime | None:
-    # The API server adds the grace period to the time at which it was asked to delete.
-    at = meta.get("deletionTimestamp")
-    return datetime.fromisoformat(at) if at else None
 
 
 def _seen(raw: Json, own: str | None) -> SeenPod:
@@ -206,6 +200,10 @@ def _ended(containers: Iterable[Json]) -> Iterator[Json]:
     states = [(container.get("state") or {}, container.get("lastState") or {}) for container in containers]
     ends = [end for pair in states for state in pair if (end := state.get("terminated"))]
     return iter(sorted(ends, key=lambda end: end.get("exitCode") == 0))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _condition(raw: Json, kind: str) -> Json:

@@ -33,18 +33,17 @@ class Served:
     def look(self) -> Cluster:
         """What was served a minute ago, or when it was last known. Raises ApiError if it never was."""
         with self._lock:
-            if self._found is None:
-                self._found = self._ask()
-                self._asked = time.monotonic()
-            elif time.monotonic() - self._asked > self._max_age(self._found):
-                self._found = self._asked_again(self._found)
+            if self._found is None or time.monotonic() - self._asked > self._max_age(self._found):
+                self._found = self._news(self._found)
                 self._asked = time.monotonic()
             return self._found
 
-    def _asked_again(self, before: Cluster) -> Cluster:
+    def _news(self, before: Cluster | None) -> Cluster:
         try:
             return self._ask()
         except ApiError as error:
+            if before is None:
+                raise
             log.warning("what the cluster offers is taken to be what it was: %s", error)
             return before
 

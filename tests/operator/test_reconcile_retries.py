@@ -1,0 +1,199 @@
+"""An attempt that failed has a cause, and is followed by another as long as the cause has a budget."""
+
+from dataclasses import replace
+
+import pytest
+
+from pretune_api.names import Cause, ExitCode
+from pretune_operator.decision import StartAttempt
+from pretune_operator.observed import SeenAttempt
+from support.scene import (
+    FAST,
+    GONE,
+    HEAD,
+    WORKER,
+    Scene,
+    attempt,
+    broken,
+    clusters_deleted,
+    deleted,
+    ending,
+    ends,
+    failing,
+    progress,
+    running,
+    started,
+    trains,
+)
+
+
+def test_a_failed_attempt_keeps_the_last_lines_of_its_log_and_the_next_one_its_number() -> None:
+    said = ending(ExitCode.FAILED, "it broke", "Network", log="NCCL WARN\nit broke")
+    scene = trains(Scene(**FAST))
+    actions = scene.sees(broken(progress=progress(ending=said))).settle()
+    assert scene.last.log == "NCCL WARN\nit broke"
+    actions += scene.sees(broken(1, **GONE)).after(600).settle()
+    assert [each.config.attempt for each in actions if isinstance(each, StartAttempt)] == [2]
+    assert [record.log for record in scene.status.attempts] == ["NCCL WARN\nit broke", None]
+
+
+@pytest.mark.parametrize("cause", ["UserError", "StorageDenied", "NumericalError"])
+def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
+    scene = ends(Scene(), failing(cause, "spec.training: loss is nan"))
+    scene.sees(broken(1, **GONE))
+    assert started(scene.after(10_000).settle()) == []
+    assert scene.status.state == "Failed"
+    assert scene.condition("Failed").reason == cause
+    assert scene.condition("Failed").message.startswith("spec.training: loss is nan. To go on: ")
+    assert scene.last.cause == cause
+    assert scene.told()[-1] == cause
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        (broken(head=replace(HEAD, phase="Failed", terminated_reason="OOMKilled")), "OutOfMemory"),
+        (broken(head=None, workers=(replace(WORKER, terminated_reason="OOMKilled"),)), "OutOfMemory"),
+        (broken(head=None, workers=(replace(WORKER, disruption="PreemptionByScheduler"),)), "Preempted"),
+        (broken(head=None, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
+        (broken(head=None), "Unknown"),
+        (failing("Unknown", head=HEAD, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
+        (
+            failing("StorageUnavailable", workers=(replace(WORKER, terminated_reason="OOMKilled"),)),
+            "StorageUnavailable",
+        ),
+        (failing("SomethingNew"), "Unknown"),
+        (broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped"))), "Preempted"),
+        (broken(reason="SubmissionFailed"), "Network"),
+        (broken(reason="DeadlineExceeded"), "DeadlineExceeded"),
+        (attempt(deployment_status="ValidationFailed", reason="ValidationFailed", message="no"), "UserError"),
+        (running(head=None), "HeadLost"),
+        (running(head=replace(HEAD, phase="Failed")), "HeadLost"),
+        (running(head=replace(HEAD, node_lost=True)), "NodeLost"),
+        (running(head=replace(HEAD, phase="Failed", disruption="EvictionByEvictionAPI")), "Preempted"),
+        (running(head=replace(HEAD, phase="Failed", terminated_reason="OOMKilled")), "OutOfMemory"),
+    ],
+)
+def test_every_end_has_a_cause(seen: SeenAttempt, cause: str) -> None:
+    scene = ends(Scene(), seen)
+    assert scene.last.cause == cause
+    assert scene.status.failures == {cause: 1}
+
+
+def test_a_head_that_leaves_is_not_lost_before_it_has_left() -> None:
+    scene = ends(Scene(), running(head=replace(HEAD, deleting=True)))
+    assert scene.last.completion_time is None
+
+
+def test_a_lost_worker_is_for_ray_train_to_replace() -> None:
+    pending = replace(WORKER, phase="Pending", node=None, unschedulable="0/3 nodes are available")
+    scene = ends(Scene(), running(workers=(pending,)))
+    assert scene.last.completion_time is None
+    assert scene.status.state == "Running"
+    assert scene.says("Running") == ("True", "Unschedulable")
+
+
+def test_the_attempt_of_a_lost_head_is_deleted_before_the_next_one_begins() -> None:
+    scene = trains(Scene(**FAST)).sees(running(head=None))
+    assert deleted(scene.settle()) == ["job-1"]
+    assert scene.status.attempt_count == 1
+    assert scene.status.state == "Waiting"
+    scene.sees(running(head=None, deleting=True))
+    assert scene.settle() == []
+    scene.sees(running(head=None, deleting=True, workers=(replace(WORKER, node_lost=True),)))
+    assert started(scene.settle()) == [2]
+
+
+def test_the_ray_cluster_of_a_failed_attempt_goes_and_its_ray_job_stays() -> None:
+    scene = trains(Scene()).sees(failing("Network"))
+    actions = scene.settle()
+    assert (clusters_deleted(actions), deleted(actions)) == (["cluster-1"], [])
+
+
+def test_pauses_double_and_are_told() -> None:
+    scene = Scene(failurePolicy__retries__interrupted=9)
+    pauses = []
+    for number in range(1, 9):
+        scene.settle()
+        scene.sees(running(number)).settle()
+        scene.sees(failing("Network", number=number, head=None, workers=())).settle()
+        assert scene.status.next_attempt_time is not None
+        pauses.append((scene.status.next_attempt_time - scene.now).total_seconds())
+        assert scene.again is not None
+        assert scene.again.total_seconds() == pauses[-1]
+        assert started(scene.after(pauses[-1] - 1).settle()) == []
+        assert scene.says("Running") == ("False", "BackingOff")
+        assert scene.status.state == "Waiting"
+        assert started(scene.after(1).settle()) == [number + 1]
+        assert scene.status.next_attempt_time is None
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
+
+
+def test_pauses_begin_anew_after_an_attempt_that_ran_for_long() -> None:
+    scene = Scene()
+    for number in (1, 2):
+        scene.settle()
+        scene.sees(running(number)).settle()
+        scene.after(3600).sees(failing("Network", number=number, head=None, workers=())).settle()
+        assert scene.status.next_attempt_time is not None
+        assert (scene.status.next_attempt_time - scene.now).total_seconds() == 10
+        scene.after(10).settle()
+
+
+@pytest.mark.parametrize(
+    ("causes", "budget"),
+    [
+        (["OutOfMemory"], {"outOfMemory": 2}),
+        (["Unknown"], {"unknown": 2}),
+        (["NodeLost", "Preempted", "HeadLost", "Network", "StorageUnavailable"], {"interrupted": 2}),
+    ],
+)
+def test_each_budget_is_spent_to_its_end_and_no_further(causes: list[str], budget: dict[str, int]) -> None:
+    scene = Scene(failurePolicy={"backoffSeconds": 0, "retries": budget})
+    for number in (1, 2, 3):
+        assert started(scene.settle()) == [number]
+        cause = causes[number % len(causes)]
+        scene.sees(failing(cause, "gone", number=number, **GONE))
+    assert started(scene.settle()) == []
+    assert scene.status.state == "Failed"
+    assert "given up after 3 such failures in 3 attempts" in scene.condition("Failed").message
+
+
+def test_other_causes_have_budgets_of_their_own() -> None:
+    scene = Scene(failurePolicy={"backoffSeconds": 0, "retries": {"outOfMemory": 1, "interrupted": 1}})
+    for number, cause in enumerate(["OutOfMemory", "Network"], start=1):
+        assert started(scene.settle()) == [number]
+        scene.sees(failing(cause, number=number, **GONE))
+    assert started(scene.settle()) == [3]
+
+
+def test_a_raised_retry_starts_a_failed_job_again_with_fresh_budgets() -> None:
+    scene = ends(Scene(), failing("UserError"))
+    scene.sees(broken(1, **GONE))
+    scene.change(retry=1)
+    assert started(scene.settle()) == [2]
+    assert scene.status.failures == {}
+    assert scene.status.observed_retry == 1
+    assert scene.status.completion_time is None
+    assert scene.says("Failed") == ("False", "Retried")
+    assert scene.says("Finished") == ("False", "Retried")
+    assert scene.status.state == "Starting"
+
+
+def test_retry_that_was_set_before_the_failure_is_spent() -> None:
+    scene = ends(Scene(retry=2), failing("UserError"))
+    assert started(scene.sees().settle()) == []
+    assert scene.status.state == "Failed"
+
+
+def test_a_ray_cluster_that_outlives_its_ray_job_goes_before_the_next_attempt() -> None:
+    scene = trains(Scene(**FAST)).sees(running(deleting=True, ray_cluster=None, orphan="cluster-1"))
+    assert clusters_deleted(scene.settle()) == ["cluster-1"]
+    assert scene.status.attempt_count == 1
+    assert started(scene.sees().settle()) == [2]
+
+
+def test_every_cause_is_handled() -> None:
+    from pretune_operator.causes import HANDLING
+
+    assert set(HANDLING) == set(Cause)
