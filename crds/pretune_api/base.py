@@ -109,7 +109,7 @@ class OneOf(Spec):
         known = [cls.alias(name) for name in names]
         which = f"set exactly one of {', '.join(known)}" if len(known) > 1 else f"set {known[0]}"
         exactly_one = Rule(
-            message=f"{which}, if only to {{}}" if any(map(cls._may_be_empty, names)) else which,
+            message=f"{which}; write {{}} to use its defaults" if any(map(cls._may_be_empty, names)) else which,
             cel=f"[{', '.join(f'has(self.{name})' for name in known)}].exists_one(is_set, is_set)",
             holds=lambda self: sum(getattr(self, name) is not None for name in names) == 1,
         )

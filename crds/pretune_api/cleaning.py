@@ -14,16 +14,16 @@ Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
 class LengthFilter(Spec):
-    """Drops documents that are too short or too long. Words are what white space separates."""
+    """Drops documents that are too short or too long. Words are separated by white space."""
 
     min_characters: Characters | None = None
-    """Fewest characters of a document."""
+    """Minimum number of characters in a document."""
     max_characters: Characters | None = None
-    """Most characters of a document."""
+    """Maximum number of characters in a document."""
     min_words: Words | None = None
-    """Fewest words of a document."""
+    """Minimum number of words in a document."""
     max_words: Words | None = None
-    """Most words of a document."""
+    """Maximum number of words in a document."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -42,25 +42,25 @@ class LengthFilter(Spec):
 
 
 class CharacterFilter(Spec):
-    """Drops documents by what their characters are, white space not counted."""
+    """Drops documents by the kinds of characters in them; white space does not count."""
 
     min_letters: Share | None = None
-    """Smallest share of letters, of any script."""
+    """Minimum share of letters, in any script."""
     max_digits: Share | None = None
-    """Largest share of digits."""
+    """Maximum share of digits."""
 
 
 class AudioFilter(Spec):
-    """Drops clips of audio that nothing can be learnt from. Those that are empty or damaged are always dropped."""
+    """Drops audio clips by length and loudness. Empty and damaged clips are always dropped."""
 
     min_seconds: Seconds | None = None
-    """Shortest clip."""
+    """Minimum length of a clip, in seconds."""
     max_seconds: Seconds | None = None
-    """Longest clip."""
+    """Maximum length of a clip, in seconds."""
     min_level: Annotated[float, Field(ge=-120.0, le=0.0)] | None = None
-    """Quietest clip: its mean level (root mean square) in decibels, where 0 is as loud as can be and -60 is silence."""
+    """Minimum mean level (root mean square) of a clip, in decibels: 0 is full scale, -60 is practically silence."""
     max_clipped: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """Largest share of samples that are as loud as can be: what was louder than that was cut off."""
+    """Maximum share of clipped samples, which are those at full scale."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -72,50 +72,51 @@ class AudioFilter(Spec):
 
 
 class ImageFilter(Spec):
-    """Drops images that cannot be decoded, and small ones."""
+    """Drops images that are too small or cannot be decoded."""
 
     smallest_side: Annotated[int, Field(ge=1, le=4_096)] = 8
-    """Fewest pixels in height and in width."""
+    """Minimum height and width in pixels."""
 
 
 class LanguageFilter(Spec):
-    """Drops documents that are not in one of some languages, as py3langid tells them; the report counts them all."""
+    """Drops documents that are not in one of the listed languages, as detected by py3langid; the report counts all."""
 
     keep: Annotated[
         UniqueList[Annotated[str, Field(pattern=LANGUAGE, max_length=3)]], Field(min_length=1, max_length=139)
     ]
-    """Codes of the languages, such as de (ISO 639). Documents without letters are in none."""
+    """ISO 639 codes of the languages to keep, such as de. Documents without letters are in no language."""
 
 
 class Cleaning(Spec):
-    """What is dropped from the data, and what is masked in it; data.json in the artifact says how much.
+    """Filters, deduplication and masking of the data; data.json in the artifact reports how much was affected.
 
-    Sources of data.validation.sources are left as they are: training documents are compared with them.
+    Sources in data.validation.sources are not cleaned, but training documents that duplicate theirs are dropped.
     """
 
     length: LengthFilter | None = None
-    """Length of documents."""
+    """Filters documents by length."""
     characters: CharacterFilter | None = None
-    """Characters of documents."""
+    """Filters documents by their characters."""
     language: LanguageFilter | None = None
-    """Language of documents."""
+    """Filters documents by language."""
     audio: AudioFilter | None = None
-    """Length and loudness of audio; where the documents are clips, all other rules are about their transcripts, but for
-    duplicates: those are equal files."""
+    """Filters audio by length and loudness. For audio, all other filters apply to the transcripts, but duplicates
+    compares the files."""
     filters: Annotated[list[Literal["gopherQuality", "gopherRepetition", "c4"]], Field(max_length=3)] = []
-    """Published rules: gopherQuality (for English prose) and gopherRepetition as in Rae et al. 2021, table A1; c4 as in
-    Raffel et al. 2020, which also leaves out single lines."""
+    """Published filters: gopherQuality (for English prose) and gopherRepetition as in Rae et al. 2021, table A1; c4 as
+    in Raffel et al. 2020, which also removes single lines."""
     images: ImageFilter | None = None
-    """Files of images; where they have captions, the rules on texts are about these."""
+    """Filters images. If the images have captions, the text filters apply to the captions."""
     duplicates: Literal["exact", "near"] | None = None
-    """Of documents that are the same, the first is kept, and none where one of them is in the validation. exact: the
-    same but for white space; images and their captions byte by byte. near: also those that have most runs of five words
-    in common (MinHash; found for 99% of pairs of Jaccard similarity 0.8 and more, for less than 1 in 1,000 of 0.5 and
-    less)."""
+    """Drops duplicates: the first of them is kept, or none if one is in the validation data. exact: documents that are
+    equal except for white space; images and their captions are compared byte by byte. near: also documents that share
+    most of their sequences of five words (MinHash; detects 99% of pairs with a Jaccard similarity of 0.8 or more, and
+    fewer than 1 in 1,000 with 0.5 or less)."""
     mask: Annotated[list[Literal["emailAddress", "ipAddress", "phoneNumber"]], Field(max_length=3)] = []
-    """Personal data that is replaced, such as by |||EMAIL_ADDRESS|||."""
+    """Kinds of personal data to replace with placeholders such as |||EMAIL_ADDRESS|||."""
     balance: Annotated[list[ColumnName], Field(max_length=8)] = []
-    """Columns with labels or groups (gender, accent) whose values are counted before and after, to show bias."""
+    """Columns with labels or groups (gender, accent) whose values are counted before and after cleaning, to reveal
+    bias."""
 
     @property
     def judges_text(self) -> bool:

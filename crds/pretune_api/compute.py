@@ -1,4 +1,4 @@
-"""On what a job runs."""
+"""The machines that a job runs on."""
 
 import re
 from typing import Annotated, ClassVar
@@ -10,12 +10,12 @@ from pretune_api.units import LABEL_KEY, EnvName, JobName, LabelValue, ObjectNam
 
 
 class SecretKey(Spec):
-    """One key of a Secret of the job's namespace."""
+    """A key of a Secret in the job's namespace."""
 
     name: ObjectName
     """Name of the Secret."""
     key: Annotated[str, Field(min_length=1, max_length=253)]
-    """Key whose value is taken."""
+    """Key to select from the Secret."""
 
 
 class EnvVar(Spec):
@@ -24,9 +24,9 @@ class EnvVar(Spec):
     name: EnvName
     """Name of the variable."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value."""
+    """Value of the variable."""
     secret_key_ref: SecretKey | None = None
-    """Where its value is kept."""
+    """Secret key that holds the value."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -38,14 +38,14 @@ class EnvVar(Spec):
 
 
 class ImagePullSecret(Spec):
-    """A Secret of the job's namespace with which images are pulled."""
+    """A Secret in the job's namespace with credentials for pulling images."""
 
     name: ObjectName
     """Name of the Secret."""
 
 
 class Resources(Spec):
-    """What each worker asks for beside its GPUs, and is limited to; what is absent is the pool's."""
+    """Requests and limits of each worker, in addition to its GPUs; they default to those of the pool."""
 
     cpu: Quantity | None = None
     """CPUs, such as 8 or 500m."""
@@ -56,18 +56,18 @@ class Resources(Spec):
 
 
 class Compute(Spec):
-    """The machines of a job. Ignored by `pretune run`, but for the number of workers, which --workers replaces."""
+    """The machines that the job runs on. `pretune run` uses only the number of ranks, which --workers overrides."""
 
     pool: JobName | None = None
-    """Name of a pool of nodes that the cluster's administrator has set up; the default pool when absent."""
+    """Name of a node pool that the cluster's administrator has set up; defaults to the cluster's default pool."""
     workers: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Number of worker pods."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=64)] = 1
-    """GPUs, and so ranks, of each worker; with 0, a worker is one rank on CPUs."""
+    """Number of GPUs of each worker, each used by one rank; with 0, each worker is one rank on CPUs."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Trainer image; the one that the operator is configured with when absent."""
+    """Trainer image; defaults to the one that the operator is configured with."""
     image_pull_secrets: Annotated[list[ImagePullSecret], Field(max_length=16)] = []
-    """Secrets with which the image is pulled."""
+    """Secrets for pulling the image."""
     service_account_name: ObjectName | None = None
     """Service account of the pods, for workload identity; its token is not mounted."""
     env: Annotated[list[EnvVar], Field(max_length=64)] = []
@@ -75,22 +75,22 @@ class Compute(Spec):
     resources: Resources = Resources()
     """CPU, memory and local disk of each worker."""
     shared_memory: Quantity | None = None
-    """Size of each worker's /dev/shm, which counts against its memory; the pool's when absent."""
+    """Size of each worker's /dev/shm, which counts towards its memory; defaults to that of the pool."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
     labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
-    """Labels added to the pods."""
+    """Labels to add to the pods."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="labels",
-            message="a key is a name such as team, or a prefix and a name such as example.com/team",
+            message="keys must be a name such as team, or a prefix and a name such as example.com/team",
             cel=f"!has(self.labels) || self.labels.all(key, key.matches('{LABEL_KEY}'))",
             holds=lambda self: all(re.match(LABEL_KEY, key) for key in self.labels),
         ),
         Rule(
             field="labels",
-            message="keys below pretune.dev/ and ray.io/ are taken; use another prefix",
+            message="the prefixes pretune.dev/ and ray.io/ are reserved; use another prefix",
             cel="!has(self.labels)"
             " || self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
             holds=lambda self: not any(key.startswith(("pretune.dev/", "ray.io/")) for key in self.labels),

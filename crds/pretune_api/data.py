@@ -1,4 +1,4 @@
-"""What a job learns from, and what it is judged on."""
+"""The data that a job trains and is evaluated on."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -11,67 +11,69 @@ from pretune_api.units import ColumnName
 
 
 class Source(Location):
-    """One collection of documents: a file, a folder or a glob."""
+    """A collection of documents: a file, a folder or a glob."""
 
     format: Literal["parquet", "jsonl", "text", "image", "audio"] | None = None
-    """Format of the files; without it, each file's name decides (.parquet, .jsonl, .txt, .png, .jpg, .wav, .flac,
-    .mp3, .ogg; and .gz, .zst)."""
+    """Format of the files; by default, it is derived from each file's name (.parquet, .jsonl, .txt, .png, .jpg, .wav,
+    .flac, .mp3, .ogg; also with .gz or .zst)."""
     column: ColumnName = "text"
-    """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for files of text,
-    images or audio; of images with a metadata.csv or metadata.jsonl beside them, it is a column of that."""
+    """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for text, image and
+    audio files; for images with a metadata.csv or metadata.jsonl next to them, it is a column of that file."""
     document: Literal["file", "line"] = "file"
-    """For plain text: whether a whole file or a line is one document."""
+    """For plain text: whether each file or each line is a document."""
     values: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=8)] = {}
-    """Columns that have the same value in every row of this source, such as {language: de}; its files need not have
-    them."""
+    """Columns with the same value in every row of this source, such as {language: de}; its files need not have them."""
     weight: Annotated[float | None, Field(gt=0.0, le=1_000_000.0)] = None
-    """Share of the training tokens, relative to the other sources' weights; without any, size decides."""
+    """Share of the training tokens, relative to the weights of the other sources; if no source sets one, sources are
+    sampled in proportion to their size."""
 
 
 Sources = Annotated[list[Source], Field(min_length=1, max_length=64)]
 
 
 class Validation(OneOf):
-    """What is held out to judge the model: a share of every training source, or sources of its own."""
+    """Data held out for evaluation: a share of every training source, or separate sources."""
 
     fraction: Annotated[float | None, Field(gt=0.0, lt=0.5)] = None
-    """Share of the documents held out, chosen by content: equal documents fall on the same side."""
+    """Share of the documents to hold out, chosen by content: equal documents are either all held out or all trained
+    on."""
     sources: Sources | None = None
-    """Sources that are only evaluated on."""
+    """Sources used for evaluation only."""
 
 
 class Mixture(Spec):
-    """How languages, or sources, of unequal size are mixed: of n tokens, n^(1/temperature) say how often they come.
+    """How languages or sources of unequal size are mixed: n tokens are sampled in proportion to n^(1/temperature).
 
-    So the small come more often than they are large (multilingual BERT; XLM, whose alpha is 1/temperature; mT5).
+    This gives small ones more than their share of the data (multilingual BERT; XLM, whose alpha is 1/temperature; mT5).
     """
 
     temperature: Annotated[float, Field(ge=1.0, le=100.0)]
-    """1 leaves the proportions as they are, 3.3 is that of XLM-R and mT5, 100 makes all nearly alike."""
+    """Sampling temperature: 1 keeps the proportions of the data, 3.3 is the value of XLM-R and mT5, 100 makes all
+    shares nearly equal."""
     column: ColumnName | None = None
-    """Column whose values are mixed, such as language, 64 at most; without it, the sources are."""
+    """Column whose values are mixed, such as language, with at most 64 values; by default, the sources are mixed."""
 
 
 class Data(Spec):
     """Training and validation data."""
 
     train: Sources
-    """Sources to learn from."""
+    """Sources to train on."""
     mixture: Mixture | None = None
-    """How they are mixed, in place of weights."""
+    """How the training sources are mixed, instead of by their weights."""
     validation: Validation | None = None
-    """What evaluations run on; without it, there are none."""
+    """Data held out for evaluation; without it, the model is not evaluated."""
     examples_per_class: Annotated[int | None, Field(ge=1, le=100_000)] = None
-    """Training examples of each class, drawn by training.seed (few-shot learning); all when absent."""
+    """Number of training examples per class, sampled with training.seed (few-shot learning); all by default."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
-    """Tokens in a row; longer documents are cut into pieces, or truncated where a task needs them whole."""
+    """Tokens per row; longer documents are split, or truncated if the task uses one row per document."""
     cleaning: Cleaning | None = None
-    """What is dropped from the sources, and masked in them; without it, nothing."""
+    """Filters, deduplication and masking of the data; none by default."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="mixture",
-            message="it decides how often each source comes; leave out their weights",
+            message="cannot be combined with weights of sources; remove the weights",
             cel="!has(self.mixture) || !self.train.exists(source, has(source.weight))",
             holds=lambda self: self.mixture is None or all(source.weight is None for source in self.train),
         ),

@@ -25,39 +25,39 @@ class JobSpec(Spec):
     """What both kinds have in common."""
 
     model: Model
-    """What is trained."""
+    """The model to train."""
     tokenizer: Tokenizer | None = None
-    """How text becomes tokens; inherited from model.from when absent."""
+    """How text is tokenized; defaults to the tokenizer of model.from."""
     data: Data
     """Training and validation data."""
     training: Training
-    """Optimizer, schedule and length."""
+    """Optimizer, learning rate schedule and length of training."""
     evaluation: Evaluation = Evaluation()
-    """Evaluations on the validation data."""
+    """Evaluation on the validation data."""
     early_stopping: EarlyStopping | None = None
-    """End training when a metric stops improving."""
+    """Ends training when a metric stops improving."""
     checkpoint: Checkpointing = Checkpointing()
-    """Checkpoints."""
+    """How often checkpoints are committed, and how many are kept."""
     storage: Storage
-    """Where everything that the job makes is kept."""
+    """Where the job's checkpoints, artifact and logs are stored."""
     tracking: Tracking | None = None
-    """Where its course is told beside its storage, for comparison with others."""
+    """Experiment tracker that also receives the job's metrics, for comparison with other jobs."""
     compute: Compute = Compute()
-    """On what the job runs."""
+    """The machines that the job runs on."""
     failure_policy: FailurePolicy = FailurePolicy()
-    """What happens when an attempt fails."""
+    """How failed attempts are retried, and when the job fails."""
     preflight: bool | None = None
-    """Try storage, data, tokenizer and model on CPUs before machines are taken, and fail where an attempt would for a
-    mistake in them; when absent, as the cluster's administrator has set up. Ignored by `pretune run`."""
+    """Check storage, data, tokenizer and model on CPUs before the first attempt, and fail the job if they have a
+    mistake; defaults to the operator's setting. Ignored by `pretune run`."""
     suspend: bool = False
-    """Commit a checkpoint and give back all machines; false again resumes from it."""
+    """Commit a checkpoint and release all resources; set to false to resume from that checkpoint."""
     retry: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """Raise it to start a Failed job again, from its last checkpoint and with fresh budgets."""
+    """Increase this number to restart a failed job from its last checkpoint, with fresh retry budgets."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Time that all attempts together may hold machines, in seconds; waiting for quota does not count."""
+    """Time in seconds that all attempts together may hold machines; time in a queue does not count."""
     ttl_seconds_after_finished: Seconds | None = None
-    """Time after which the RayJobs of a finished job are removed with all that they hold, in seconds; the job itself,
-    its run configs and its artifact stay."""
+    """Time in seconds after which the RayJobs of a finished job are deleted, with all that they own; the job itself,
+    its run configs and its artifact are kept."""
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {
@@ -76,13 +76,13 @@ class JobSpec(Spec):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="evaluation",
-            message="baseline needs data.validation to judge the model on",
+            message="baseline needs data.validation to evaluate on",
             cel="!self.evaluation.baseline || has(self.data.validation)",
             holds=lambda self: not self.evaluation.baseline or self.data.validation is not None,
         ),
         Rule(
             field="tokenizer",
-            message="adapt extends the tokenizer of model.from; a new model takes train or from",
+            message="adapt extends the tokenizer of model.from; for a new model, use train or from",
             cel="!has(self.tokenizer) || !has(self.tokenizer.adapt) || !has(self.model.architecture)",
             holds=lambda self: (
                 self.tokenizer is None or self.tokenizer.adapt is None or self.model.architecture is None
@@ -90,19 +90,19 @@ class JobSpec(Spec):
         ),
         Rule(
             field="evaluation",
-            message="slices needs data.validation to judge the model on",
+            message="slices needs data.validation to evaluate on",
             cel="!has(self.evaluation.slices) || self.evaluation.slices.size() == 0 || has(self.data.validation)",
             holds=lambda self: not self.evaluation.slices or self.data.validation is not None,
         ),
         Rule(
             field="earlyStopping",
-            message="needs data.validation to judge the model on",
+            message="needs data.validation to evaluate on",
             cel="!has(self.earlyStopping) || has(self.data.validation)",
             holds=lambda self: self.early_stopping is None or self.data.validation is not None,
         ),
         Rule(
             field="earlyStopping",
-            message="needs evaluation.everySteps, else it is never asked",
+            message="needs evaluation.everySteps, because it acts only after an evaluation",
             cel="!has(self.earlyStopping) || has(self.evaluation.everySteps)",
             holds=lambda self: self.early_stopping is None or self.evaluation.every_steps is not None,
         ),
@@ -146,7 +146,7 @@ def _rules_on_input(part: str, learns: type[OneOf]) -> tuple[Rule, ...]:
         ),
         Rule(
             field="tokenizer",
-            message="images have no tokens; leave it out",
+            message="images have no tokens; remove it",
             cel=f"!has(self.tokenizer) || !{images}",
             holds=lambda self: self.tokenizer is None or reads_text(self.learn),
         ),
@@ -166,10 +166,10 @@ def _rules_on_input(part: str, learns: type[OneOf]) -> tuple[Rule, ...]:
 
 
 class PretrainJobSpec(JobSpec):
-    """Learn from unlabelled data: a new model, or an existing one on a new domain."""
+    """Train a new model, or an existing one on a new domain."""
 
     objective: Objective
-    """What is learnt."""
+    """The training objective."""
 
     rules: ClassVar[tuple[Rule, ...]] = (*_rules_on_input("objective", Objective), *JobSpec.rules)
 
@@ -188,25 +188,25 @@ _ASKS: Final = "(has(self.task.sequenceClassification) && has(self.task.sequence
 
 
 class FinetuneJobSpec(JobSpec):
-    """Learn a task from examples."""
+    """Train an existing or new model on a task."""
 
     task: Task
-    """What is learnt."""
+    """The task to train for."""
     method: Method = Method(full=Full())
-    """How the weights change."""
+    """Which weights are trained, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_rules_on_input("task", Task),
         *JobSpec.rules,
         Rule(
             field="evaluation",
-            message="inContext says how the baseline is found; set baseline: true",
+            message="inContext configures the baseline; set baseline: true",
             cel=f"!{_ASKS} || self.evaluation.baseline",
             holds=lambda self: in_context_of(self.task) is None or self.evaluation.baseline,
         ),
         Rule(
             field="model",
-            message="inContext asks a model that knows a language; set from",
+            message="inContext needs a pre-trained language model; set from",
             cel=f"!{_ASKS} || has(self.model.from)",
             holds=lambda self: in_context_of(self.task) is None or self.model.from_ is not None,
         ),
@@ -224,12 +224,12 @@ class FinetuneJobSpec(JobSpec):
 
 
 class Metadata(Spec):
-    """The part of Kubernetes' object metadata that a job's file can set."""
+    """The fields of Kubernetes' object metadata that a job's file can set."""
 
     name: JobName
-    """Name of the job, unique in its namespace and kind."""
+    """Name of the job, unique among the jobs of its kind in its namespace."""
     namespace: JobName | None = None
-    """Namespace; kubectl's current one when absent, `local` for `pretune run`."""
+    """Namespace of the job; defaults to kubectl's current namespace, and to `local` for `pretune run`."""
     labels: dict[str, str] = {}
     """Labels of the resource."""
     annotations: dict[str, str] = {}
@@ -237,7 +237,7 @@ class Metadata(Spec):
 
 
 class PretrainJob(Spec):
-    """Pre-trains a language, vision or speech model, from scratch or on from an existing one."""
+    """Pre-trains a language, vision or speech model, from scratch or from an existing model."""
 
     api_version: Literal["pretune.dev/v1alpha1"] = API_VERSION
     """Version of the API."""
@@ -246,9 +246,9 @@ class PretrainJob(Spec):
     metadata: Metadata
     """Name and namespace."""
     spec: PretrainJobSpec
-    """What is wanted."""
+    """Desired state of the job."""
     status: Status | None = None
-    """What is; written by the operator."""
+    """Observed state of the job, written by the operator."""
 
 
 class FinetuneJob(Spec):
@@ -261,9 +261,9 @@ class FinetuneJob(Spec):
     metadata: Metadata
     """Name and namespace."""
     spec: FinetuneJobSpec
-    """What is wanted."""
+    """Desired state of the job."""
     status: Status | None = None
-    """What is; written by the operator."""
+    """Observed state of the job, written by the operator."""
 
 
 Job = Annotated[PretrainJob | FinetuneJob, Field(discriminator="kind")]

@@ -10,24 +10,24 @@ _Count = Annotated[int, Field(ge=0, le=1_000)]
 
 
 class Retries(Spec):
-    """How often a job is tried again after each kind of failure. A mistake of its user's is never tried again."""
+    """Number of retries after each kind of failure. User errors are never retried."""
 
     out_of_memory: _Count = 2
-    """After OutOfMemory; where a device ran out of it, the next attempt starts with half the micro-batch."""
+    """Retries after OutOfMemory; if a device ran out of memory, the next attempt starts with half the micro-batch."""
     unknown: _Count = 3
-    """After Unknown."""
+    """Retries after Unknown."""
     interrupted: _Count = 100
-    """After NodeLost, Preempted, Network, StorageUnavailable and HeadLost, together."""
+    """Retries after NodeLost, Preempted, Network, StorageUnavailable and HeadLost, combined."""
 
 
 class FailurePolicy(Spec):
-    """What happens when an attempt fails."""
+    """How failed attempts are retried, and when the job fails."""
 
     retries: Retries = Retries()
-    """How often a job is tried again, by cause."""
+    """Number of retries, by cause."""
     backoff_seconds: Annotated[int, Field(ge=0, le=3_600)] = 10
-    """Pause before the second attempt; it doubles with each failure, up to ten minutes, and begins anew after an
+    """Pause in seconds before the second attempt; it doubles with each failure, up to ten minutes, and is reset by an
     attempt that ran for longer than that."""
     start_deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] = 3_600
-    """Time that an attempt has, once its quota is reserved, until all its pods run; then it gives them back and the job
-    fails with what was missing: an image, a node, quota."""
+    """Time in seconds, once its quota is reserved, within which all pods of an attempt must be running. Otherwise they
+    are deleted, and the job fails with what they were missing: an image, a node, quota."""

@@ -8,83 +8,84 @@ from pretune_api.base import OneOf, Rule, Spec
 
 
 class Full(Spec):
-    """Every weight is trained."""
+    """Trains all weights."""
 
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Learning rate of each block, as a share of that of the block above it; the embeddings come last (layer-wise
-    learning rates, as in ELECTRA and BEiT)."""
+    """Learning rate of each block relative to that of the block above it; the embeddings come last (layer-wise learning
+    rate decay, as in ELECTRA and BEiT)."""
 
 
 class Lora(Spec):
-    """Low-rank updates beside frozen weights (Hu et al., 2021), through peft."""
+    """Trains low-rank updates of frozen weights (Hu et al., 2021), with peft."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank of the updates."""
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] = 32.0
-    """Scale of the updates; they are multiplied by alpha / rank, or by alpha / sqrt(rank) with rankStabilized."""
+    """Scale of the updates, which are multiplied by alpha / rank, or by alpha / sqrt(rank) with rankStabilized."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Dropout on the updates' input."""
+    """Dropout on the input of the updates."""
     targets: Literal["attention", "linear"] = "attention"
-    """Which layers are updated: the attention's projections, or every linear layer but the head."""
+    """Layers to update: the projections of the attention, or every linear layer except the head."""
     rank_stabilized: bool = False
-    """rsLoRA (Kalajdzievski, 2023): updates of high rank learn as fast as those of low rank."""
+    """Use rsLoRA (Kalajdzievski, 2023), with which updates of high rank learn as fast as those of low rank."""
     weight_decomposed: bool = False
-    """DoRA (Liu et al., 2024): each column's magnitude is trained apart from its direction."""
+    """Use DoRA (Liu et al., 2024), which trains the magnitude of each column separately from its direction."""
     merge: bool = True
-    """Whether the artifact is the whole model with the updates merged in (they are kept beside it in adapter/);
-    otherwise it is the updates alone, in peft's format."""
+    """Merge the updates into the weights, so that the artifact is the whole model, with the updates in adapter/;
+    otherwise the artifact is the updates alone, in peft's format."""
 
 
 class Ia3(Spec):
-    """Keys, values and inner activations are rescaled by trained vectors (Liu et al., 2022), through peft."""
+    """Trains vectors that rescale keys, values and inner activations (Liu et al., 2022), with peft."""
 
     merge: bool = True
-    """Whether the artifact is the whole model with the vectors merged in (they are kept beside it in adapter/);
-    otherwise it is the vectors alone, in peft's format."""
+    """Merge the vectors into the weights, so that the artifact is the whole model, with the vectors in adapter/;
+    otherwise the artifact is the vectors alone, in peft's format."""
 
 
 class Adapter(Spec):
-    """Small networks behind frozen layers are trained: down to a few channels, and up again (Houlsby et al., 2019).
+    """Trains small bottleneck networks after frozen layers (Houlsby et al., 2019).
 
-    They cannot be merged: the artifact is the networks alone, in peft's format, and loads where Pretune is installed.
+    They cannot be merged: the artifact is the adapters alone, in peft's format, and loads only where Pretune is
+    installed.
     """
 
     channels: Annotated[int, Field(ge=1, le=65_536)] = 64
-    """Channels of the bottleneck."""
+    """Number of channels of the bottleneck."""
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    """Behind the attention and the feed-forward part of each block, with GELU (Houlsby et al., 2019), or behind the
-    feed-forward part alone, with ReLU (Pfeiffer et al., 2021)."""
+    """houlsby: after both the attention and the feed-forward part of each block, with GELU (Houlsby et al., 2019);
+    pfeiffer: after the feed-forward part only, with ReLU (Pfeiffer et al., 2021)."""
 
 
 VirtualTokens = Annotated[int, Field(ge=1, le=4_096)]
-"""Number of trained vectors that stand before every text, as tokens would; sequenceLength does not count them."""
+"""Number of trained vectors that precede every text, as tokens would; not counted in sequenceLength."""
 
 
 class Prefix(Spec):
-    """Keys and values of virtual tokens are trained, in every block (Li & Liang, 2021), through peft.
+    """Trains the keys and values of virtual tokens in every block (Li & Liang, 2021), with peft.
 
-    For decoders. They cannot be merged: the artifact is the virtual tokens alone, in peft's format.
+    For decoders only. They cannot be merged: the artifact is the virtual tokens alone, in peft's format.
     """
 
     tokens: VirtualTokens = 20
-    """Virtual tokens before every text; sequenceLength does not count them."""
+    """Number of virtual tokens before every text; not counted in sequenceLength."""
     projected: bool = False
-    """Whether keys and values come from a network of two layers while they are trained, as in the paper; only what
-    comes out of it is kept."""
+    """Compute keys and values with a two-layer network during training, as in the paper; only its output is kept."""
 
 
 class PromptTuning(Spec):
-    """Embeddings of virtual tokens are trained (Lester et al., 2021), through peft; they begin as those of tokens.
+    """Trains the embeddings of virtual tokens (Lester et al., 2021), with peft, starting from those of real tokens.
 
-    For decoders that write. They cannot be merged: the artifact is the virtual tokens alone, in peft's format.
+    For decoders that generate text only. They cannot be merged: the artifact is the virtual tokens alone, in peft's
+    format.
     """
 
     tokens: VirtualTokens = 20
-    """Virtual tokens before every text; sequenceLength does not count them."""
+    """Number of virtual tokens before every text; not counted in sequenceLength."""
 
 
 class Freeze(Spec):
-    """Some weights are trained, all others stay as they are. A new head is always trained."""
+    """Trains some weights and freezes all others. A new head is always trained."""
 
     last_blocks: Annotated[int | None, Field(ge=1, le=1_000)] = None
     """Train the last n transformer blocks."""
@@ -95,7 +96,7 @@ class Freeze(Spec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            message="set lastBlocks or patterns, not both; with neither, the head alone is trained",
+            message="set lastBlocks or patterns, not both; with neither, only the head is trained",
             cel="!has(self.lastBlocks) || !has(self.patterns)",
             holds=lambda self: self.last_blocks is None or self.patterns is None,
         ),
@@ -103,20 +104,20 @@ class Freeze(Spec):
 
 
 class Method(OneOf):
-    """How the weights change."""
+    """Which weights are trained, and how."""
 
     full: Full | None = None
-    """Train every weight."""
+    """Train all weights."""
     lora: Lora | None = None
     """Train low-rank updates."""
     ia3: Ia3 | None = None
     """Train vectors that rescale activations."""
     adapter: Adapter | None = None
-    """Train small networks behind frozen layers."""
+    """Train small networks after frozen layers."""
     prefix: Prefix | None = None
-    """Train keys and values of virtual tokens."""
+    """Train the keys and values of virtual tokens."""
     prompt_tuning: PromptTuning | None = None
-    """Train embeddings of virtual tokens."""
+    """Train the embeddings of virtual tokens."""
     freeze: Freeze | None = None
     """Train some of the weights."""
 

@@ -9,34 +9,34 @@ from pretune_api.units import URI, Commit, Digest, HubRepo, JobName, ModelType
 
 
 class Hub(Spec):
-    """A model of a Hugging Face hub, pinned. Token and mirror come from HF_TOKEN and HF_ENDPOINT."""
+    """A model on a Hugging Face hub, pinned to a commit. HF_TOKEN and HF_ENDPOINT set the token and the mirror."""
 
     repo: HubRepo
     """Repository on the hub, as ORG/NAME."""
     revision: Commit
-    """Commit of the repository, 40 hex digits: a branch or a tag can move, a commit cannot."""
+    """Commit of the repository, as 40 hex digits: a branch or a tag can move, a commit cannot."""
 
 
 class From(OneOf):
-    """An existing model: the artifact of a job, a folder in Hugging Face format, or a model of a hub."""
+    """An existing model: a job's artifact, a folder in Hugging Face format, or a model on a hub."""
 
     choices: ClassVar[tuple[str, ...]] = ("pretrain_job", "finetune_job", "uri", "hub")
 
     pretrain_job: JobName | None = None
-    """Name of a PretrainJob in this namespace, whose artifact is used once it has succeeded."""
+    """Name of a PretrainJob in the same namespace, whose artifact is used once it has succeeded."""
     finetune_job: JobName | None = None
-    """Name of a FinetuneJob in this namespace, whose artifact is used once it has succeeded."""
+    """Name of a FinetuneJob in the same namespace, whose artifact is used once it has succeeded."""
     uri: URI | None = None
-    """Folder with a model in Hugging Face format: an artifact, or any folder that `from_pretrained` reads."""
+    """Folder with a model in Hugging Face format: an artifact, or any folder that `from_pretrained` can load."""
     digest: Digest | None = None
-    """Digest that the folder at `uri` must have; without it, the digest found at the first start is kept."""
+    """Digest that the folder at `uri` must have; defaults to the one found at the first start."""
     hub: Hub | None = None
-    """Model of a Hugging Face hub."""
+    """Model on a Hugging Face hub."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="digest",
-            message="belongs to uri; a job's artifact brings its own, a hub has revision",
+            message="is only for uri; a job's artifact has its own digest, and hub has revision",
             cel="!has(self.digest) || has(self.uri)",
             holds=lambda self: self.digest is None or self.uri is not None,
         ),
@@ -53,16 +53,16 @@ class From(OneOf):
 
 
 class Architecture(Spec):
-    """A model made from scratch, by its transformers configuration."""
+    """A new model, described by its transformers configuration."""
 
     type: ModelType
-    """Model type as transformers names it: llama, gpt2, bert, t5."""
+    """Model type in transformers, such as llama, gpt2, bert or t5."""
     config: Annotated[dict[str, JsonValue], Field(max_length=128)] = {}
-    """Fields of that type's configuration, such as hidden_size; vocab_size follows the tokenizer."""
+    """Fields of that type's configuration, such as hidden_size; vocab_size is taken from the tokenizer."""
 
 
 class Model(OneOf):
-    """What is trained: a new architecture, or an existing model."""
+    """The model to train: a new architecture, or an existing model."""
 
     architecture: Architecture | None = None
     """Start from random weights."""
@@ -71,35 +71,36 @@ class Model(OneOf):
 
 
 class TokenizerTraining(Spec):
-    """A tokenizer trained on the job's training data, before anything else."""
+    """A new tokenizer, trained on the job's training data before the model."""
 
     algorithm: Literal["bpe", "unigram", "wordpiece", "character"] = "bpe"
-    """bpe is byte-level (GPT-2), unigram as in SentencePiece (T5), wordpiece as in BERT; character has a token for
-    each, as speech recognition with CTC wants it (wav2vec2)."""
+    """bpe is byte-level (GPT-2), unigram as in SentencePiece (T5), wordpiece as in BERT; character has one token per
+    character, for speech recognition with CTC (wav2vec2)."""
     vocab_size: Annotated[int, Field(ge=64, le=2_000_000)] = 32_768
-    """Number of entries, special tokens included; of characters, the most: the rarest are left out then."""
+    """Vocabulary size, including special tokens; with character it is a maximum, beyond which the rarest characters are
+    left out."""
     sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
-    """At most this many documents are read, spread evenly over the sources."""
+    """Maximum number of documents to read, spread evenly over the sources."""
 
 
 class TokenizerAdaptation(Spec):
-    """Tokens added to the parent's tokenizer for the words of the job's training data; none of its own changes.
+    """The parent's tokenizer, extended with tokens for words of the job's training data; existing tokens do not change.
 
-    Frequent pairs of its tokens become tokens, whose embeddings begin as the mean of their pieces'.
+    Frequent pairs of existing tokens become new ones, whose embeddings start as the mean of those of their pieces.
     """
 
     tokens: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Tokens added."""
+    """Number of tokens to add."""
     sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
-    """At most this many documents are read, spread evenly over the sources."""
+    """Maximum number of documents to read, spread evenly over the sources."""
 
 
 class Tokenizer(OneOf):
-    """How text becomes tokens; a model that comes `from` somewhere brings its own."""
+    """How text is tokenized; an existing model comes with its own tokenizer."""
 
     train: TokenizerTraining | None = None
     """Train a new tokenizer on the job's training data."""
     adapt: TokenizerAdaptation | None = None
-    """Extend the tokenizer of model.from by words of the job's training data."""
+    """Extend the tokenizer of model.from with words of the job's training data."""
     from_: Annotated[From | None, Field(alias="from")] = None
     """Use the tokenizer of an existing model."""

@@ -12,7 +12,7 @@ from pretune_api.speech import SpeechRecognition
 from pretune_api.units import ColumnName, UniqueList
 
 MaskingRate = Annotated[float, Field(gt=0.0, lt=1.0)]
-"""Share of a text's tokens that the model must find."""
+"""Share of a text's tokens that the model must predict."""
 SpanLength = Annotated[float, Field(ge=1.0, le=100.0)]
 """Tokens in a span, on average."""
 
@@ -20,61 +20,64 @@ SpanLength = Annotated[float, Field(ge=1.0, le=100.0)]
 class CausalLM(Spec):
     """Predict each token from those before it (GPT, Llama).
 
-    Documents are packed into rows and attend within themselves.
+    Documents are packed into rows; attention stays within each document.
     """
 
 
 class MaskedLM(Spec):
-    """Find tokens from those on both sides of them (BERT, RoBERTa): an encoder.
+    """Predict tokens from those on both sides of them (BERT, RoBERTa): trains an encoder.
 
-    Of the tokens to find, 80% are hidden behind the mask token, 10% are replaced by a random token, 10% stay. They are
-    chosen anew in every epoch.
+    Of the tokens to predict, 80% are replaced with the mask token, 10% with a random token, and 10% are kept. They are
+    sampled anew every epoch.
     """
 
     masking_rate: MaskingRate = 0.15
-    """Share of the tokens to find; at least one in each row."""
+    """Share of tokens to predict; at least one in each row."""
     whole_word: bool = False
-    """Whether the tokens of a word are chosen together."""
+    """Select all tokens of a word together."""
     next_sentence: bool = False
-    """Whether the model also learns to tell if a second segment follows the first one (BERT).
+    """Also train next sentence prediction: whether a second segment follows the first one (BERT).
 
-    Each row is a pair whose second segment comes from another document half of the time. Segments consist of sentences,
-    which end at line ends, and at . ! or ? before a space.
+    Each row is a pair of segments; half of the time, the second one comes from another document. Segments consist of
+    sentences, which end at the end of a line, or at . ! or ? before a space.
     """
 
 
 class SpanCorruption(Spec):
-    """Each span leaves a sentinel of its own behind; the decoder writes the spans, each after its sentinel (T5)."""
+    """Each span is replaced with its own sentinel; the decoder writes the spans, each after its sentinel (T5)."""
 
     masking_rate: MaskingRate = 0.15
-    """Share of the tokens that lie in spans."""
+    """Share of tokens in spans."""
     mean_span_length: SpanLength = 3.0
-    """Mean length of a span in tokens."""
+    """Mean length of a span, in tokens."""
 
 
 class Infilling(Spec):
-    """Each span leaves one mask token behind, and some masks hide nothing; the decoder writes the whole text (BART)."""
+    """Each span is replaced with one mask token; the decoder writes the whole text (BART)."""
 
     masking_rate: MaskingRate = 0.3
-    """Share of the tokens that lie in spans."""
+    """Share of tokens in spans."""
     mean_span_length: SpanLength = 3.0
-    """Mean length of a span in tokens: lengths are Poisson distributed, so that a mask can stand for no token too."""
+    """Mean length of a span, in tokens; lengths are Poisson distributed, so that some masks stand for no token."""
 
 
 class Denoising(OneOf):
-    """Write what was taken out of a text (T5, BART): an encoder-decoder. The spans are drawn anew in every epoch."""
+    """Reconstruct text from which spans were removed (T5, BART): trains an encoder-decoder.
+
+    The spans are sampled anew every epoch.
+    """
 
     span_corruption: SpanCorruption | None = None
-    """As T5: sentinels in the text, the spans as the answer."""
+    """As in T5: sentinels replace the spans, which are the target."""
     infilling: Infilling | None = None
-    """As BART: masks in the text, the whole text as the answer."""
+    """As in BART: masks replace the spans, and the whole text is the target."""
 
 
 class ImageClassification(Pictures):
-    """One label per image (ViT, ResNet).
+    """Assign one label to each image (ViT, ResNet).
 
     The source's column holds PNG or JPEG bytes, or an object {bytes} as Hugging Face datasets write it; or the source
-    consists of image files, whose folders are the labels. Images are resized to the model's size.
+    consists of image files in folders named after the labels. Images are resized to the model's input size.
     """
 
     labels: Annotated[
@@ -82,31 +85,32 @@ class ImageClassification(Pictures):
     ]
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
-    """Column with the label; in a folder of images it is the name of an image's folder."""
+    """Column with the label; for image files, the label is the name of their folder."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the target that is spread over all labels."""
+    """Share of the target probability that is spread over all labels."""
     mixup: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
-    """Alpha of mixup: images are blended with others, and so are their labels (Zhang et al., 2018)."""
+    """Alpha of mixup, which blends pairs of images and their labels (Zhang et al., 2018)."""
     cutmix: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
-    """Alpha of CutMix: a part of another image is pasted in (Yun et al., 2019). With mixup, each half of the time."""
+    """Alpha of CutMix, which pastes a part of one image into another (Yun et al., 2019). If mixup is set as well, each
+    is used half of the time."""
     freeze_batch_norm: bool = False
-    """Whether batch normalisations keep the parent's statistics and weights, as suits few images (ResNet)."""
+    """Freeze the statistics and weights of the parent's batch normalization, which suits small data sets (ResNet)."""
 
 
 class Objective(OneOf):
-    """What is learnt."""
+    """The training objective."""
 
     causal_lm: Annotated[CausalLM | None, Field(alias="causalLM")] = None
     """Predict the next token."""
     masked_lm: Annotated[MaskedLM | None, Field(alias="maskedLM")] = None
-    """Find tokens from both sides."""
+    """Predict masked tokens."""
     denoising: Denoising | None = None
-    """Write what was taken out of a text."""
+    """Reconstruct text from which spans were removed."""
     image_classification: ImageClassification | None = None
-    """Label images."""
+    """Classify images."""
     speech_recognition: SpeechRecognition | None = None
-    """Write down what is said."""
+    """Transcribe speech."""
     masked_image: MaskedImage | None = None
-    """Paint what is hidden of images."""
+    """Reconstruct masked parts of images."""
     contrastive: Contrastive | None = None
     """Match images with captions."""

@@ -54,10 +54,10 @@ def _model_of(document: dict[str, Any]) -> type[PretrainJob] | type[FinetuneJob]
     kind, version = document.get("kind"), document.get("apiVersion")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        said = f"there is no kind {shown(kind)} here; {choose(KINDS, str(kind))}" if kind else "is missing"
+        said = f"unknown kind {shown(kind)}; {choose(KINDS, str(kind))}" if kind else "is missing"
         raise InvalidJobError([f"kind: {said}"])
     if version != API_VERSION:
-        said = f"{shown(version)} is not served" if version else "is missing"
+        said = f"{shown(version)} is not supported" if version else "is missing"
         raise InvalidJobError([f"apiVersion: {said}; write {API_VERSION}"])
     return model
 
@@ -92,7 +92,7 @@ def _unknown_fields(model: type[Spec], document: dict[str, Any]) -> Iterator[str
     for place in places(model, document):
         names = known(place.model)
         for name in [name for name in place.value if name not in names]:
-            yield f"{place.at(name)}: there is no such field; {choose(names, name)}"
+            yield f"{place.at(name)}: unknown field; {choose(names, name)}"
 
 
 def _broken_rules(model: type[Spec], document: dict[str, Any]) -> Iterator[str]:

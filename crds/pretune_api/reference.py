@@ -54,11 +54,11 @@ _HEAD: Final = f"""\
 # API reference
 
 `{API_VERSION}` has two kinds, [PretrainJob](#pretrainjob) and [FinetuneJob](#finetunejob), which have
-[most fields in common](#fields-of-both-kinds). On a cluster `kubectl explain pretrainjob.spec` says the same.
+[most fields in common](#fields-of-both-kinds). On a cluster, `kubectl explain pretrainjob.spec` shows the same.
 
-How to read it: every type has a section, which says where in a job it stands; `[]` is an item of a list. A field
-without a default may be left out unless it is *required*. Bounds and rules hold alike for `pretune validate`, for
-`pretune run` and for the API server.
+Each type has a section, which begins with where in a job it is used; `[]` stands for an item of a list. A field without
+a default is optional unless it is *required*. `pretune validate`, `pretune run` and the API server enforce the same
+bounds and rules.
 
 """
 
@@ -81,7 +81,7 @@ def _kinds() -> Iterator[str]:
         yield from ("", "and the [fields of both kinds](#fields-of-both-kinds).")
         yield from _rules([rule for rule in spec.all_rules() if rule not in JobSpec.rules])
     yield from ("", "## Fields of both kinds", "")
-    yield from ("All are fixed once the job exists, but for those that say otherwise.", "")
+    yield from ("Once the job exists, only those marked as *mutable* can be changed.", "")
     yield from _table("spec.", shared, JobSpec)
     yield from _rules(JobSpec.rules)
 
@@ -99,7 +99,7 @@ def _chapters() -> Iterator[str]:
 
 def _section(model: type[Spec], places: Sequence[str]) -> Iterator[str]:
     yield from ("", f"### {model.__name__}", "")
-    yield from (f"At {', '.join(f'`{place}`' for place in places)}.", *_prose(model))
+    yield from (f"Used at {', '.join(f'`{place}`' for place in places)}.", *_prose(model))
     if model.model_fields:
         yield from ("", *_table("", _fields(model), model))
     else:
@@ -110,10 +110,10 @@ def _section(model: type[Spec], places: Sequence[str]) -> Iterator[str]:
 def _causes() -> Iterator[str]:
     yield from ("", "## Conditions and causes", "")
     yield from (
-        "What each condition of `status.conditions` says, and its reasons: [concepts](concepts.md#life-of-a-job).",
+        "[Concepts](concepts.md#life-of-a-job) lists the conditions in `status.conditions` and their reasons.",
         "",
     )
-    yield "Why an attempt failed (`status.attempts[].cause`), and why a job has (the reason of its condition Failed):"
+    yield "Causes of a failed attempt (`status.attempts[].cause`) or job (the reason of its condition Failed):"
     yield from ("", *(f"- [`{cause}`](troubleshooting.md#{_anchor(cause)})" for cause in Cause))
 
 
@@ -158,7 +158,7 @@ def _nodes(model: type[Spec]) -> dict[str, _Node]:
 def _table(before: str, fields: dict[str, FieldInfo], model: type[Spec]) -> Iterator[str]:
     """Rows of `fields`, each name with `before` before it."""
     nodes = _nodes(model)
-    yield from ("| field | type | default | what |", "|---|---|---|---|")
+    yield from ("| field | type | default | description |", "|---|---|---|---|")
     for name, field in fields.items():
         cells = (f"`{before}{name}`", _type(nodes[name]), _default(field), _what(model, name, field))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -167,7 +167,7 @@ def _table(before: str, fields: dict[str, FieldInfo], model: type[Spec]) -> Iter
 def _what(model: type[Spec], name: str, field: FieldInfo) -> str:
     said = _line(field.description or "")
     changes = issubclass(model, JobSpec) and known(model)[name] in model.mutable
-    return f"{said} *May change once the job exists.*" if changes else said
+    return f"{said} *Mutable.*" if changes else said
 
 
 def _default(field: FieldInfo) -> str:

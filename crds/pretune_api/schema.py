@@ -27,15 +27,20 @@ REFERENCE: Final = _ROOT / "docs/api.md"
 _SHORT_NAMES: Final[dict[type[PretrainJob] | type[FinetuneJob], str]] = {PretrainJob: "ptj", FinetuneJob: "ftj"}
 
 _COLUMNS: Final = [
-    {"name": "State", "type": "string", "jsonPath": ".status.state", "description": "The conditions in one word."},
-    {"name": "Stage", "type": "string", "jsonPath": ".status.stage", "description": "The objective or task."},
+    {"name": "State", "type": "string", "jsonPath": ".status.state", "description": "Summary of the conditions."},
+    {"name": "Stage", "type": "string", "jsonPath": ".status.stage", "description": "The job's objective or task."},
     {
         "name": "Progress",
         "type": "integer",
         "jsonPath": ".status.progress.percent",
-        "description": "Percent of the steps done.",
+        "description": "Percentage of the steps that are completed.",
     },
-    {"name": "Attempts", "type": "integer", "jsonPath": ".status.attemptCount", "description": "Attempts made."},
+    {
+        "name": "Attempts",
+        "type": "integer",
+        "jsonPath": ".status.attemptCount",
+        "description": "Number of attempts created so far.",
+    },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 
@@ -117,7 +122,7 @@ def _immutable(model: type[Spec], name: str) -> dict[str, Any]:
     same = f"{now} == {before}"
     return {
         "rule": same if always_there else f"has({now}) ? has({before}) && {same} : !has({before})",
-        "message": "cannot be changed once the job exists; make a new job",
+        "message": "cannot be changed once the job exists; create a new job",
         "fieldPath": f".{field}",
     }
 

@@ -32,7 +32,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "greater_than_equal": "{value} is too small; write {ge} or more",
     "less_than": "{value} is too large; write less than {lt}",
     "less_than_equal": "{value} is too large; write {le} or less",
-    "finite_number": "{value} is no finite number",
+    "finite_number": "{value} is not a finite number",
     "too_short": "has too few entries: {actual_length}; write {min_length} or more",
     "too_long": "has too many entries: {actual_length}; write {max_length} or fewer",
     "string_too_short": "{value} is too short; write {min_length} or more characters",
@@ -48,9 +48,9 @@ def sentence(details: ErrorDetails, model: type[Spec]) -> str:
         return f"is missing ({_description(model, details['loc'])})"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"{shown(value)} is not known; {choose(choices, str(value))}"
+        return f"unknown value {shown(value)}; {choose(choices, str(value))}"
     if kind == "string_pattern_mismatch":
-        return f"{shown(value)} does not look right; write {LOOKS.get(context['pattern'], context['pattern'])}"
+        return f"{shown(value)} is invalid; write {LOOKS.get(context['pattern'], context['pattern'])}"
     if kind in _WANTED:
         return _wrong_type(value, _WANTED[kind])
     return _SENTENCES[kind].format(value=shown(value), **context) if kind in _SENTENCES else details["msg"]
@@ -63,15 +63,15 @@ def shown(value: object) -> str:
 
 
 def _wrong_type(value: object, wanted: str) -> str:
-    return f"{shown(value)} is {_kind(value)}, where {wanted} is wanted{_advice(value, wanted)}"
+    return f"{shown(value)} is {_kind(value)}, expected {wanted}{_advice(value, wanted)}"
 
 
 def _kind(value: object) -> str:
     match value:
         case None:
-            return "nothing"
+            return "no value"
         case bool():
-            return "a truth value"
+            return "a boolean"
         case int() | float():
             return "a number"
         case str():
@@ -83,11 +83,11 @@ def _kind(value: object) -> str:
 
 def _advice(value: object, wanted: str) -> str:
     if wanted == "text" and isinstance(value, bool):
-        return "; put it in quotes (without them, yes, no, on and off are truth values, too)"
+        return "; put it in quotes (without them, yes, no, on and off are booleans as well)"
     if wanted == "text" and isinstance(value, (int, float)):
         return "; put it in quotes"
     if isinstance(value, str) and wanted != "text" and re.fullmatch(r"[-+.\d][-+.\deE]*|true|false", value):
-        return "; leave out the quotes"
+        return "; remove the quotes"
     return ""
 
 

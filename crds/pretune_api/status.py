@@ -1,4 +1,4 @@
-"""What the operator says of a job."""
+"""The status of a job, which the operator writes."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -27,22 +27,22 @@ class Condition(Spec):
     """A Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=64)]
-    """What it is about: Accepted, InputsResolved, PreflightPassed, QuotaReserved, Running, Suspended, Succeeded,
-    Failed, Finished."""
+    """Type of the condition: Accepted, InputsResolved, PreflightPassed, QuotaReserved, Running, Suspended, Succeeded,
+    Failed or Finished."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Status of the condition."""
     reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z]*$")]
-    """Why, in one CamelCase word."""
+    """Reason for the status, in one CamelCase word."""
     message: _Text
-    """Why, in a sentence."""
+    """Reason for the status, in a sentence."""
     last_transition_time: datetime
-    """When status last changed."""
+    """When the status last changed."""
     observed_generation: _Count = 0
-    """Generation of the spec that was judged."""
+    """Generation of the spec that the condition is based on."""
 
 
 class Artifact(Spec):
-    """A finished model, committed to storage."""
+    """A finished model, committed to the storage."""
 
     uri: URI
     """Folder of the artifact."""
@@ -51,122 +51,122 @@ class Artifact(Spec):
 
 
 class ResolvedInput(Spec):
-    """A parent as it was when the job first needed it; later changes of it change nothing."""
+    """A parent as it was when the job first needed it; later changes to the parent have no effect."""
 
     job: Annotated[str, Field(max_length=200)]
     """KIND/NAME of the parent."""
     uri: URI
-    """Folder of its artifact."""
+    """Folder of the artifact."""
     digest: Digest
     """SHA-256 of the artifact's manifest."""
 
 
 class Progress(Spec):
-    """How far training is."""
+    """Progress of the training."""
 
     step: _Count
-    """Optimizer steps done."""
+    """Optimizer steps completed."""
     total: _Count
     """Optimizer steps planned."""
     percent: Annotated[int, Field(ge=0, le=100)]
-    """Share of the steps done."""
+    """Percentage of the steps that are completed."""
     eta_seconds: Annotated[float, Field(ge=0.0)] | None = None
-    """Seconds to the last step, at the present speed."""
+    """Seconds until the last step, at the current speed."""
     loss: float | None = None
     """Training loss of the last reported step."""
     tokens_per_second: Annotated[float, Field(ge=0.0)] | None = None
-    """Tokens trained on per second, over all ranks."""
+    """Tokens trained on per second, across all ranks."""
     checkpoint_step: _Count | None = None
     """Step of the last committed checkpoint."""
 
 
 class Finding(Spec):
-    """What came of one check before machines were taken."""
+    """The result of one check of a preflight."""
 
     check: _Short
-    """The check, in a word: config, storage, spec, source, parent, tokenizer, task, model, rows, batch or memory; or
-    preflight, where that itself has come to nothing."""
+    """Name of the check: config, storage, spec, source, parent, tokenizer, task, model, rows, batch or memory; or
+    preflight, if the preflight itself was inconclusive."""
     result: Literal["Ok", "Wrong", "NotKnown"]
-    """What came of it."""
+    """Result of the check."""
     place: _Text
-    """The field, or the row, that it is about."""
+    """Field or row that was checked."""
     sentence: _Text
-    """What was found; where it is Wrong, what would be right."""
+    """What was found and, if the result is Wrong, what would be right."""
     cause: _Short | None = None
-    """What an attempt would fail with."""
+    """Cause with which an attempt would fail."""
 
 
 class Attempt(Spec):
-    """One RayJob made for the job."""
+    """One RayJob created for the job."""
 
     number: Annotated[int, Field(ge=1)]
     """Ordinal of the attempt, from 1."""
     runs: _Count = 0
-    """Starts of the group of ranks that it has seen."""
+    """Number of runs in this attempt: starts of the group of ranks."""
     last_run: _Count = 0
-    """Ordinal in storage of the last run, of this attempt or an earlier one."""
+    """Ordinal of the last run in the storage, of this attempt or an earlier one."""
     ray_job: _Short
     """Name of the RayJob."""
     ray_cluster: _Short | None = None
-    """Name of the RayCluster that ran last."""
+    """Name of the most recent RayCluster of the attempt."""
     cause: _Short | None = None
-    """Why it failed."""
+    """Cause of the failure, in one word."""
     message: _Text | None = None
-    """Why it failed, in a sentence."""
+    """Cause of the failure, in a sentence."""
     log: Annotated[str, Field(max_length=MOST_LOG_BYTES)] | None = None
-    """The last lines that the process which failed first has logged; `pretune logs` shows all."""
+    """Last lines of the log of the process that failed first; `pretune logs` shows the whole log."""
     gpus: _Count = 0
-    """GPUs that it holds while it is active."""
+    """Number of GPUs that the attempt holds while it is active."""
     active_since: datetime | None = None
-    """Up to when the time that its pods hold machines has been counted; absent while they hold none."""
+    """Time up to which activeSeconds is counted; absent while the attempt's pods hold no machines."""
     active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
-    """Time that its pods held machines, up to activeSince."""
+    """Time in seconds that the attempt's pods held machines, up to activeSince."""
     start_time: datetime | None = None
-    """When the RayJob was made."""
+    """When the RayJob was created."""
     completion_time: datetime | None = None
-    """When it ended."""
+    """When the attempt ended."""
     from_step: _Count | None = None
-    """Step of the checkpoint that it started from."""
+    """Step of the checkpoint that the attempt started from."""
 
 
 class Status(Spec):
-    """What is true of the job."""
+    """The observed state of the job."""
 
     observed_generation: _Count = 0
-    """Generation of the spec that this status is about."""
+    """Generation of the spec that this status is based on."""
     state: State = "Pending"
-    """The conditions in one word, for people."""
+    """Summary of the conditions in one word, for people."""
     stage: _Short | None = None
-    """The objective or task, for people."""
+    """The job's objective or task, for people."""
     start_time: datetime | None = None
-    """When the first attempt was made."""
+    """When the first attempt was created."""
     completion_time: datetime | None = None
     """When the job finished."""
     preflight: Annotated[list[Finding], Field(max_length=MOST_FINDINGS)] = []
-    """What the last preflight has found."""
+    """Findings of the most recent preflight."""
     preflight_count: _Count = 0
-    """Preflights made so far."""
+    """Number of preflights created so far."""
     attempt_count: _Count = 0
-    """Attempts made so far."""
+    """Number of attempts created so far."""
     attempts: Annotated[list[Attempt], Field(max_length=10)] = []
-    """The last attempts."""
+    """The most recent attempts."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=_BY_TYPE)] = []
-    """What is true, by type."""
+    """Conditions of the job."""
     progress: Progress | None = None
-    """How far training is."""
+    """Progress of the training."""
     gpu_seconds: Annotated[float, Field(ge=0.0)] = 0.0
-    """GPU time held by all attempts."""
+    """Time in seconds that all attempts held GPUs, times the number of GPUs."""
     active_seconds: Annotated[float, Field(ge=0.0)] = 0.0
-    """Time that all attempts together held machines."""
+    """Time in seconds that all attempts together held machines."""
     metrics: Annotated[dict[str, float], Field(max_length=MOST_METRICS)] = {}
-    """Metrics of the last evaluation; without those of single classes where they are too many."""
+    """Metrics of the last evaluation, without those of single classes if there are too many."""
     inputs: Annotated[list[ResolvedInput], Field(max_length=4)] = []
-    """Parents, resolved."""
+    """Resolved parents."""
     failures: Annotated[dict[str, _Count], Field(max_length=32)] = {}
-    """Failed attempts by cause, since `retry` was last raised."""
+    """Number of failed attempts by cause, since spec.retry was last raised."""
     observed_retry: _Count = 0
-    """Value of spec.retry that has been obeyed."""
+    """Value of spec.retry that was last acted upon."""
     next_attempt_time: datetime | None = None
-    """When a failed attempt is followed by another."""
+    """When the next attempt starts after a failed one."""
     artifact: Artifact | None = None
     """The finished model."""

@@ -1,4 +1,4 @@
-"""Object stores: how they are reached, and where a job keeps what it makes."""
+"""Object stores: how they are accessed, and where a job stores its output."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from pretune_api.units import URI, Endpoint
 
 
 class SecretRef(Spec):
-    """A Secret of the job's namespace with the credentials of an object store."""
+    """A Secret in the job's namespace with credentials for an object store."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
     """Name of the Secret."""
     access_key_id_key: Annotated[str, Field(min_length=1, max_length=253)] = "AWS_ACCESS_KEY_ID"
-    """Key of the Secret that holds the access key's id."""
+    """Key of the Secret that holds the access key ID."""
     secret_access_key_key: Annotated[str, Field(min_length=1, max_length=253)] = "AWS_SECRET_ACCESS_KEY"
     """Key of the Secret that holds the secret access key."""
 
@@ -25,12 +25,13 @@ class Location(Spec):
     uri: URI
     """Folder, file or glob, such as s3://bucket/path/ or s3://bucket/path/*.parquet."""
     endpoint: Endpoint | None = None
-    """Address of an S3-compatible service, when it is not AWS."""
+    """Address of an S3-compatible service; defaults to AWS."""
     region: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """Region of the bucket."""
     secret_ref: SecretRef | None = None
-    """Credentials; without it, the pod's own identity is used (workload identity)."""
+    """Secret with credentials; defaults to the pod's own identity (workload identity)."""
 
 
 class Storage(Location):
-    """Where checkpoints, artifacts, logs and the token cache are kept, under <uri>/<namespace>/<kind>-<name>-<uid>/."""
+    """Where the token cache and, under <uri>/<namespace>/<kind>-<name>-<uid>/, checkpoints, artifact and logs are
+    stored."""

@@ -1,4 +1,4 @@
-"""Who else is told how a job goes: services that people compare runs in."""
+"""Experiment trackers: services in which people compare jobs."""
 
 from typing import Annotated, ClassVar
 
@@ -9,7 +9,7 @@ from pretune_api.units import Endpoint, ObjectName
 
 
 class TrackerSecretRef(Spec):
-    """A Secret of the job's namespace with MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and
+    """A Secret in the job's namespace with MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD."""
 
     name: ObjectName
@@ -24,19 +24,19 @@ class TrackerSecretRef(Spec):
 
 
 class MLflow(Spec):
-    """An MLflow server. A job is one run there, whatever the number of its attempts; a server that is away, or refuses,
-    holds up nothing. On a laptop credentials come from the usual MLFLOW_TRACKING_* variables."""
+    """An MLflow server. A job is one run there, whatever the number of its attempts; training continues if the server
+    is unavailable or refuses. On a laptop, credentials come from the usual MLFLOW_TRACKING_* variables."""
 
     uri: Endpoint
     """Address of the server."""
     experiment: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    """Experiment that the run belongs to, made where there is none; the job's namespace when absent."""
+    """Experiment that the run belongs to, created if it does not exist; defaults to the job's namespace."""
     secret_ref: TrackerSecretRef | None = None
-    """Credentials of the server."""
+    """Secret with credentials for the server."""
 
 
 class Tracking(OneOf):
-    """A tracker beside the job's own storage."""
+    """An experiment tracker, in addition to the job's own storage."""
 
     mlflow: MLflow | None = None
-    """MLflow; `pip install 'pretune[mlflow]'` for `pretune run`, the trainer images have it."""
+    """MLflow. The trainer images include its client; for `pretune run`, `pip install 'pretune[mlflow]'`."""

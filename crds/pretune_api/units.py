@@ -28,21 +28,21 @@ ANSWER_PROMPT: Final = r"\{text\}[\s\S]*\{label\}$"
 _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
-    _NAME: "lower-case letters, digits and dashes, such as general-v2",
+    _NAME: "lowercase letters, digits and dashes, such as general-v2",
     _URI: "s3://bucket/path, gs://, az://, pvc://name/path or file:///path; `pretune run` also takes ./path",
     _HTTP: "https://host or http://host:port",
     _DIGEST: "sha256: and 64 hex digits",
     _COMMIT: "a commit of 40 hex digits; a branch or a tag can move",
     _HUB_REPO: "ORG/NAME",
     _MODEL_TYPE: "a model type of transformers, such as llama",
-    _METRIC: "a metric's name, such as loss or f1Macro",
-    _OBJECT: "lower-case letters, digits, dashes and dots, such as s3-credentials",
+    _METRIC: "the name of a metric, such as loss or f1Macro",
+    _OBJECT: "lowercase letters, digits, dashes and dots, such as s3-credentials",
     _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
-    LANGUAGE: "a language's code, such as de",
+    LANGUAGE: "a language code, such as de",
     _ENV: "letters, digits and underscores, such as HF_HOME",
-    PROMPT: 'words with {text} where the text stands, such as "summarize: {text}"',
-    LABEL_PROMPT: 'words with {label} where the label stands, such as "a photo of a {label}"',
-    ANSWER_PROMPT: 'words with {text} where the text stands and {label} at the end, such as "{text} It was {label}"',
+    PROMPT: 'a template that contains {text}, such as "summarize: {text}"',
+    LABEL_PROMPT: 'a template that contains {label}, such as "a photo of a {label}"',
+    ANSWER_PROMPT: 'a template that contains {text} and ends with {label}, such as "{text} It was {label}"',
     _LABEL_VALUE: "letters, digits, dashes, underscores and dots, at most 63 of them",
 }
 """What a value of each pattern looks like, for messages."""

@@ -30,12 +30,12 @@ def test_all_problems_are_told_at_once_however_different() -> None:
     )
     assert sorted(problems(document)) == [
         "spec.data.train[0].weight: -1 is too small; write more than 0.0",
-        'spec.model.from.hub.repo: "a b" does not look right; write ORG/NAME',
+        'spec.model.from.hub.repo: "a b" is invalid; write ORG/NAME',
         "spec.model: set exactly one of architecture, from",
-        "spec.storage: is missing (Where everything that the job makes is kept)",
-        'spec.training.maxSteps: "10" is text, where a whole number is wanted; leave out the quotes',
+        "spec.storage: is missing (Where the job's checkpoints, artifact and logs are stored)",
+        'spec.training.maxSteps: "10" is text, expected a whole number; remove the quotes',
         "spec.training: set exactly one of tokensPerStep and examplesPerStep",
-        "spec.traning: there is no such field; did you mean training?",
+        "spec.traning: unknown field; did you mean training?",
         "spec: a model from scratch needs a tokenizer; set tokenizer.train or tokenizer.from",
     ]
 
@@ -44,7 +44,7 @@ def test_a_field_that_does_not_exist_is_told_when_it_holds_nothing_too() -> None
     document = changed(PRETRAIN, {"spec.training.maxSteps": 10})
     document["spec"]["training"]["000"] = None  # {maxSteps: 10,000} is a field, and nothing in another one
     [problem] = problems(document)
-    assert problem.startswith("spec.training.000: there is no such field; known: tokensPerStep")
+    assert problem.startswith("spec.training.000: unknown field; known: tokensPerStep")
 
 
 def test_a_field_of_a_wrong_type_counts_as_set_so_that_no_second_problem_is_made_up() -> None:
@@ -61,13 +61,13 @@ def test_a_field_of_a_wrong_type_counts_as_set_so_that_no_second_problem_is_made
         ([], "a job is a mapping with apiVersion, kind, metadata and spec, not []"),
         ("text", 'a job is a mapping with apiVersion, kind, metadata and spec, not "text"'),
         ({}, "kind: is missing"),
-        ({"kind": "ConfigMap"}, 'kind: there is no kind "ConfigMap" here; known: PretrainJob, FinetuneJob'),
-        ({"kind": "FineTuneJob"}, 'kind: there is no kind "FineTuneJob" here; did you mean FinetuneJob?'),
-        ({"kind": ["a"]}, 'kind: there is no kind ["a"] here; known: PretrainJob, FinetuneJob'),
+        ({"kind": "ConfigMap"}, 'kind: unknown kind "ConfigMap"; known: PretrainJob, FinetuneJob'),
+        ({"kind": "FineTuneJob"}, 'kind: unknown kind "FineTuneJob"; did you mean FinetuneJob?'),
+        ({"kind": ["a"]}, 'kind: unknown kind ["a"]; known: PretrainJob, FinetuneJob'),
         ({"kind": "PretrainJob"}, "apiVersion: is missing; write pretune.dev/v1alpha1"),
         (
             {"kind": "PretrainJob", "apiVersion": "pretune.dev/v1"},
-            'apiVersion: "pretune.dev/v1" is not served; write pretune.dev/v1alpha1',
+            'apiVersion: "pretune.dev/v1" is not supported; write pretune.dev/v1alpha1',
         ),
     ],
 )
@@ -77,7 +77,10 @@ def test_what_is_no_job_of_ours_is_told_so(document: object, says: str) -> None:
 
 def test_an_empty_job_is_told_what_it_lacks() -> None:
     document = {"apiVersion": "pretune.dev/v1alpha1", "kind": "FinetuneJob"}
-    assert problems(document) == ["metadata: is missing (Name and namespace)", "spec: is missing (What is wanted)"]
+    assert problems(document) == [
+        "metadata: is missing (Name and namespace)",
+        "spec: is missing (Desired state of the job)",
+    ]
 
 
 @pytest.mark.parametrize(("written", "read"), [(1e4, 10_000), (262144.0, 262_144), (7, 7)])
@@ -92,7 +95,7 @@ def test_a_whole_number_may_be_written_with_an_exponent_because_json_has_one_kin
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_what_is_no_finite_number_is_refused(value: float) -> None:
     (sentence,) = problems(changed(PRETRAIN, {"spec.training.learningRate": value}))
-    assert sentence.endswith("is no finite number")
+    assert sentence.endswith("is not a finite number")
 
 
 def test_a_long_value_is_quoted_in_part() -> None:
@@ -102,7 +105,7 @@ def test_a_long_value_is_quoted_in_part() -> None:
 
 def test_python_names_are_no_names_of_the_api() -> None:
     assert problems(changed(FINETUNE, {"spec.early_stopping": {}})) == [
-        "spec.early_stopping: there is no such field; did you mean earlyStopping?"
+        "spec.early_stopping: unknown field; did you mean earlyStopping?"
     ]
 
 
@@ -127,5 +130,5 @@ def test_the_document_that_was_given_is_left_as_it_was() -> None:
 def test_a_choice_with_nothing_after_its_colon_is_told_what_to_write() -> None:
     (problem,) = problems(changed(PRETRAIN, {"spec.objective": {"causalLM": None}}))
     assert problem.startswith("spec.objective: set exactly one of causalLM, maskedLM, denoising, ")
-    assert problem.endswith(", if only to {}")
+    assert problem.endswith("; write {} to use its defaults")
     assert parse(changed(PRETRAIN, {"spec.objective": {"causalLM": {}}})).spec.stage == "causalLM"

@@ -122,9 +122,9 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         f"{tmp_path}: is a folder; name the files in it, such as *.yaml",
         "broken.yaml:2: is no valid YAML: expected the node content, but found '<stream end>'",
         "empty.yaml: holds no job; write a PretrainJob or a FinetuneJob",
-        "job.yaml: PretrainJob/general: spec.training.epoch: there is no such field; did you mean epochs?",
+        "job.yaml: PretrainJob/general: spec.training.epoch: unknown field; did you mean epochs?",
         "job.yaml: PretrainJob/general: spec.training.maxSteps: 0 is too small; write 1 or more",
-        'map.yaml: ConfigMap/a: kind: there is no kind "ConfigMap" here; known: PretrainJob, FinetuneJob',
+        'map.yaml: ConfigMap/a: kind: unknown kind "ConfigMap"; known: PretrainJob, FinetuneJob',
         "map.yaml: document 2: a job is a mapping with apiVersion, kind, metadata and spec, not [1]",
         "missing.yaml: cannot be read: No such file or directory",
     ]

@@ -60,7 +60,7 @@ def test_what_shapes_a_job_cannot_be_changed(plane: ControlPlane, api: KubeApi, 
 def test_kubectl_explains_every_field_and_shows_a_job_in_a_line(
     plane: ControlPlane, api: KubeApi, namespace: str
 ) -> None:
-    assert "Optimizer, schedule and length" in plane.kubectl("explain", "pretrainjob.spec")
+    assert "Optimizer, learning rate schedule" in plane.kubectl("explain", "pretrainjob.spec")
     api.create(f"/apis/pretune.dev/v1alpha1/namespaces/{namespace}/pretrainjobs", PRETRAIN)
     header, line = plane.kubectl("get", "pretrainjobs", "--namespace", namespace).splitlines()
     assert header.split() == ["NAME", "STATE", "STAGE", "PROGRESS", "ATTEMPTS", "AGE"]
