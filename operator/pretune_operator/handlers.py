@@ -14,6 +14,9 @@ from pretune_operator.machine import Machine
 from pretune_operator.watches import Watch, Watches
 
 _BEAT_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+_LATE_SECONDS = 30.0
+"""Time that first reconciles have before it is watched whether what they have seen has changed."""
 
 
 class Watching:
@@ -52,6 +55,7 @@ class Watching:
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(kopf.login_via_client)
+        kopf.on.startup(registry=registry)(self.first_looks)
         for resource in WATCHED:
             self._watch(registry, resource)
         return registry
@@ -60,6 +64,17 @@ class Watching:
         @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
         async def seen(event: Any, **_: Any) -> None:
             self.take(resource, event)
+
+    async def first_looks(self, **_: Any) -> None:
+        """Returns once each job that was there at the start was looked at; half a minute after the list in any case.
+
+        kopf takes several times as long over a resource as our list and a reconcile do, and these would wait for it.
+        """
+        while not self._machine.started:
+            await asyncio.sleep(_LOOK_SECONDS)
+        late = time.monotonic() + _LATE_SECONDS
+        while self._machine.queue and time.monotonic() < late:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def take(self, resource: Resource, event: dict[str, Any]) -> None:
         """Take in what a watch has told, and wake the jobs that it concerns."""

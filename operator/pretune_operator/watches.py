@@ -9,7 +9,7 @@ from typing import Final
 from pretune_operator.cluster.kinds import Resource
 
 GRACE_SECONDS: Final = 120.0
-"""Time that a watch has to deliver what a list has shown; kopf makes a silent watch anew after 70 s."""
+"""Time that a watch may be silent though a list has shown more; kopf makes a silent watch anew after 70 s."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Watches:
         self._awaited: dict[Watch, tuple[int, float]] = {}
 
     def told(self, watch: Watch, version: int) -> None:
-        """A watch has delivered a resource of `version`."""
+        """A watch has delivered a resource of `version`: if that is not what is awaited, it is behind, but not dead."""
         with self._lock:
             self._told[watch] = max(version, self._told.get(watch, 0))
-            if watch in self._awaited and self._awaited[watch][0] <= self._told[watch]:
-                del self._awaited[watch]
+            if watch in self._awaited:
+                awaited, _ = self._awaited.pop(watch)
+                if awaited > self._told[watch]:
+                    self._awaited[watch] = awaited, self._clock()
 
     def listed(self, watch: Watch, version: int) -> None:
         """A list has shown a resource of `version` of which its watch had not told."""
@@ -52,7 +54,7 @@ class Watches:
             self._awaited = {watch: shown for watch, shown in self._awaited.items() if watch.namespace != namespace}
 
     def hanging(self) -> list[Watch]:
-        """Watches that have not told in time what a list has shown."""
+        """Watches that have been silent for too long since a list has shown more than they had told."""
         with self._lock:
             since = ((watch, at) for watch, (_, at) in self._awaited.items())
             return [watch for watch, at in since if self._clock() - at > GRACE_SECONDS]

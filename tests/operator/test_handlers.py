@@ -1,10 +1,14 @@
 """How kopf is told to watch, and what is made of what it tells."""
 
+import asyncio
+from dataclasses import dataclass
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pretune_operator import handlers
 from pretune_operator.cluster.client import Client
 from pretune_operator.cluster.kinds import PODS
 from pretune_operator.handlers import Watching, kopf_settings
@@ -45,3 +49,40 @@ def test_a_watch_is_never_given_up() -> None:
         assert len(taken) == 10_000
         assert taken[0] == 1
         assert max(taken) <= 30
+
+
+@dataclass
+class Starting:
+    """An operator that starts: how many jobs wait to be looked at, now and each time later; None before the list."""
+
+    waiting: list[int | None]
+
+    @property
+    def started(self) -> bool:
+        """Whether the cluster was listed."""
+        return self.waiting[0] is not None
+
+    @property
+    def queue(self) -> range:
+        """The jobs that wait."""
+        return range(self.waiting[0] or 0)
+
+    async def sleep(self, _: float) -> None:
+        """Time goes on."""
+        self.waiting.pop(0)
+
+
+def test_kopf_begins_to_watch_once_all_jobs_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = Starting([None, None, 3, 2, 0, 5])
+    monkeypatch.setattr(asyncio, "sleep", starting.sleep)
+    asyncio.run(Watching(starting, Watches(), []).first_looks())  # type: ignore[arg-type]
+    assert starting.waiting == [0, 5]
+
+
+def test_kopf_does_not_wait_for_jobs_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = Starting([3] * 100)
+    times = iter(range(0, 3_000, 10))
+    monkeypatch.setattr(asyncio, "sleep", starting.sleep)
+    monkeypatch.setattr(handlers, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    asyncio.run(Watching(starting, Watches(), []).first_looks())  # type: ignore[arg-type]
+    assert len(starting.waiting) > 90

@@ -116,6 +116,18 @@ def test_a_watch_of_one_namespace_that_hangs_is_not_excused_by_that_of_another()
     assert Parts(watches=watches).problems() == ["watches hang: pods in team-b"]
 
 
+def test_a_watch_that_is_behind_but_tells_does_not_hang() -> None:
+    clock = Clock()
+    watches = Watches(clock)
+    watches.listed(Watch(PODS), 12)
+    clock.now += GRACE_SECONDS - 1
+    watches.told(Watch(PODS), 11)
+    clock.now += GRACE_SECONDS - 1
+    assert watches.hanging() == []
+    clock.now += 2
+    assert watches.hanging() == [Watch(PODS)]
+
+
 def test_what_a_watch_has_told_already_is_not_awaited() -> None:
     clock = Clock()
     watches = Watches(clock)
