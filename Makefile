@@ -11,6 +11,8 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 # One thread a process: the processes share the cores.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Many short processes import the same large packages: each would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test e2e e2e-full gates lint bench images cluster cluster-down lock clean
 
