@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+from transformers.image_utils import load_image
 
 from pretune_api.objectives import ImageClassification
 from pretune_api.run_config import Folder
@@ -70,6 +71,23 @@ def test_files_in_folders_are_images_with_labels(tmp_path: Path) -> None:
     assert pairs == set(chosen)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_seen_as_its_camera_was_held(tmp_path: Path, orientation: int) -> None:
+    exif, file = Image.Exif(), tmp_path / "photo.png"
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8)).save(file, exif=exif)
+    seen = decode(file.read_bytes())
+    assert seen.size == ((12, 8) if orientation < 5 else (8, 12))
+    np.testing.assert_array_equal(seen, load_image(str(file)))
+
+
+def test_an_image_whose_exif_data_is_damaged_is_still_seen(tmp_path: Path) -> None:
+    image = Image.new("RGB", (12, 8), (200, 30, 30))
+    for number, damaged in enumerate((b"Exif\0\0no TIFF", b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01", b"")):
+        image.save(tmp_path / f"{number}.png", exif=damaged)
+        np.testing.assert_array_equal(decode((tmp_path / f"{number}.png").read_bytes()), image)
+
+
 def header_of(image: bytes, side: int) -> bytes:
     """A PNG that says to be so wide and high."""
     header = b"IHDR" + struct.pack(">II", side, side) + image[24:29]
@@ -81,6 +99,7 @@ BAD: dict[str, tuple[object, str]] = {
     "cut": (digits()[0][0][:60], "the image cannot be decoded"),
     "huge": (header_of(png(np.zeros((8, 8), np.uint8)), 60_000), "the image has more than 89478485 pixels; make it"),
     "large": (header_of(png(np.zeros((8, 8), np.uint8)), 10_000), "the image has more than 89478485 pixels; make it"),
+    "deep": (png(np.full((8, 8), 40_000, np.uint16)), "the image cannot be decoded (its greys have more than 8"),
     "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide asks for 8"),
 }
 

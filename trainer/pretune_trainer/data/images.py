@@ -2,13 +2,15 @@
 
 import io
 import json
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pretune_trainer.errors import BadRowError
 
@@ -18,6 +20,8 @@ Pixels = NDArray[np.float32]
 FILE_NAME: Final = "preprocessor_config.json"
 """Where transformers looks for an image processor."""
 _CHANNELS: Final = 3
+_DEEP: Final = ("I", "F")
+"""What Pillow calls greys of 16 and 32 bits, as microscopes and scanners write them."""
 _PATCH: Final = 16
 """Height and width of a usual ViT's patches."""
 
@@ -69,13 +73,13 @@ class Images:
 
 
 def decode(content: bytes) -> Image.Image:
-    """The image in a PNG, JPEG or other file, in colour.
+    """The image in a PNG, JPEG or other file, in colour, the right way up.
 
     Raises:
-        ValueError: it is no image, or a damaged one.
+        ValueError: it is no image, a damaged one, or one of more than 8 bits a channel.
     """
     try:
-        return _opened(content).convert("RGB")
+        return _upright(_opened(content)).convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -90,8 +94,18 @@ def _opened(content: bytes) -> Image.Image:
     the whole process, and images are decoded in several threads.
     """
     image = Image.open(io.BytesIO(content))
+    if image.mode.startswith(_DEEP):  # as colour, Pillow would show white for all that is brighter than 255
+        raise ValueError(f"its greys have more than 8 bits, {image.mode}, and most would be white; convert it to 8")
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its camera was held, which its EXIF data may say; viewers and transformers' pipelines do the same."""
+    image.load()
+    with suppress(OSError, SyntaxError, ValueError, struct.error):  # the EXIF data is damaged, and the image is not
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
