@@ -15,11 +15,12 @@ from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
 from pretune_cli.documents import file_uri
 from pretune_trainer.data.apart import check_apart
+from pretune_trainer.data.inputs import data_sources, fingerprint
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.sources import OpenSource
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 from pretune_trainer.storage.store import Store
-from support.letters import write_jsonl
+from support.letters import data_of, write_jsonl
 
 WHERE = "spec.data.train[0]"
 
@@ -61,13 +62,50 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
         ("b/[2-9].jsonl", ["b/2.jsonl"]),
         ("b/?.jsonl", ["b/1.jsonl", "b/2.jsonl"]),
         ("b/1.jsonl", ["b/1.jsonl"]),
+        (".*.jsonl", [".a.jsonl"]),
+        ("**/.copies/*.jsonl", ["b/.copies/1.jsonl"]),
         ("e[1].ndjson", ["e[1].ndjson"]),
     ],
 )
 def test_globs_are_those_of_a_shell(tmp_path, glob, found):
-    for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson"):
+    hidden = (".a.jsonl", "b/.1.jsonl", "b/.copies/1.jsonl", "b/..jsonl")
+    for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson", *hidden):
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path / glob) == found
+
+
+def write_media(folder: Path) -> Path:
+    """Two clips with what is said in them, and an image with metadata; of no use to whoever decodes them."""
+    clips = {"a.wav": "", "a.txt": "one", "b.wav": "", "b.txt": "two", "notes.md": ""}
+    photos = {"photos/metadata.jsonl": '{"file_name": "in/1.png", "text": "red"}', "photos/in/1.png": ""}
+    for name, content in {**clips, **photos}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("uri", "fields", "names", "said"),
+    [
+        ("*.wav", {}, ["a.txt", "a.wav", "b.txt", "b.wav"], ["one", "two"]),
+        ("*.[tw]*", {"format": "audio"}, ["a.txt", "a.wav", "b.txt", "b.wav"], ["one", "two"]),
+        ("b.wav", {}, ["b.txt", "b.wav"], ["two"]),
+        ("photos", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
+        ("photos/*.jsonl", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
+        ("photos/metadata.jsonl", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
+    ],
+)
+def test_what_is_read_with_a_file_is_a_part_of_the_source(tmp_path, uri, fields, names, said):
+    folder = write_media(tmp_path)
+    assert [file.name for file in opened(folder / uri, **fields).files()] == names
+    assert [row.values["text"] for row in read(folder / uri, **fields)] == said
+
+
+def test_another_transcript_is_other_data(tmp_path):
+    sources = data_sources(data_of(write_media(tmp_path) / "*.wav"))
+    before = fingerprint(sources, [source.opened.files() for source in sources])
+    (tmp_path / "b.txt").write_text("three")
+    assert fingerprint(sources, [source.opened.files() for source in sources]) != before
 
 
 @pytest.mark.parametrize("name", ["100%.jsonl", "a%20b.jsonl", "a b.jsonl", "%41.jsonl"])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Final
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pretune_trainer.data.example import Place, Row
 from pretune_trainer.data.signatures import told_by_signature
-from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained
+from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained, transcript_of
 from pretune_trainer.errors import BadRowError, UserError, quoted, shortened
 
 _CHUNK: Final = 2**20
@@ -91,7 +90,7 @@ def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
 
 def _alone(files: Sequence[SourceFile]) -> list[SourceFile]:
     """What makes units of its own: no images, no audio, and not the text that stands beside audio."""
-    heard = {_beside(file.path) for file in files if file.format == "audio"}
+    heard = {transcript_of(file.path) for file in files if file.format == "audio"}
     return [file for file in files if file.format not in _BY_RUNS and file.path not in heard]
 
 
@@ -99,11 +98,6 @@ def _small(files: Sequence[SourceFile], form: Format) -> list[SourceFile]:
     """The images, or clips, but for images that metadata in a folder above them stands for."""
     folders = tuple(f"{file.path.rpartition('/')[0]}/" for file in files if file.format == "metadata")
     return [file for file in files if file.format == form and not file.path.startswith(folders)]
-
-
-def _beside(path: str) -> str:
-    """Where the transcript of an audio file is."""
-    return str(PurePosixPath(path).with_suffix(".txt"))
 
 
 def _small_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
@@ -271,7 +265,7 @@ def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
         place = Place(file.uri, 1)
         with explained(file.uri, f"{opened.where}.uri"):
             content = b"".join(_chunks(opened, file))
-        transcript = replace(file, uri=_beside(file.uri), path=_beside(file.path), compression=None)
+        transcript = replace(file, uri=transcript_of(file.uri), path=transcript_of(file.path), compression=None)
         said = _text(_read_beside(opened, transcript, file, place), place)
         yield Row({"audio": content, "text": said.strip()}, place, "audio")
 

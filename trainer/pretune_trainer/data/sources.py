@@ -20,6 +20,10 @@ METADATA: Final = ("metadata.csv", "metadata.jsonl")
 """Files that say what is known of the images in their folder, as in Hugging Face's imagefolder."""
 GLOB: Final = r"[*?\[]"
 """What begins a pattern in a path."""
+_TRANSCRIPT: Final = ".txt"
+"""What is said in a file of audio is in one of the same name."""
+_SHOWN: Final = r"(?!(?<![^/])\.)"
+"""A name that begins with a dot must be written out, as in a shell."""
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -38,6 +42,8 @@ _FORMATS: Final[dict[str, Format]] = {
     ".mp3": "audio",
     ".ogg": "audio",
 }
+_ACCOMPANIED: Final[tuple[Format, ...]] = ("audio", "metadata")
+"""Formats of files that others are read with."""
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13")
 _UNREACHABLE: Final = re.compile(
@@ -103,12 +109,25 @@ class OpenSource:
         path = self._path
         info = self.filesystem.get_file_info(path)
         if info.type == fs.FileType.File:  # also one whose name looks like a glob
-            return [info]
+            beside = self._below(info.path.rpartition("/")[0]) if self._format(info) in _ACCOMPANIED else []
+            return self._with_companions([info], beside)
         if re.search(GLOB, path):
-            folder = folder_of_glob(path)
+            listed = self._below(folder_of_glob(path))
             wanted = re.compile(_pattern(path))
-            return [info for info in self._below(folder) if wanted.fullmatch(info.path)]
+            return self._with_companions([info for info in listed if wanted.fullmatch(info.path)], listed)
         return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
+
+    def _with_companions(self, found: list[fs.FileInfo], listed: Sequence[fs.FileInfo]) -> list[fs.FileInfo]:
+        """`found`, and those of `listed` that are read with them: when these change, the data has changed."""
+        said = {transcript_of(info.path) for info in found if self._format(info) == "audio"}
+        folders = tuple(f"{info.path.rpartition('/')[0]}/" for info in found if self._format(info) == "metadata")
+        known = {info.path for info in found}
+        return found + [
+            info
+            for info in listed
+            if info.path not in known
+            and (info.path in said or (info.path.startswith(folders) and self._format(info) == "image"))
+        ]
 
     def _below(self, folder: str) -> list[fs.FileInfo]:
         selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
@@ -120,9 +139,7 @@ class OpenSource:
 
     def _describe(self, info: fs.FileInfo) -> SourceFile:
         uri = f"{self.source.uri.partition('://')[0]}://{info.path}"
-        stem, compression = _uncompressed(info.path)
-        extension = "." + stem.rpartition("/")[2].rpartition(".")[2].lower()
-        form = self._metadata(info.base_name) or self.source.format or _FORMATS.get(extension)
+        form, compression = self._format(info), _uncompressed(info.path)[1]
         if form is None:
             known = ", ".join(_FORMATS)
             raise UserError(
@@ -136,14 +153,26 @@ class OpenSource:
             )
         return SourceFile(uri, info.path, self._name(info.path), info.size, info.mtime_ns or 0, form, compression)
 
-    def _metadata(self, name: str) -> Format | None:
-        return "metadata" if name in METADATA and self.source.format in (None, "image") else None
+    def _format(self, info: fs.FileInfo) -> Format | None:
+        if info.base_name in METADATA and self.source.format in (None, "image"):
+            return "metadata"
+        stem = _uncompressed(info.path)[0]
+        extension = "." + stem.rpartition("/")[2].rpartition(".")[2].lower()
+        if extension == _TRANSCRIPT and self.source.format == "audio":
+            return "text"
+        return self.source.format or _FORMATS.get(extension)
 
     def _name(self, path: str) -> str:
         """Relative to the folder of the source: what it is called wherever the folder lies."""
         root = re.split(GLOB, self._path, maxsplit=1)[0]
         folder = root if path.startswith(f"{root}/") else root.rpartition("/")[0]
         return path[len(folder) :].lstrip("/")
+
+
+def transcript_of(path: str) -> str:
+    """Where what is said in a file of audio is written down: beside it. Of a path, or a URI."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}{_TRANSCRIPT}"
 
 
 def path_in(uri: str) -> str:
@@ -214,5 +243,10 @@ def _hidden(path: str) -> bool:
 def _pattern(glob: str) -> str:
     """A regular expression for a glob in which * stays in its folder and ** does not."""
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", glob)
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    meaning = {
+        "**/": f"(?:{_SHOWN}[^/]*/)*",
+        "**": f"(?:{_SHOWN}.)*",
+        "*": f"{_SHOWN}[^/]*",
+        "?": f"{_SHOWN}[^/]",
+    }
     return "".join(meaning.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts)
