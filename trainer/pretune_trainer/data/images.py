@@ -102,7 +102,7 @@ def _opened(content: bytes) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image as its camera was held, which its EXIF data may say; viewers and transformers' pipelines do the same."""
+    """The image as its camera was held, which its EXIF data may say, and as pipelines of transformers show it."""
     image.load()
     with suppress(OSError, SyntaxError, ValueError, struct.error):  # the EXIF data is damaged, and the image is not
         ImageOps.exif_transpose(image, in_place=True)
