@@ -195,4 +195,6 @@ def text_columns(learn: OneOf) -> list[str]:
             return [target]
         case SpeechRecognition(transcript_column=transcript):
             return [transcript]
+        case Preference(chosen_column=chosen, rejected_column=rejected):
+            return [chosen, rejected]
     return []

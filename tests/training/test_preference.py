@@ -24,6 +24,7 @@ from pretune_trainer.tasks.preference import Preference
 from support.group import in_ranks
 from support.jobs import Recorder, finetune, pretrain, write_rows
 from support.language import TINY, small_tokenizer
+from support.runs import gathered
 
 PLAIN = {"text": "Is a list ordered?", "chosen": " Yes, it is.", "rejected": " No."}
 TALK = {
@@ -154,6 +155,20 @@ def preferring(folder: Path, parent: Folder, **changes: Any) -> RunConfig:
     source = {"uri": write_rows(folder / "pairs.jsonl", pairs), "column": "prompt"}
     fields = {"data__train": [source], "evaluation": {"baseline": True, "everySteps": 4}, "checkpoint__every_steps": 4}
     return finetune(folder, {"preference": {}}, source["uri"], parent, **fields | changes)
+
+
+def test_answers_are_masked_and_tell_pairs_of_the_same_prompt_apart(tmp_path: Path, parent: Folder) -> None:
+    pairs = [{**PLAIN, "chosen": f" Ask {name}@mail.org.", "rejected": f" No {name}."} for name in ("ann", "bob")]
+    uri = write_rows(tmp_path / "pairs.jsonl", iter([*pairs, pairs[0]]))
+    cleaning = {"duplicates": "exact", "mask": ["emailAddress"]}
+    inputs = gathered(
+        finetune(tmp_path, {"preference": {}}, uri, parent, data__cleaning=cleaning, data__validation=None)
+    )
+    assert inputs.clean is not None
+    assert inputs.clean.report.dropped == {"duplicate": 1}
+    (source,) = inputs.cache.train
+    said = [answers(inputs.task, source.example(index)) for index in range(len(source))]  # type: ignore[arg-type]
+    assert said == [[" Ask |||EMAIL_ADDRESS|||.</s>", f" No {name}.</s>"] for name in ("ann", "bob")]
 
 
 def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step], list[Evaluated]]:
