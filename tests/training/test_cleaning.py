@@ -168,6 +168,19 @@ def test_sources_of_the_validation_are_left_as_they_are(tmp_path):
     assert (texts(cache.train), texts(cache.validation)) == (["a text"], same)
 
 
+@pytest.mark.parametrize("duplicates", ["exact", "near"])
+def test_a_copy_of_the_validation_is_found_though_cleaning_changes_it(tmp_path, duplicates):
+    page = "Write to ann@mail.org at once please.\n\nMenu\n\nIt is a long text. It has three sentences here."
+    other = "This text has nothing in common. It is another one. So it stays."
+    train, apart = write_jsonl(tmp_path / "a.jsonl", [page, other]), write_jsonl(tmp_path / "b.jsonl", [page])
+    rules = {"mask": ["emailAddress"], "filters": ["c4"], "duplicates": duplicates}
+    data = data_of(train, validation={"sources": [{"uri": f"file://{apart}"}]}, cleaning=rules)
+    found, cache = make(tmp_path, data)
+    assert found.report.dropped == {"contamination": 1}
+    assert found.report.masked == {"emailAddress": 1}
+    assert (texts(cache.train), texts(cache.validation)) == ([other], [page])
+
+
 def test_rows_that_differ_in_another_column_with_text_are_not_the_same(tmp_path):
     rows = [{"text": "a context", "question": question} for question in ("who?", "when?", "who?")]
     data = data_of({"uri": write_rows(tmp_path / "a.jsonl", rows)}, cleaning={"duplicates": "near"})
@@ -244,6 +257,21 @@ def test_texts_are_not_changed_where_answers_are_places_in_them(tmp_path):
     assert str(caught.value) == (
         "spec.data.cleaning: mask and c4 change texts, and questionAnswering has places in them; leave both out"
     )
+
+
+def test_tagged_words_are_masked_one_by_one_and_texts_with_spans_are_not_changed(tmp_path):
+    words = {"text": ["Ask", "ann@mail.org", ",", "Ann"], "labels": ["O", "O", "O", "B-Name"]}
+    spans = {"text": "Ask ann@mail.org, Ann", "labels": [{"start": 18, "end": 21, "label": "Name"}]}
+    task, cleaning = {"tokenClassification": {"labels": ["Name"]}}, {"mask": ["emailAddress"]}
+    small = {"train": {"algorithm": "bpe", "vocabSize": 270}}
+    changes = {"data__cleaning": cleaning, "data__validation": None, "tokenizer": small}
+    uri = write_rows(tmp_path / "words.jsonl", [words] * 9)
+    inputs = gather_inputs(finetune(tmp_path, task, uri, **changes), Ranks(), Silent())
+    decoded = inputs.task.tokenizer.decode(inputs.cache.train[0].example(0)["ids"], skip_special_tokens=True)
+    assert decoded == "Ask |||EMAIL_ADDRESS||| , Ann"
+    uri = write_rows(tmp_path / "spans.jsonl", [spans] * 9)
+    with pytest.raises(BadRowError, match=r"row 1: spec.data.cleaning: mask and c4 change texts, and 'labels' has"):
+        gather_inputs(finetune(tmp_path, task, uri, **changes), Ranks(), Silent())
 
 
 def test_an_artifact_says_what_was_dropped(tmp_path):

@@ -134,6 +134,7 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
         metrics=config.evaluation.metrics,
         pictures=images,
         sounds=sounds,
+        texts_change=config.data.cleaning is not None and config.data.cleaning.edits,
         part=config.part,
     )
     task = TASKS[config.stage](context)

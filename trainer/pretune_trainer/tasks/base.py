@@ -68,6 +68,8 @@ class Context:
     """Images to pixels; None where no image is read."""
     sounds: Sounds | None = None
     """Audio to what the model hears; None where none is read."""
+    texts_change: bool = False
+    """Whether cleaning changes texts, so that places in them are not where they were."""
     part: str = "task"
     """The part of the spec that says what is learnt: task or objective."""
 

@@ -29,9 +29,11 @@ class TaggedText:
 class Tagger:
     """Reads the rows of a task whose words have tags."""
 
-    def __init__(self, tags: TagSet, column: str, where: str) -> None:
+    def __init__(self, tags: TagSet, column: str, where: str, *, texts_change: bool = False) -> None:
         self.tags = tags
         self.column = column
+        self.texts_change = texts_change
+        """Whether cleaning changes texts: of words each keeps its tag, and spans would be of other words."""
         self.where = where
         """The field that lists the labels."""
         self.tag_numbers = {name: number for number, name in enumerate(tags.names)}
@@ -41,7 +43,8 @@ class Tagger:
         """The words and tags of a row.
 
         Raises:
-            BadRowError: they do not fit each other, a tag is unknown or out of place, spans overlap or cut words.
+            BadRowError: they do not fit each other, a tag is unknown or out of place, spans overlap or cut words, or
+                stand in texts that change.
         """
         marks = row.value(self.column)
         if not isinstance(marks, list):
@@ -83,6 +86,9 @@ class Tagger:
 
     def _from_spans(self, row: Row, marks: list[object]) -> TaggedText:
         text = row.text()
+        if self.texts_change:
+            sentence = f"mask and c4 change texts, and '{self.column}' has places in them; leave both out"
+            raise _bad(row, f"spec.data.cleaning: {sentence}")
         words = [match.span() for match in _WORD.finditer(text)]
         tags = [OUTSIDE] * len(words)
         starts = {start: number for number, (start, _) in enumerate(words)}

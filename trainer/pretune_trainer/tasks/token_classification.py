@@ -43,7 +43,9 @@ class TokenClassification(Task[Tagged]):
         self.columns = (self.spec.label_column,)
         self.fingerprint = f"tokenClassification/1/{context.sequence_length}/{self.spec.model_dump_json()}"
         self.frame = added_around(self.tokenizer)
-        self.tagger = Tagger(self.tags, self.spec.label_column, "spec.task.tokenClassification.labels")
+        self.tagger = Tagger(
+            self.tags, self.spec.label_column, "spec.task.tokenClassification.labels", texts_change=context.texts_change
+        )
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a head on every token."""

@@ -41,7 +41,7 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the rules, and of how their verdicts are kept."""
 _INDEX: Final = "cleaning.json"
 _READERS: Final = 16

@@ -93,13 +93,14 @@ class Surveyor:
         """
         self._groups.append(self._groups_of(row))
         _check(row, self._cleaning)
-        reason = None
-        if not self._source.is_validation:
-            row = edited(row, self._cleaning, self._columns, self._masked)
+        reason, apart = None, self._source.is_validation
+        changed = edited(row, self._cleaning, self._columns, Counter() if apart else self._masked)
+        if not apart:
+            row = changed
             reason = self._heard(row) or self._seen(row) or self._read(row)
         self._rows.append((verdict(reason), self._source.holdout(row), len(self._text(row))))
         if self._cleaning.duplicates is not None:
-            self._compare(row, reason)
+            self._compare(changed, reason)  # what stays as it is, too: the others are compared as they were changed
 
     def _heard(self, row: Row) -> Reason | None:
         """Why a row is dropped for its audio."""
