@@ -11,8 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["500", "503", "reset", "lost answer", "stall"]
-"""What happens to a request: an error; a broken connection; done, but the answer is lost; no answer at all."""
+Fault = Literal["500", "503", "slow body", "reset", "lost answer", "broken answer", "stall"]
+"""What happens to a request: an error; S3's word for an upload that came too slowly; a broken connection; done, but the
+answer is lost, or breaks off; no answer at all."""
+
+_SLOW_BODY = b"<Error><Code>RequestTimeout</Code></Error>"
 
 
 @dataclass
@@ -82,19 +85,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(501, [], b"")
         elif fault in ("500", "503"):
             self._answer(int(fault), [], b"")
+        elif fault == "slow body" and self.command in ("PUT", "POST"):
+            self._answer(400, [], _SLOW_BODY)
         else:
-            self._pass_on(body, lose=fault == "lost answer")
+            self._pass_on(body, fault)
 
     do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815  # names that http.server asks for
 
-    def _pass_on(self, body: bytes, *, lose: bool) -> None:
+    def _pass_on(self, body: bytes, fault: Fault | None) -> None:
         # The signature covers the Host header, so all headers stay as they are.
         connection = http.client.HTTPConnection(self.proxy.target, timeout=30)
         connection.request(self.command, self.path, body or None, dict(self.headers.items()))
         response = connection.getresponse()
         content = response.read()
         connection.close()
-        if lose:
+        if fault == "lost answer":
+            self._reset()
+        elif fault == "broken answer":
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            whole = {"content-length": str(len(content)), **headers}
+            self._answer(response.status, [*whole.items()], content[: len(content) // 2])
             self._reset()
         else:
             self._answer(response.status, response.getheaders(), content)

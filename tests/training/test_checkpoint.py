@@ -2,20 +2,25 @@
 
 import json
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from typing import get_args
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from pretune_api.checkpoint import CheckpointState, Cursor, RunRecord
+from pretune_api.manifest import Manifest
 from pretune_trainer.errors import StorageError, SupersededError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.client import Patience
-from pretune_trainer.storage.commit import Commit, commits, read_commit
+from pretune_trainer.storage.commit import Commit, commit, commits, read_commit, verify
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.crashing import Crash, CrashingStore, Plan
@@ -185,6 +190,38 @@ def test_a_zombie_that_commits_past_the_fence_is_not_read(local: Store, monkeypa
     assert Trainer(local).resumes_from() == 50
 
 
+def test_what_an_older_run_removes_while_it_is_read_costs_no_progress(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Trainer(local, keep=1)
+    old.save(100)
+    monkeypatch.setattr(old.run, "check", lambda: None)  # it looked just before the new run started
+    new = Trainer(local, keep=1)
+
+    def verify_slowly(*arguments: Any) -> None:
+        old.save(200)
+        verify(*arguments)
+
+    monkeypatch.setattr("pretune_trainer.storage.checkpoint.verify", verify_slowly)
+    assert new.resumes_from() == 200
+
+
+def test_a_run_that_is_superseded_while_it_commits_removes_nothing(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Trainer(local, keep=1)
+    old.save(100)
+
+    def look_too_early() -> None:
+        monkeypatch.undo()
+        claim_run(local, lambda _: None)
+
+    monkeypatch.setattr(old.run, "check", look_too_early)
+    with pytest.raises(SupersededError):
+        old.save(200)
+    assert steps(local) == [200, 100]
+
+
 def test_manifest_and_record_name_what_a_run_started_from(local: Store) -> None:
     Trainer(local).save(10)
     second = Trainer(local)
@@ -223,6 +260,23 @@ def test_a_damaged_checkpoint_is_passed_over_and_people_are_told(
     (said,) = resumed.listener.sentences
     assert said.startswith(f"{local.uri}/checkpoints/0001/step-00000020 is damaged: {name} ")
     assert said.endswith("; falling back to the checkpoint before it")
+
+
+@pytest.mark.parametrize("name", ["state.json", "index.json", "manifest.json"])
+def test_what_a_newer_version_has_written_is_not_passed_over(local: Store, name: str) -> None:
+    trainer = Trainer(local)
+    trainer.save(10)
+    folder = local.child("checkpoints/0001/step-00000020")
+    names = ("shard-00000.safetensors", "state.json", "index.json")
+    contents = {each: local.get(f"checkpoints/0001/step-00000010/{each}") for each in names}
+    newer = b'{"version":2}'
+    files = [folder.put(each, newer if each == name else content) for each, content in contents.items()]
+    commit(folder, Manifest(content="checkpoint", files=files))
+    if name == "manifest.json":
+        folder.put(name, newer)
+        folder.put("COMMITTED", f"sha256:{sha256(newer).hexdigest()}".encode())
+    with pytest.raises(UserError, match=f"{name}: was written by another version of Pretune"):
+        Trainer(local).resumes_from()
 
 
 @pytest.mark.parametrize(
@@ -302,6 +356,29 @@ def test_a_crash_at_any_operation_leaves_the_checkpoint_before_or_the_new_one(lo
             survivor = Trainer(folder, keep=1)
             assert survivor.resumes_from() == (30 if (at, after) >= (marker, True) else 20), whole.operations[at]
             assert survivor.listener.sentences == [], "nothing that is found is damaged"
+
+
+_KILLED_WHILE_IT_WRITES = """
+import os, sys
+from pretune_api.storage import Location
+from pretune_trainer.storage.store import PART, Store
+
+class Tensors(list):
+    def __iter__(self):
+        yield from [bytes(PART)] * 3
+        os._exit(9)
+
+Store.open(Location(uri=sys.argv[1])).put("shard-00000.safetensors", Tensors())
+"""
+
+
+def test_the_beginning_of_a_file_whose_writer_was_killed_is_removed(local: Store, tmp_path: Path) -> None:
+    killed = claim_run(local, lambda _: None)
+    uri = local.child(Commit(killed.ordinal, 10).path).uri
+    assert subprocess.run([sys.executable, "-c", _KILLED_WHILE_IT_WRITES, uri]).returncode == 9
+    assert len([*tmp_path.rglob("shard-*")]) == 1
+    Trainer(local).save(10)
+    assert [path.parent.parent.name for path in tmp_path.rglob("shard-*")] == ["0002"]
 
 
 def test_the_next_run_tidies_up_after_a_crash(local: Store) -> None:

@@ -1,6 +1,8 @@
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,6 +80,22 @@ def test_one_rank_trains_all_read_and_nobody_trains_again(tmp_path, monkeypatch)
     folders = on_ranks(3, lambda ranks: tokenizer_of(tmp_path, corpus, ranks=ranks, spec=spec))
     monkeypatch.delattr("pretune_trainer.data.tokenizer.train")
     assert {*folders, tokenizer_of(tmp_path, corpus, spec=spec)} == {folders[0]}
+
+
+def test_jobs_that_train_the_same_at_once_and_get_other_ids_all_take_the_first(tmp_path, monkeypatch):
+    corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    both_train, sizes = Barrier(2), iter((400, 390))
+
+    def other_ids_each_time(spec, texts, *rest):
+        both_train.wait()
+        return train(spec.model_copy(update={"vocab_size": next(sizes)}), texts, *rest)
+
+    monkeypatch.setattr("pretune_trainer.data.tokenizer.train", other_ids_each_time)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: tokenizer_of(tmp_path, corpus), range(2)))
+    later = tokenizer_of(tmp_path, corpus)
+    assert {*folders, later} == {later}
+    assert len(AutoTokenizer.from_pretrained(later)) in (400, 390)
 
 
 def test_the_folder_gives_transformers_the_ids_that_were_trained(tmp_path):

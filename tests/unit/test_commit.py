@@ -1,6 +1,8 @@
 """Committed folders: what readers trust, in which order they look, what retention leaves."""
 
 import hashlib
+import os
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -9,8 +11,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pretune_api.manifest import File, Manifest
-from pretune_trainer.errors import DamagedError, MissingObjectError, SupersededError
-from pretune_trainer.storage.commit import Commit, commit, commits, kept, manifest_of, read_commit, remove, verify
+from pretune_trainer.errors import DamagedError, MissingObjectError, SupersededError, UserError
+from pretune_trainer.storage.commit import (
+    Commit,
+    Kind,
+    commit,
+    commit_first,
+    commits,
+    kept,
+    manifest_of,
+    read_commit,
+    remove,
+    remove_unfinished,
+    verify,
+)
 from pretune_trainer.storage.store import Store
 
 COMMITS = st.builds(Commit, run=st.integers(1, 12_000), step=st.integers(0, 200_000_000))
@@ -71,6 +85,37 @@ def test_who_may_not_commit_any_more_leaves_no_marker(local: Store) -> None:
         read_commit(local)
 
 
+def test_of_several_that_make_a_folder_at_once_the_first_is_read_whole(store: Store) -> None:
+    made = [Manifest(content="cache", files=[store.put(f"{own}/a", own.encode())]) for own in ("one", "other")]
+    for manifest in made:
+        commit_first(store, manifest)
+    assert read_commit(store) == made[0]
+    verify(store, made[0])
+
+
+def test_what_one_has_made_who_died_before_the_marker_is_committed_by_the_next(local: Store) -> None:
+    first, second = (Manifest(content="cache", files=[local.put(f"{own}/a", b"")]) for own in ("one", "other"))
+    commit_first(local, first)
+    local.delete("COMMITTED")
+    commit_first(local, second)
+    assert read_commit(local) == first
+
+
+def test_on_a_disk_all_is_written_down_before_the_marker_and_the_marker_before_anything_else(
+    local: Store, tmp_path: Path
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
+        assert local.exists("COMMITTED") == ("store/COMMITTED" in synced)
+
+    with patch.object(os, "fsync", fsync):
+        write(local)
+    assert {"store/a", "store/b/c", "store/manifest.json", "store", "store/b"} <= set(synced)
+    assert synced[-2:] == ["store/COMMITTED", "store"]
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -93,7 +138,7 @@ def test_a_manifest_of_another_version_is_refused(local: Store) -> None:
     unknown = b'{"content":"checkpoint","files":[],"version":2}'
     local.put("manifest.json", unknown)
     local.put("COMMITTED", f"sha256:{hashlib.sha256(unknown).hexdigest()}".encode())
-    with pytest.raises(DamagedError, match="was written by another version of Pretune"):
+    with pytest.raises(UserError, match=r"manifest.json: was written by another version of Pretune"):
         read_commit(local)
 
 
@@ -126,6 +171,17 @@ def test_the_marker_goes_first(local: Store) -> None:
         remove(local)
     assert delete.call_args_list[0].args[1] == "COMMITTED"
     assert local.list() == []
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "artifact"])
+def test_what_older_runs_have_not_finished_is_removed_and_nothing_else(store: Store, kind: Kind) -> None:
+    begun = [Commit(run, 0, kind) for run in (1, 2, 3)]
+    for each in begun:
+        store.put(f"{each.path}/a", b"")
+    write(store.child(begun[1].path))
+    remove_unfinished(store, kind, before=3)
+    left = {object_.path.rsplit("/a", 1)[0] for object_ in store.list() if object_.path.endswith("/a")}
+    assert left == {begun[1].path, begun[2].path}
 
 
 def test_a_folder_without_a_manifest_has_the_digest_of_the_one_that_it_would_have(store: Store) -> None:

@@ -19,12 +19,13 @@ PATIENCE = Patience(connect_seconds=1, request_seconds=0.4, total_seconds=2)
 
 USES: dict[str, Callable[[Store], object]] = {
     "put": lambda store: store.put("new", b"content"),
-    "put in parts": lambda store: store.put("large", (b"x" * 60_000 for _ in range(9))),
+    "put in parts": lambda store: store.put("large", [b"x" * 60_000] * 9),
     "create": lambda store: store.create("claim", b"content"),
     "get": lambda store: store.get("there"),
     "get_range": lambda store: store.get_range("there", 1, 2),
     "size": lambda store: store.size("there"),
     "list": lambda store: store.list(),
+    "folders": lambda store: store.folders(),
     "delete": lambda store: store.delete("there"),
 }
 
@@ -65,6 +66,15 @@ def test_an_outage_ends_within_its_time_and_with_a_sentence(behind: Store, fault
         behind.put("new", b"content")
     assert len(faulty.requests) > 1, "it was tried more than once"
     assert time.monotonic() - started < 2 * (PATIENCE.total_seconds + PATIENCE.request_seconds)
+
+
+@pytest.mark.parametrize("fault", ["reset", "lost answer", "broken answer", "slow body", "500"])
+def test_a_fault_at_any_request_of_an_upload_is_outlived(behind: Store, faulty: Proxy, fault: Fault) -> None:
+    for before in range(11):
+        faulty.faults = [*[None] * before, fault]
+        file = behind.put("large", [bytes([before]) * 60_000] * 9)
+        assert faulty.faults == [], "an upload of nine parts has eleven requests"
+        assert behind.digest("large", 540_000) == file.sha256
 
 
 def test_a_refusal_is_not_tried_again(

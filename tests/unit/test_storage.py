@@ -36,7 +36,7 @@ def test_what_was_put_is_read_back_with_its_size_and_digest(store: Store) -> Non
 def test_chunks_are_streamed_in_parts_and_arrive_whole(store: Store, small_parts: int, size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     content = content[:size]
-    file = store.put("large", (content[start : start + 100_003] for start in range(0, size, 100_003)))
+    file = store.put("large", [content[start : start + 100_003] for start in range(0, size, 100_003)])
     assert file.size == size
     assert file.sha256 == hashlib.sha256(content).hexdigest()
     assert b"".join(store.stream("large", size)) == content
@@ -50,12 +50,13 @@ def test_a_local_file_is_put(store: Store, tmp_path: Path, small_parts: int) -> 
 
 
 def test_an_object_whose_chunks_fail_half_way_does_not_appear(store: Store, small_parts: int) -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"x" * 300_000
-        raise RuntimeError("the source has failed")
+    class Failing(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"x" * 300_000
+            raise RuntimeError("the source has failed")
 
     with pytest.raises(RuntimeError, match="the source has failed"):
-        store.put("half", failing())
+        store.put("half", Failing())
     assert not store.exists("half")
     assert store.list() == []
 
@@ -134,6 +135,25 @@ def test_names_are_taken_literally(tmp_path: Path) -> None:
     assert (folder / "c d%25").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("path", ["api/tokens", "latest/api/token", "NoSuchBucket", "token"])
+def test_a_path_is_not_taken_for_an_error(s3: S3Server, path: str) -> None:
+    store = Store.open(s3.location(f"{BUCKET}/{path}"))
+    assert not store.exists("nothing")
+    with pytest.raises(MissingObjectError):
+        store.get("nothing")
+
+
+def test_slashes_too_many_are_one_on_a_file_system(tmp_path: Path) -> None:
+    Store.open(Location(uri=f"file://{tmp_path}//store//")).put("x", b"1")
+    assert (tmp_path / "store" / "x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a//b", "s3://bucket/a/../b", "file:///folder/../other"])
+def test_a_path_that_no_store_takes_is_refused_in_words(uri: str) -> None:
+    with pytest.raises(StorageDeniedError, match=r"cannot open: a path must not have //, \. or \.\. in it"):
+        Store.open(Location(uri=uri))
+
+
 def test_an_unknown_kind_of_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"pvc:// is no store that can be written; use s3://"):
         Store.open(Location(uri="pvc://claim/folder"))
@@ -197,7 +217,7 @@ folder, options = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
 store = Store.open(Location(uri=f"file://{folder}"))
 try:
-    store.put("shard", (b"x" * 100_000 for _ in range(30)))
+    store.put("shard", [b"x" * 100_000] * 30)
 except Exception as error:
     print(type(error).__name__, error)
 print(store.list())

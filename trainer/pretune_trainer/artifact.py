@@ -19,7 +19,7 @@ from pretune_trainer.data.adapt import ADDED_NAME
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.methods import Tuned
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.storage.commit import Commit, commit
+from pretune_trainer.storage.commit import Commit, commit, remove_unfinished
 from pretune_trainer.storage.finished import FACTS_NAME, Facts
 from pretune_trainer.storage.runs import Run
 
@@ -73,6 +73,7 @@ def publish(
     files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
     manifest = Manifest(content="artifact", files=files, parent=facts.parent)
     commit(store, manifest, run.check)
+    remove_unfinished(run.store, "artifact", run.ordinal)
     return store.uri, manifest.digest
 
 

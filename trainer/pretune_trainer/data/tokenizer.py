@@ -22,7 +22,7 @@ from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.sources import OpenSource, SourceFile
 from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import StopRequestedError, UserError
-from pretune_trainer.storage.commit import commit, read_commit
+from pretune_trainer.storage.commit import commit_first, read_commit
 from pretune_trainer.storage.store import Store
 
 if TYPE_CHECKING:
@@ -173,8 +173,10 @@ def _committed(
     if not store.exists(COMMITTED_NAME):
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder))
-            made = [store.put(path.name, path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-        commit(store, Manifest(content="cache", files=made))
+            # Jobs that train the same at once get other ids: none may write over what another has made.
+            own, paths = tokenizer_digest(Path(folder)), sorted(Path(folder).iterdir())
+            made = [store.put(f"{own}/{path.name}", path) for path in paths if path.is_file()]
+        commit_first(store, Manifest(content="cache", files=made))
     return digest
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: each rank writes its shard in the background, rank 0 commits, any number of ranks reads them back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Thread
@@ -10,11 +10,21 @@ from torch import Tensor
 
 from pretune_api.checkpoint import INDEX_NAME, STATE_NAME, CheckpointState, Origin, TensorIndex
 from pretune_api.manifest import File, Manifest
-from pretune_trainer.errors import DamagedError
+from pretune_trainer.errors import DamagedError, MissingObjectError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Committed, Reporter, Said
 from pretune_trainer.storage import shards
-from pretune_trainer.storage.commit import Commit, commit, commits, kept, read_commit, remove, uncommitted, verify
+from pretune_trainer.storage.commit import (
+    Commit,
+    commit,
+    commits,
+    kept,
+    read_commit,
+    remove,
+    remove_unfinished,
+    understood,
+    verify,
+)
 from pretune_trainer.storage.runs import Run
 from pretune_trainer.storage.shards import Piece
 from pretune_trainer.storage.staging import Staging
@@ -89,12 +99,17 @@ class Checkpoints:
         if saving is not None:
             saving.result()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the checkpoint on its way is known here to have failed; `wait` raises why, on every rank."""
+        return self._saving is not None and self._saving.done() and self._saving.exception() is not None
+
     def latest(self) -> Found | None:
         """The newest checkpoint that is committed and whole, which this run starts from; None where there is none.
 
         Every rank verifies a part of it. Of a damaged one people are told, and the one before is taken. Collective.
         """
-        found = self._newest_whole(self._ranks.once(lambda: commits(self._job, "checkpoints")))
+        found = self._newest_whole()
         if found is not None:
             self._parent = found.manifest.digest
             self._ranks.once(lambda: self._run.start_from(found.origin))
@@ -102,32 +117,42 @@ class Checkpoints:
 
     def at(self, step: int) -> Found | None:
         """The newest whole checkpoint of a step, such as the best one; None where there is none. Collective."""
-        every = self._ranks.once(lambda: commits(self._job, "checkpoints"))
-        return self._newest_whole([commit for commit in every if commit.step == step])
+        return self._newest_whole(step)
 
     def load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
         """Fill `tensors` in place, each rank with its own rows, whatever number of ranks wrote them. Collective.
 
         Raises:
-            UserError: it is the checkpoint of another model.
+            UserError: it is the checkpoint of another model, or another version of Pretune has written it.
         """
         return self._ranks.together(lambda: self._load(found, tensors))[0]
 
     def _load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
         folder = self._job.child(found.commit.path)
-        saved = TensorIndex.model_validate_json(folder.get(INDEX_NAME))
+        saved = understood(TensorIndex, folder.get(INDEX_NAME), f"{folder.uri}/{INDEX_NAME}")
         held = shards.pieces(tensors, is_first=self._ranks.is_first)
         shards.require_same(saved, held, folder.uri)
         shards.fill(folder, saved, held)
-        return CheckpointState.model_validate_json(folder.get(STATE_NAME))
+        return understood(CheckpointState, folder.get(STATE_NAME), f"{folder.uri}/{STATE_NAME}")
 
-    def _newest_whole(self, candidates: Sequence[Commit]) -> Found | None:
-        for candidate in candidates:
+    def _newest_whole(self, step: int | None = None) -> Found | None:
+        """The newest whole one, of that step.
+
+        It looks anew after each that is not whole: an older run that is still at work may have removed it, in favour of
+        a newer one.
+        """
+        passed_over: set[Commit] = set()
+        while (candidate := self._ranks.once(lambda: self._newest(step, passed_over))) is not None:
             try:
                 return Found(candidate, self._verified(candidate))
-            except DamagedError as error:
+            except (DamagedError, MissingObjectError) as error:
+                passed_over.add(candidate)
                 self._reporter.tell(Said(f"{error}; falling back to the checkpoint before it"))
         return None
+
+    def _newest(self, step: int | None, passed_over: Set[Commit]) -> Commit | None:
+        every = (commit for commit in commits(self._job, "checkpoints") if step in (None, commit.step))
+        return next((commit for commit in every if commit not in passed_over), None)
 
     def _verified(self, candidate: Commit) -> Manifest:
         folder = self._job.child(candidate.path)
@@ -162,12 +187,16 @@ class Checkpoints:
         return sum(file.size for file in every)
 
     def _retain(self, best_step: int | None) -> None:
-        """On rank 0: remove what need not be kept, and what older runs have left unfinished."""
+        """On rank 0: remove what need not be kept, and what older runs have left unfinished.
+
+        Raises:
+            SupersededError: a newer run has started, and may be reading what this one would remove.
+        """
+        self._run.check()
         every = commits(self._job, "checkpoints")
-        expired = set(every) - kept(every, self._keep, best_step)
-        stale = [folder for folder in uncommitted(self._job, "checkpoints") if folder.run < self._run.ordinal]
-        for folder in [*sorted(expired), *stale]:
-            remove(self._job.child(folder.path))
+        for expired in sorted(set(every) - kept(every, self._keep, best_step)):
+            remove(self._job.child(expired.path))
+        remove_unfinished(self._job, "checkpoints", self._run.ordinal)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import unquote
 
@@ -68,10 +69,18 @@ def connect(location: Location, patience: Patience) -> tuple["ObjectStore", str]
     """
     scheme, _, rest = location.uri.partition("://")
     if scheme == "file":
-        return LocalStore("/"), unquote(rest).strip("/")
+        return LocalStore("/"), _checked(str(PurePosixPath(unquote(rest))), location.uri)
     bucket, _, path = rest.partition("/")
     with explained("open", location.uri):
-        return _bucket(scheme, bucket, location, patience), path.strip("/")
+        return _bucket(scheme, bucket, location, patience), _checked(path, location.uri)
+
+
+def _checked(path: str, uri: str) -> str:
+    """A folder's path as obstore takes it."""
+    path = path.strip("/")
+    if path and not set(path.split("/")).isdisjoint({"", ".", ".."}):
+        raise StorageDeniedError(f"{uri}: cannot open: a path must not have //, . or .. in it; mend the URI")
+    return path
 
 
 def _bucket(scheme: str, bucket: str, location: Location, patience: Patience) -> "ObjectStore":
@@ -108,7 +117,14 @@ class _Meaning:
 
 _MEANINGS: Final = (
     _Meaning(
-        r"NoSuchBucket|ContainerNotFound", StorageDeniedError, "there is no such bucket; create it, or mend the URI"
+        r"<Code>(NoSuchBucket|ContainerNotFound)",
+        StorageDeniedError,
+        "there is no such bucket; create it, or mend the URI",
+    ),
+    _Meaning(
+        r"<Code>NoSuchUpload",
+        StorageError,
+        "the upload was aborted; look at the bucket's lifecycle rules, which may do so after days, not hours",
     ),
     _Meaning(r"os error (28|122)\b", StorageError, "the disk is full; free some space, or use another storage.uri"),
     _Meaning(
@@ -119,19 +135,24 @@ _MEANINGS: Final = (
     ),
     _Meaning(r"Unable to create dir", StorageDeniedError, "its folder cannot be made; mend the URI"),
     _Meaning(
-        r"api/token|/token\?|Missing (AccessKeyId|SecretAccessKey)|Account must be specified",
+        r"/latest/api/token in |(default|oauth2)/token\?|"
+        "Missing (AccessKeyId|SecretAccessKey)|Account must be specified",
         StorageDeniedError,
         "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs://"
         " GOOGLE_APPLICATION_CREDENTIALS, for az:// AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY),"
         " or give the pod an identity",
     ),
     _Meaning(
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId",
+        r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId)",
         StorageDeniedError,
         "the credentials are wrong; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret they come from",
     ),
-    _Meaning(r"ExpiredToken", StorageDeniedError, "the credentials have expired; renew them"),
+    _Meaning(r"<Code>ExpiredToken", StorageDeniedError, "the credentials have expired; renew them"),
 )
+
+
+_ONLY_ONCE: Final = re.compile(r"<Code>(RequestTimeout|NoSuchUpload)")
+"""What S3 says, with status 400, of a body that came too slowly; and of an upload that was aborted meanwhile."""
 
 
 @contextmanager
@@ -150,9 +171,22 @@ def explained(doing: str, uri: str) -> Iterator[None]:
         raise _explain(error, doing, uri) from error
 
 
+def passes(error: StorageError, seconds: float, patience: Patience) -> bool:
+    """Whether a request that has failed after so many seconds may succeed if it is made again.
+
+    obstore repeats neither what S3 calls a mistake of ours, nor requests whose answers broke off.
+    """
+    text = _text(error.__cause__)
+    return _ONLY_ONCE.search(text) is not None or ("HTTP error" in text and seconds < patience.total_seconds)
+
+
+def _text(error: BaseException | None) -> str:
+    """What follows repeats the same as a tree of Rust's, names of settings included."""
+    return str(error).split("\n\nDebug source:", 1)[0]
+
+
 def _explain(error: Exception, doing: str, uri: str) -> StorageError:
-    # What follows repeats the same as a tree of Rust's, names of settings included.
-    text = str(error).split("\n\nDebug source:", 1)[0]
+    text = _text(error)
     for meaning in _MEANINGS:
         if re.search(meaning.pattern, text):
             return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}")

@@ -4,16 +4,18 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pretune_api.manifest import COMMITTED_NAME, MANIFEST_NAME, File, Manifest
-from pretune_trainer.errors import DamagedError, MissingObjectError
+from pretune_trainer.errors import DamagedError, MissingObjectError, ObjectExistsError, UserError
 from pretune_trainer.storage.store import Object, Store
 
 Kind = Literal["checkpoints", "artifact"]
 """What a job's folder has commits of."""
+
+Document = TypeVar("Document", bound=BaseModel)
 
 _FOLDER: Final = re.compile(r"^(?:checkpoints/(\d{4,})/step-(\d{8,})|artifact/(\d{4,}))(?=/)")
 
@@ -44,8 +46,23 @@ def commit(folder: Store, manifest: Manifest, still_allowed: Callable[[], None] 
     cache belongs to no run: whoever makes it makes the same, and nobody is asked.
     """
     folder.put(MANIFEST_NAME, manifest.to_bytes())
+    _sync_files(folder, manifest)
     still_allowed()
-    folder.create(COMMITTED_NAME, manifest.digest.encode())
+    _mark(folder, manifest)
+
+
+def commit_first(folder: Store, manifest: Manifest) -> None:
+    """Commit what several may make at once, and each otherwise: the first manifest stands for all.
+
+    The files of each must lie under names of their own, and be there already: so whoever comes second, or finds what
+    one has left who died here, commits what the first has made.
+    """
+    try:
+        folder.create(MANIFEST_NAME, manifest.to_bytes())
+    except ObjectExistsError:
+        manifest = Manifest.model_validate_json(folder.get(MANIFEST_NAME))
+    _sync_files(folder, manifest)
+    _mark(folder, manifest)
 
 
 def read_commit(folder: Store) -> Manifest:
@@ -54,6 +71,7 @@ def read_commit(folder: Store) -> Manifest:
     Raises:
         MissingObjectError: the folder is not committed.
         DamagedError: the manifest is not the one that was committed.
+        UserError: another version of Pretune has written it.
     """
     digest = folder.get(COMMITTED_NAME).decode(errors="replace").strip()
     try:
@@ -62,12 +80,19 @@ def read_commit(folder: Store) -> Manifest:
         raise DamagedError(f"{folder.uri} is damaged: {MANIFEST_NAME} is missing") from error
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
         raise DamagedError(f"{folder.uri} is damaged: {MANIFEST_NAME} is not the one that was committed")
+    return understood(Manifest, content, f"{folder.uri}/{MANIFEST_NAME}")
+
+
+def understood(kind: type[Document], content: bytes, uri: str) -> Document:
+    """A document that lies at `uri`, and is whole.
+
+    Raises:
+        UserError: another version of Pretune has written it. It is not damaged: nothing may take its place.
+    """
     try:
-        return Manifest.model_validate_json(content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
-        raise DamagedError(
-            f"{folder.uri} was written by another version of Pretune: {MANIFEST_NAME} is not known"
-        ) from error
+        raise UserError(uri, "was written by another version of Pretune; use that one") from error
 
 
 def verify(folder: Store, manifest: Manifest, part: tuple[int, int] = (0, 1)) -> None:
@@ -88,18 +113,15 @@ def _verify_file(folder: Store, file: File) -> None:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} is missing") from error
     if size != file.size:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} has {size} bytes, its manifest says {file.size}")
-    if _sha256(folder, file.path, size) != file.sha256:
+    if folder.digest(file.path, size) != file.sha256:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} has other content than when it was committed")
 
 
 def commits(job: Store, kind: Kind) -> list[Commit]:
     """The committed folders of a job, newest first: the highest run, then the highest step."""
-    return [commit for commit, committed in _folders(job, kind).items() if committed]
-
-
-def uncommitted(job: Store, kind: Kind) -> list[Commit]:
-    """Folders that someone has begun to write, or to remove."""
-    return [commit for commit, committed in _folders(job, kind).items() if not committed]
+    paths = {object_.path for object_ in job.list(kind)}
+    found = {commit for path in paths if (commit := _commit_of(path)) and f"{commit.path}/{COMMITTED_NAME}" in paths}
+    return sorted(found, reverse=True)
 
 
 def kept(commits: Iterable[Commit], keep: int, best_step: int | None) -> set[Commit]:
@@ -112,8 +134,14 @@ def kept(commits: Iterable[Commit], keep: int, best_step: int | None) -> set[Com
 def remove(folder: Store) -> None:
     """Delete a folder. The marker goes first, so that readers never see a part of it."""
     folder.delete(COMMITTED_NAME)
-    for object_ in folder.list():
-        folder.delete(object_.path)
+    folder.clear()
+
+
+def remove_unfinished(job: Store, kind: Kind, before: int) -> None:
+    """Remove what runs before that one have begun to write, or to remove."""
+    for folder in _uncommitted(job, kind):
+        if folder.run < before:
+            remove(job.child(folder.path))
 
 
 def manifest_of(folder: Store) -> Manifest:
@@ -133,22 +161,31 @@ def manifest_of(folder: Store) -> Manifest:
     return Manifest(content="artifact", files=files)
 
 
+def _sync_files(folder: Store, manifest: Manifest) -> None:
+    folder.sync([*(file.path for file in manifest.files), MANIFEST_NAME])
+
+
+def _mark(folder: Store, manifest: Manifest) -> None:
+    folder.create(COMMITTED_NAME, manifest.digest.encode())
+    folder.sync([COMMITTED_NAME])
+
+
 def _describe(folder: Store, object_: Object) -> File:
-    return File(path=object_.path, size=object_.size, sha256=_sha256(folder, object_.path, object_.size))
+    return File(path=object_.path, size=object_.size, sha256=folder.digest(object_.path, object_.size))
 
 
-def _sha256(folder: Store, path: str, size: int) -> str:
-    digest = hashlib.sha256()
-    for chunk in folder.stream(path, size):
-        digest.update(chunk)
-    return digest.hexdigest()
+def _uncommitted(job: Store, kind: Kind) -> list[Commit]:
+    """Folders without a marker; on a file system there may be no whole file in them."""
+    runs = job.folders(kind)
+    paths = runs if kind == "artifact" else [path for run in runs for path in job.folders(run)]
+    begun = [commit for path in paths if (commit := _commit_of(f"{path}/"))]
+    committed = set(commits(job, kind))
+    return [commit for commit in begun if commit not in committed]
 
 
-def _folders(job: Store, kind: Kind) -> dict[Commit, bool]:
-    """Folders of that kind, newest first, and whether each is committed."""
-    found: dict[Commit, bool] = {}
-    for object_ in job.list(kind):
-        if match := _FOLDER.match(object_.path):
-            commit = Commit(int(match[1] or match[3]), int(match[2] or 0), kind)
-            found[commit] = found.get(commit, False) or object_.path == f"{commit.path}/{COMMITTED_NAME}"
-    return dict(sorted(found.items(), reverse=True))
+def _commit_of(path: str) -> Commit | None:
+    """Which folder that can be committed a path below a job's leads into; None if none."""
+    match = _FOLDER.match(path)
+    if match is None:
+        return None
+    return Commit(int(match[1] or match[3]), int(match[2] or 0), "artifact" if match[3] else "checkpoints")

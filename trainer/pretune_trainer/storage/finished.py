@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pretune_api.base import Spec
-from pretune_trainer.storage.commit import commits, read_commit
+from pretune_trainer.storage.commit import commits, read_commit, understood
 from pretune_trainer.storage.store import Store
 
 FACTS_NAME: Final = "metrics.json"
@@ -47,9 +47,10 @@ def finished(job: Store) -> Finished | None:
 
     Raises:
         StorageError: the storage cannot be read.
+        UserError: another version of Pretune has written it.
     """
     for found in commits(job, "artifact"):
         folder = job.child(found.path)
-        facts = Facts.model_validate_json(folder.get(FACTS_NAME))
+        facts = understood(Facts, folder.get(FACTS_NAME), f"{folder.uri}/{FACTS_NAME}")
         return Finished(folder.uri, read_commit(folder).digest, facts)
     return None

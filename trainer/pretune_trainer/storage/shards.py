@@ -68,7 +68,7 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:05d}.safetensors"
 
 
-def encode(held: Sequence[Piece]) -> Iterator[memoryview]:
+def encode(held: Sequence[Piece]) -> list[memoryview]:
     """The safetensors file of pieces that lie in the CPU's memory: its header, then each piece, uncopied."""
     header: dict[str, object] = {}
     end = 0
@@ -81,9 +81,8 @@ def encode(held: Sequence[Piece]) -> Iterator[memoryview]:
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    yield memoryview(struct.pack("<Q", len(text)) + text)
-    for piece in held:
-        yield _bytes(piece.rows).numpy().data
+    head = memoryview(struct.pack("<Q", len(text)) + text)
+    return [head, *(_bytes(piece.rows).numpy().data for piece in held)]
 
 
 def require_same(saved: TensorIndex, held: Sequence[Piece], uri: str) -> None:

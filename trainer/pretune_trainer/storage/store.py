@@ -1,23 +1,34 @@
 """A folder in an object store: everything a run writes, and what it reads back, goes through here."""
 
 import hashlib
+import os
 import secrets
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import obstore
-from obstore.exceptions import GenericError
+from obstore.exceptions import GenericError, NotFoundError
+from obstore.store import LocalStore
 
 from pretune_api.manifest import File
 from pretune_api.storage import Location
 from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
-from pretune_trainer.storage.client import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Patience, connect, explained
+from pretune_trainer.storage.client import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Patience,
+    connect,
+    explained,
+    passes,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -28,9 +39,11 @@ PART: Final = 16 * 2**20
 """Bytes of one part of an upload or a download. S3 takes 10,000 parts: files of up to 160 GB."""
 _PARALLEL_PARTS: Final = 6
 """Parts in flight in one upload or download: with `PART`, 96 MiB of buffers at most."""
+_PAUSES: Final = (0.1, 0.4, 1.6, 6.4)
+"""Seconds before a request is made again that obstore does not repeat."""
 
-Data = bytes | Path | Iterable[bytes | memoryview]
-"""What can be written: bytes, a local file, or chunks that are made while they are sent."""
+Data = bytes | Path | Sequence[bytes | memoryview]
+"""What can be written: bytes, a local file, or what is to lie one behind the other. It may be sent more than once."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,7 @@ class Store:
         Raises:
             MissingObjectError: there is none.
         """
-        with explained("read", self._uri(path)):
-            return obstore.get(self._objects, self._at(path)).bytes().to_bytes()
+        return self._ask("read", path, lambda: obstore.get(self._objects, self._at(path)).bytes().to_bytes())
 
     def get_range(self, path: str, start: int, length: int) -> memoryview:
         """`length` bytes of an object from `start` on; it must have them."""
@@ -106,12 +118,9 @@ class Store:
     def get_ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
         """Several ranges of an object, each (start, length); neighbours are read with one request."""
         if self._bucket.honours_ranges:
-            with explained("read", self._uri(path)):
-                try:
-                    return self._ranges(path, spans)
-                except GenericError as error:
-                    if "non-partial response" not in str(error):
-                        raise
+            found = self._ask("read", path, lambda: self._ranges(path, spans))
+            if found is not None:
+                return found
             self._bucket.honours_ranges = False
         whole = memoryview(self.get(path))
         return [whole[start : start + length] for start, length in spans]
@@ -134,8 +143,14 @@ class Store:
         Raises:
             MissingObjectError: there is none.
         """
-        with explained("read", self._uri(path)):
-            return obstore.head(self._objects, self._at(path))["size"]
+        return self._ask("read", path, lambda: obstore.head(self._objects, self._at(path))["size"])
+
+    def digest(self, path: str, size: int) -> str:
+        """SHA-256 of an object of `size` bytes, in hex."""
+        digest = hashlib.sha256()
+        for chunk in self.stream(path, size):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def exists(self, path: str) -> bool:
         """Whether there is an object under that very name."""
@@ -150,16 +165,7 @@ class Store:
 
         Returns its size and SHA-256, computed on the way.
         """
-        chunks = _Hashed(_chunks(data))
-        with explained("write", self._uri(path)):
-            obstore.put(
-                self._objects,
-                self._at(path),
-                _small_or_stream(chunks),
-                chunk_size=PART,
-                max_concurrency=_PARALLEL_PARTS,
-            )
-        return File(path=path, size=chunks.size, sha256=chunks.digest.hexdigest())
+        return self._ask("write", path, lambda: self._put(path, data))
 
     def create(self, path: str, data: bytes) -> None:
         """Write a small object that must not exist yet. Finding exactly `data` there is success too: a lost answer.
@@ -178,20 +184,38 @@ class Store:
         """All objects below a folder, or those that come after a path there, in order of their paths."""
         at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
         offset = None if after is None else self._at(after)
-        with explained("list", self._uri(prefix)):
-            found = [meta for batch in obstore.list(self._objects, at, offset=offset) for meta in batch]
+        found = self._ask("list", prefix, lambda: list(chain(*obstore.list(self._objects, at, offset=offset))))
         return sorted((Object(meta["path"][cut:], meta["size"]) for meta in found), key=lambda object_: object_.path)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Paths of the folders right below a folder, in order; what is in them is not listed."""
         at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
-        with explained("list", self._uri(prefix)):
-            found = obstore.list_with_delimiter(self._objects, at)["common_prefixes"]
+        found = self._ask("list", prefix, lambda: obstore.list_with_delimiter(self._objects, at)["common_prefixes"])
         return sorted(path[cut:] for path in found)
 
     def delete(self, path: str) -> None:
         """Remove an object; it may be gone already."""
         self._patiently(lambda: self._delete(path))
+
+    def clear(self) -> None:
+        """Remove all objects; on a file system also their folders, and the beginnings of files whose writers died.
+
+        obstore writes `name` as `name#1` until it is whole: no listing shows that.
+        """
+        for object_ in self.list():
+            self.delete(object_.path)
+        if isinstance(self._objects, LocalStore):
+            with explained("delete", self.uri), suppress(FileNotFoundError):
+                shutil.rmtree(f"/{self._path}")
+
+    def sync(self, paths: Sequence[str]) -> None:
+        """Wait until objects would outlive a power cut: a store's answer promises that, a file system's does not."""
+        if not isinstance(self._objects, LocalStore):
+            return
+        files = [Path("/", self._at(path)) for path in paths]
+        with explained("write", self.uri):
+            for path in [*files, *{file.parent for file in files}]:
+                _sync(path)
 
     @property
     def _objects(self) -> "ObjectStore":
@@ -203,10 +227,51 @@ class Store:
     def _uri(self, path: str) -> str:
         return f"{self.uri}/{path}" if path else self.uri
 
-    def _ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
+    def _ask(self, doing: str, path: str, do: Callable[[], T]) -> T:
+        """Do what may be done twice, and again where obstore has given up at a failure that may pass."""
+        patience = self._bucket.patience
+        for pause in _PAUSES if patience.total_seconds else ():
+            started = time.monotonic()
+            try:
+                return self._once(doing, path, do)
+            except StorageError as error:
+                if not passes(error, time.monotonic() - started, patience):
+                    raise
+            time.sleep(pause)
+        return self._once(doing, path, do)
+
+    def _once(self, doing: str, path: str, do: Callable[[], T]) -> T:
+        with explained(doing, self._uri(path)):
+            return do()
+
+    def _ranges(self, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview] | None:
+        """None where the store answers with the whole object."""
         starts, lengths = [start for start, _ in spans], [length for _, length in spans]
-        parts = obstore.get_ranges(self._objects, self._at(path), starts=starts, lengths=lengths)
+        try:
+            parts = obstore.get_ranges(self._objects, self._at(path), starts=starts, lengths=lengths)
+        except GenericError as error:
+            if "non-partial response" in str(error):
+                return None
+            raise
         return [memoryview(part) for part in parts]
+
+    def _put(self, path: str, data: Data) -> File:
+        chunks = _Hashed(_chunks(data))
+        content = _small_or_stream(chunks)
+        try:
+            obstore.put(self._objects, self._at(path), content, chunk_size=PART, max_concurrency=_PARALLEL_PARTS)
+        except NotFoundError:
+            # A store that is asked once more to complete an upload, because its answer was lost, knows of none.
+            if not self._holds(chunks.described(path)):
+                raise
+        return chunks.described(path)
+
+    def _holds(self, file: File) -> bool:
+        """Whether that very file is there."""
+        try:
+            return self.size(file.path) == file.size and self.digest(file.path, file.size) == file.sha256
+        except MissingObjectError:
+            return False
 
     def _conditional_put(self, path: str, data: bytes) -> None:
         with explained("create", self._uri(path)):
@@ -259,6 +324,15 @@ class Store:
             raise ObjectExistsError(f"{self._uri(path)}: cannot create: there is something under that name already")
 
 
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class _Hashed:
     """Chunks on their way to a store, counted and hashed as they pass; hashing lets other threads run."""
 
@@ -275,6 +349,10 @@ class _Hashed:
         self.digest.update(chunk)
         self.size += len(chunk)
         return chunk
+
+    def described(self, path: str) -> File:
+        """What has passed, as the file that it became."""
+        return File(path=path, size=self.size, sha256=self.digest.hexdigest())
 
 
 def _small_or_stream(chunks: _Hashed) -> bytes | Iterator[memoryview]:
