@@ -117,6 +117,14 @@ def test_a_job_is_running_until_it_ends_and_what_a_loss_would_cost_is_told(serve
     assert gauge(server, prometheus.RUNNING) == 0
 
 
+def test_a_checkpoint_that_a_run_could_not_start_from_is_none_that_counts(server: BoardServer, board: Board) -> None:
+    number = at_work(board)
+    board.take(number, [START, step(20), Committed(20, 0.1, 1.0, 99)])
+    board.take(number, [Start("causalLM", 2, 10, 100, 1000, 1000, 8, 4, 10), step(11)])
+    assert gauge(server, prometheus.UNCOMMITTED_STEPS) == 1
+    assert json.loads(read(server.port, "/progress"))["checkpoint"] is None
+
+
 def gauge(server: BoardServer, name: str) -> float:
     families = {family.name: family for family in text_string_to_metric_families(read(server.port, "/metrics"))}
     (sample,) = families[name].samples

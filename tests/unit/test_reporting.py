@@ -13,6 +13,7 @@ from pretune_trainer.drive.board import Board, BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.reporting import Background, BoardSink, History, TensorBoard
 from pretune_trainer.drive.wire import event_from_json, event_to_json
+from pretune_trainer.errors import StorageError
 from pretune_trainer.report import Committed, Evaluated, Event, Exhibited, Said, Start, Step
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
@@ -159,6 +160,25 @@ def test_events_that_the_board_missed_are_told_when_it_is_back(seen: SeenBoard) 
         sink._desk = Desk(f"http://127.0.0.1:{server.desk_port}", TOKEN)
         sink.write([step(2)])
     assert seen.heard == [START, step(1), step(2)]
+
+
+def test_a_history_that_a_store_could_not_take_is_written_once_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    folder, fails = Folder(), [True] * 2
+
+    def put(path: str, data: bytes) -> None:
+        if fails and fails.pop():
+            raise StorageError("the store keeps failing")
+        folder.put(path, data)
+
+    history = History(put, CONFIG)
+    for number in (1, 2, 3):
+        history.write([START, step(number)])
+    history.close(None)
+    assert [line["step"] for line in folder.history() if line["event"] == "Step"] == [1, 2, 3]
+    assert folder["history/0003/run.json"] == CONFIG
+    assert [record.message for record in caplog.records] == [
+        "the history cannot be written, training goes on and it is tried again: the store keeps failing"
+    ]
 
 
 def test_a_history_that_cannot_be_written_is_given_up_in_words_and_training_goes_on(

@@ -33,9 +33,7 @@ class Progress:
         """Take in what the ranks tell."""
         match event:
             case Start():
-                self.start, self.step = event, None
-                self._recent.clear()
-                self._furthest = max(self._furthest, event.from_step)
+                self._take_start(event)
             case Step():
                 self._take_step(event)
             case Committed():
@@ -107,6 +105,13 @@ class Progress:
                 "ending": self.ending and self.ending.to_json(),
             }
         )
+
+    def _take_start(self, event: Start) -> None:
+        self.start, self.step = event, None
+        self._recent.clear()
+        self._furthest = max(self._furthest, event.from_step)
+        if self.committed is not None and self.committed.step > event.from_step:
+            self.committed = None  # it was damaged: an older one was taken, and the steps after that are done again
 
     def _take_step(self, event: Step) -> None:
         if event.step > self._furthest and not event.skipped:

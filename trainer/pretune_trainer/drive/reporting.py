@@ -16,6 +16,7 @@ from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.tracking import MLflowRun, curves
 from pretune_trainer.drive.wire import Ending, event_to_json
+from pretune_trainer.errors import StorageError
 from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 
 TENSORBOARD_VARIABLE: Final = "PRETUNE_TENSORBOARD"
@@ -150,7 +151,7 @@ class History:
 
     Object stores cannot append, and to write one growing file again and again would cost the square of its size: the
     last chunk is rewritten until it is 1 MiB long. Written at every commit, so that what a later run starts from has
-    its history, else every 30 s, and at the end.
+    its history, else every 30 s, and at the end; what a store that fails could not take, it takes the next time.
     """
 
     def __init__(self, put: Put, run_config: bytes) -> None:
@@ -162,13 +163,13 @@ class History:
         self._lines = bytearray()
         self._written = 0
         self._last_flush = time.monotonic()
+        self._failing = False
 
     def write(self, events: list[Event]) -> None:
         """Take in events; writes them when it is time."""
         for event in events:
             if isinstance(event, Start):
                 self._run = event.run
-                self._put(f"history/{self._run:04d}/{RunConfig.FILE_NAME}", self._run_config)
             self._lines += json.dumps({"time": round(time.time(), 3), **event_to_json(event)}).encode() + b"\n"
         is_due = time.monotonic() - self._last_flush > _FLUSH_SECONDS
         if is_due or any(isinstance(event, Start | Committed) for event in events):
@@ -179,10 +180,26 @@ class History:
         self._flush()
 
     def _flush(self) -> None:
+        if self._run > 0 and len(self._lines) > self._written:
+            self._try_to_put()
         self._last_flush = time.monotonic()
-        if self._run == 0 or len(self._lines) == self._written:
-            return
-        self._put(f"history/{self._run:04d}/{self._chunk:05d}.jsonl", bytes(self._lines))
+
+    def _try_to_put(self) -> None:
+        try:
+            self._put_lines()
+        except StorageError as error:
+            if not self._failing:
+                _log.warning("the history cannot be written, training goes on and it is tried again: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _put_lines(self) -> None:
+        folder = f"history/{self._run:04d}"
+        if self._run_config:
+            self._put(f"{folder}/{RunConfig.FILE_NAME}", self._run_config)
+            self._run_config = b""
+        self._put(f"{folder}/{self._chunk:05d}.jsonl", bytes(self._lines))
         self._written = len(self._lines)
         if self._written >= _CHUNK_BYTES:
             self._chunk, self._written = self._chunk + 1, 0
