@@ -113,6 +113,16 @@ def test_the_digest_is_that_of_the_files(tmp_path):
     assert tokenizer_digest(tokenizer_of(tmp_path, corpus, spec=training(size=401))) != tokenizer_digest(first)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "source.spm"])
+def test_whatever_file_a_vocabulary_is_in_has_its_part_in_the_digest(tmp_path, name):
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    digests = set()
+    for content in (b"one", b"another"):
+        (tmp_path / name).write_bytes(content)
+        digests.add(tokenizer_digest(tmp_path))
+    assert len(digests) == 2
+
+
 def words_of(folder: Path) -> str:
     return "".join(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
 
