@@ -2,6 +2,8 @@
 
 import shutil
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +11,18 @@ from safetensors.torch import load_file
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer import rank
-from pretune_trainer.errors import NumericalError, StopRequestedError, UserError
+from pretune_trainer.errors import (
+    NumericalError,
+    StopRequestedError,
+    StorageDeniedError,
+    StorageError,
+    UserError,
+)
+from pretune_trainer.loop import Loop
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
+from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.store import Store
 from support.crashing import Crash, CrashingStore, Plan
 from support.jobs import Recorder, pretrain
@@ -129,6 +139,50 @@ def test_asked_to_stop_before_the_first_step_a_run_leaves_and_the_next_begins_an
     with pytest.raises(StopRequestedError):
         run_rank(config, Ranks(), Recorder(stop_at=0))
     _assert_equal(run_rank(config, Ranks(), Recorder()), _undisturbed(config, tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_committed_ends_the_run_with_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Checkpoints.save
+
+    def save_and_fail(checkpoints: Checkpoints, *arguments: Any) -> None:
+        save(checkpoints, *arguments)
+        assert checkpoints._saving is not None
+        assert checkpoints._saving.exception(60) is not None
+
+    def denied(*_: object) -> int:
+        raise StorageDeniedError("access denied")
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_fail)
+    monkeypatch.setattr(Checkpoints, "_commit", denied)
+    recorder = Recorder()
+    with pytest.raises(StorageDeniedError):
+        run_rank(pretrain(tmp_path), Ranks(), recorder)
+    assert [event.step for event in recorder.of(Step)] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_fails_commits_the_checkpoint_that_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, gradients, commit = Event(), Loop._gradients, Checkpoints._commit
+
+    def fail_after_a_checkpoint(loop: Loop, *arguments: Any) -> torch.Tensor:
+        if loop.state.step == 4:
+            failed.set()
+            raise StorageError("a source does not answer")
+        return gradients(loop, *arguments)
+
+    def commit_slowly(*arguments: Any) -> int:
+        assert failed.wait(60)
+        return commit(*arguments)
+
+    monkeypatch.setattr(Loop, "_gradients", fail_after_a_checkpoint)
+    monkeypatch.setattr(Checkpoints, "_commit", commit_slowly)
+    config, recorder = pretrain(tmp_path), Recorder()
+    with pytest.raises(StorageError):
+        run_rank(config, Ranks(), recorder)
+    assert [event.step for event in recorder.of(Committed)] == [4]
 
 
 def test_the_metrics_that_the_spec_names_are_reported_and_no_others(tmp_path: Path) -> None:

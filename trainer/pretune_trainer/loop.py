@@ -67,6 +67,7 @@ class Loop:
 
         Raises:
             StopRequestedError: asked to stop; a checkpoint of this step is on its way to storage.
+            StorageError: a checkpoint could not be committed, which is noticed with the next step.
             NumericalError: training became unstable.
         """
         try:
@@ -84,7 +85,7 @@ class Loop:
                     self._leave_if_asked()
                     self._pause_if_due()
         except StopRequestedError:
-            self._save()
+            self._save()  # raises what has become of the checkpoint before, if that is why all stop
             raise
 
     def _ended(self) -> bool:
@@ -93,8 +94,10 @@ class Loop:
 
     def _step(self, work: Work, works: Prefetch[Work]) -> None:
         parts = self.parts
-        parts.vote.ask()
+        parts.vote.ask(parts.resumable.checkpoints.has_failed)
         seed_step(self._seed())
+        if parts.step.task.couples_rows:  # a batch normalisation's statistics change in the forward pass already
+            parts.resumable.checkpoints.wait_staged()
         loss = self._gradients(work)
         norm = clip_gradients(parts.step.parameters(), parts.config.training.gradient_clip)
         bad = parts.resumable.stability.judge(loss, norm)

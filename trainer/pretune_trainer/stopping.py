@@ -22,9 +22,9 @@ class StopVote:
         self._vote: Tensor | None = None
         self._work: dist.Work | None = None
 
-    def ask(self) -> None:
-        """Cast this rank's vote. Collective, but does not wait."""
-        wanted = self._reporter.stop_requested()
+    def ask(self, wanted: bool = False) -> None:
+        """Cast this rank's vote, to stop where that is `wanted` or was asked for. Collective, but does not wait."""
+        wanted = wanted or self._reporter.stop_requested()
         self._vote = torch.tensor([int(wanted)])
         if self._channel.size > 1:
             self._work = dist.all_reduce(self._vote, dist.ReduceOp.MAX, group=self._channel.group, async_op=True)
