@@ -11,7 +11,7 @@ from pretune_trainer.data import tokenise
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.token_cache import token_cache
-from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, UserError
+from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, StorageError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
 from support.letters import Letters, data_of, make_cache, on_ranks, text_of, write_jsonl
@@ -249,6 +249,29 @@ def test_files_of_any_name_are_copied_to_this_node_as_they_are(tmp_path, s3, mon
     folder, names = Store.open(s3.new_folder()), ["poetry.json", "poetry.lock"]
     shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put(name, name.encode()) for name in names]))
     assert [shelf.path(name).read_text() for name in names] == names
+
+
+def test_a_copy_that_a_power_cut_has_emptied_is_made_again(tmp_path, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    folder = Store.open(s3.new_folder())
+    shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put("a", b"content")]))
+    shelf.path("a").write_bytes(b"")
+    assert shelf.path("a").read_bytes() == b"content"
+
+
+def test_a_copy_that_could_not_be_made_takes_no_room_on_the_node(tmp_path, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    folder = Store.open(s3.new_folder())
+    shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put("a", b"content")]))
+
+    def broken(*_):
+        yield b"cont"
+        raise StorageError("the store does not answer")
+
+    monkeypatch.setattr(Store, "stream", broken)
+    with pytest.raises(StorageError):
+        shelf.path("a")
+    assert [path.name for path in (tmp_path / "node").rglob("*") if path.stat().st_size and path.is_file()] == []
 
 
 def test_a_source_may_have_nothing_held_out_while_another_has(tmp_path):

@@ -47,7 +47,7 @@ class Shelf:
             return self._sized(here / name, file)
         place = Path(self.manifest.digest.removeprefix("sha256:"), name)
         copy = cache_folder() / place
-        if not copy.exists():
+        if not _is_whole(copy, file):
             with _alone(cache_folder() / _LOCKS / place):
                 self._fetch(file, copy)
         return copy
@@ -60,20 +60,26 @@ class Shelf:
         return path
 
     def _fetch(self, file: File, copy: Path) -> None:
-        if copy.exists():
+        if _is_whole(copy, file):
             return
         digest = hashlib.sha256()
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with explained("write", f"file://{copy}"), tempfile.NamedTemporaryFile(dir=copy.parent, delete=False) as part:
-            for chunk in self.store.stream(file.path, file.size):
-                digest.update(chunk)
-                part.write(chunk)
-        if digest.hexdigest() != file.sha256:
-            Path(part.name).unlink()
-            raise DamagedError(
-                f"{self.store.uri} is damaged: {file.path} has changed; remove the folder, it is made anew"
-            )
-        Path(part.name).replace(copy)
+        with explained("write", f"file://{copy}"), tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+            part = Path(folder, "part")
+            with part.open("wb") as written:
+                for chunk in self.store.stream(file.path, file.size):
+                    digest.update(chunk)
+                    written.write(chunk)
+            if digest.hexdigest() != file.sha256:
+                raise DamagedError(
+                    f"{self.store.uri} is damaged: {file.path} has changed; remove the folder, it is made anew"
+                )
+            part.replace(copy)
+
+
+def _is_whole(copy: Path, file: File) -> bool:
+    """Whether it is there, and as long as it was: of a copy a power cut may leave the name alone."""
+    return copy.exists() and copy.stat().st_size == file.size
 
 
 @contextmanager
