@@ -92,7 +92,7 @@ def test_a_log_that_finds_no_room_ends_in_one_sentence(
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
         assert main(["logs", str(storage), "--rank", "0"]) == 1
-    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == "cannot write to standard output: No space left on device\n"
 
 
 def test_each_attempt_has_its_log_and_the_last_is_shown(folder: Path, capsys: Capture) -> None:
@@ -106,8 +106,8 @@ def test_each_attempt_has_its_log_and_the_last_is_shown(folder: Path, capsys: Ca
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--attempt", "7"], "attempt 7 has left no log; there are logs of attempts 1"),
-        (["--rank", "3"], "there is no such log; there are driver, rank-00000"),
+        (["--attempt", "7"], "attempt 7 has no log; there are logs of attempts 1"),
+        (["--rank", "3"], "there is no such log; available: driver, rank-00000"),
     ],
 )
 def test_a_log_that_there_is_not_is_said_with_those_that_there_are(
@@ -123,7 +123,7 @@ def test_a_job_without_logs_says_so(folder: Path, capsys: Capture) -> None:
     (logs,) = storage.glob("local/*/logs")
     logs.rename(folder / "elsewhere")
     assert main(["logs", str(storage)]) == 2
-    assert "no attempt has left a log there yet; --follow waits for the first" in capsys.readouterr().err
+    assert "there are no logs yet; --follow waits for the first" in capsys.readouterr().err
 
 
 def test_of_a_file_the_jobs_that_ran_are_shown_parents_first(folder: Path, capsys: Capture) -> None:
@@ -148,7 +148,7 @@ def test_of_a_file_whose_jobs_have_changed_since_nothing_is_shown(folder: Path, 
     run(folder, "general")
     (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("maxSteps: 10", "maxSteps: 11"))
     assert main(["logs", str(folder / "job.yaml")]) == 2
-    assert "no attempt has left a log there yet" in capsys.readouterr().err
+    assert "there are no logs yet" in capsys.readouterr().err
 
 
 def test_of_a_file_that_was_run_elsewhere_and_otherwise_the_log_is_found_by_the_same_options(
@@ -165,7 +165,7 @@ def test_of_a_file_that_was_run_elsewhere_and_otherwise_the_log_is_found_by_the_
 def test_what_is_no_file_of_jobs_cannot_be_changed(folder: Path, capsys: Capture) -> None:
     storage = run(folder, "general")
     assert main(["logs", str(storage), "--set", "spec.training.seed=7"]) == 2
-    assert f"--set: changes the jobs of a file, and {storage} is none" in capsys.readouterr().err
+    assert f"--set: applies to files of jobs, and {storage} is not one" in capsys.readouterr().err
 
 
 def test_what_has_ended_is_followed_to_its_end(folder: Path, capsys: Capture) -> None:

@@ -62,7 +62,7 @@ def test_it_tells_of_figures_lineage_runs_confusion_and_samples(tmp_path: Path) 
     assert "<dt>accuracy</dt><dd>0.1</dd>" in page
     assert page.index("PretrainJob/general") < page.index("FinetuneJob/classify</b>")
     assert "0 to 80</td><td>30</td>" in page
-    assert "went on from step 50" in page
+    assert "resumed from step 50" in page
     assert all(f">{label}</th>" in page for label in CONFUSION["confusion"]["labels"])
     assert "<td>9</td><td>0.85</td>" in page
     assert "animal=dog</th>" in page
@@ -108,7 +108,7 @@ def test_a_storage_with_one_job_is_that_job_and_of_several_one_must_be_given(tmp
     for folder in (storage, f"{storage}/local"):
         assert main(["report", folder]) == 2
         said = capsys.readouterr().err
-        assert "there are several jobs below it; give one of " in said
+        assert "there are several jobs in it; specify one of " in said
         assert "/storage/local/finetunejob-classify-00000000, " in said
 
 
@@ -122,7 +122,7 @@ def test_of_a_file_each_job_that_ran_here_has_its_page(
     assert main(["report", str(file), "--storage", "storage"]) == 0
     assert all("<dt>step</dt><dd>2 of 100</dd>" in Path(f"{name}.html").read_text() for name in ("first", "second"))
     assert main(["report", str(file), "--storage", "storage", "--output", "one.html"]) == 2
-    assert f"--output: names one file, and {file} has 2 jobs; leave it out" in capsys.readouterr().err
+    assert f"--output: names one file, and {file} has 2 jobs; remove it" in capsys.readouterr().err
 
 
 def ran(file: Path, folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture)
     general = pretrain(tmp_path)
     run(general, range(1, 3))
     assert main(["report", folder_of(general).uri, "--output", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"{tmp_path}: cannot be written (Is a directory); name another file by --output\n"
+    assert capsys.readouterr().err == f"{tmp_path}: cannot be written (Is a directory); use another --output\n"
 
 
 @pytest.mark.parametrize("folder", ["nothing", "."])
@@ -172,7 +172,7 @@ def test_a_job_that_has_not_begun_to_train_has_nothing_to_report(tmp_path: Path,
     general = pretrain(tmp_path)
     claim_run(folder_of(general), lambda text: None)
     assert main(["report", folder_of(general).uri]) == 2
-    assert "no run of a job has begun to train here" in capsys.readouterr().err
+    assert "no job has started training here yet" in capsys.readouterr().err
 
 
 def test_what_was_measured_once_has_no_chart_and_what_nobody_set_no_column(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_a_source_that_reaches_into_the_storage_is_said_before_anything_is_start
 def test_several_workers_need_ray(folder: Path, run: Run) -> None:
     ended = run(write(folder, job("PretrainJob", "general")), "--workers", "2", "--no-ray")
     assert ended.status == 2
-    assert ended.errors.strip() == "--no-ray: one process is one worker, not 2; add --workers 1, or leave it out"
+    assert ended.errors.strip() == "--no-ray: it supports only one rank, not 2; add --workers 1, or remove it"
 
 
 def wait_for(process: subprocess.Popen[str], event: str) -> None:
@@ -219,7 +219,7 @@ def test_ctrl_c_commits_says_how_to_go_on_and_leaves_with_its_own_status(folder:
     assert [line["event"] for line in ended.lines] == ["Committed", "Ended"]
     assert ended.endings() == [("PretrainJob/waits-long", "Stopped")]
     assert ended.errors.strip().splitlines()[-1] == (
-        "stopped at step 10, which is committed; run the same command again to go on"
+        "stopped at step 10, which is committed; run the same command again to resume"
     )
 
 
@@ -228,7 +228,7 @@ def test_a_closed_terminal_asks_to_stop_and_ctrl_c_after_that_leaves_at_once(fol
     wait_for(process, "Said")
     process.send_signal(signal.SIGHUP)
     assert process.stderr is not None
-    assert "Ctrl-C again leaves at once" in process.stderr.readline()
+    assert "Ctrl-C again to exit immediately" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert end(process, timeout=10).status == 130
 
@@ -254,7 +254,7 @@ def test_a_port_that_is_taken_is_said(folder: Path, run: Run) -> None:
         port = str(taken.getsockname()[1])
         ended = run(write(folder, job("PretrainJob", "general")), "--metrics-port", port)
     assert ended.status == 2
-    assert ended.errors.strip() == f"--metrics-port {port}: cannot be listened on: Address already in use"
+    assert ended.errors.strip() == f"--metrics-port {port}: cannot listen on this port: Address already in use"
 
 
 def test_two_workers_under_ray_train_a_chain_and_stop_when_asked(folder: Path) -> None:

@@ -51,7 +51,7 @@ def test_without_a_kubeconfig_it_is_said_how_to_name_one(
     assert main([str(file) if word == "FILE" else word for word in command]) == 2
     said = capsys.readouterr()
     assert "kubeconfig: " in said.err
-    assert said.err.endswith("set KUBECONFIG to the file of a cluster\n")
+    assert said.err.endswith("set KUBECONFIG to the kubeconfig of a cluster\n")
     assert said.out == ""
 
 

@@ -50,13 +50,13 @@ def test_a_parent_that_is_in_no_file_is_told_with_the_nearest_name() -> None:
     with pytest.raises(UserError) as caught:
         order([job(pretrain("general")), job(finetune("chat", "genral"))])
     assert str(caught.value) == (
-        "FinetuneJob/chat spec.model.from: PretrainJob/genral stands in none of the files; "
+        "FinetuneJob/chat spec.model.from: PretrainJob/genral is not defined in any of the files; "
         "did you mean PretrainJob/general?"
     )
 
 
 def test_a_job_alone_whose_parent_is_in_no_file_is_told_to_add_it() -> None:
-    with pytest.raises(UserError, match="PretrainJob/x stands in none of the files; add the file that it stands in"):
+    with pytest.raises(UserError, match="PretrainJob/x is not defined in any of the files; add the file"):
         order([job(finetune("chat", "x"))])
 
 

@@ -114,7 +114,7 @@ def test_an_output_that_is_full_is_told_in_one_sentence(
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
         assert main(["validate", str(file)]) == ExitCode.FAILED
-    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == "cannot write to standard output: No space left on device\n"
 
 
 def test_where_nobody_can_be_told_the_status_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,4 +151,4 @@ def test_a_misspelt_file_is_told_as_such(
     assert main(["report", "job"]) == ExitCode.USER_ERROR
     said = capsys.readouterr().err
     assert said.startswith("job: there is no such file or folder, and no cluster to look for a job of that name: ")
-    assert said.endswith("; set KUBECONFIG to the file of a cluster\n")
+    assert said.endswith("; set KUBECONFIG to the kubeconfig of a cluster\n")

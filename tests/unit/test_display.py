@@ -128,4 +128,4 @@ def test_a_reader_who_leaves_does_not_end_the_training(
         lines.progress = lambda: RUNNING
         lines.hear(Said("hello"))
         lines.hear(Said("still here"))
-    assert capsys.readouterr().err == "standard output cannot be written (Broken pipe); training goes on\n"
+    assert capsys.readouterr().err == "cannot write to standard output (Broken pipe); training continues\n"

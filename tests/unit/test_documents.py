@@ -81,26 +81,26 @@ def test_a_path_in_an_override_is_meant_from_where_the_command_is_given(
     [
         (
             "spec.training.maxStep=1",
-            "--set spec.training.maxStep: there is no field 'maxStep'; did you mean maxSteps?",
+            "--set spec.training.maxStep: unknown field 'maxStep'; did you mean maxSteps?",
         ),
         (
             "maxSteps=1",
-            "--set maxSteps: there is no field 'maxSteps'; a path begins with spec, such as spec.training.maxSteps=100",
+            "--set maxSteps: unknown field 'maxSteps'; a path begins with spec, such as spec.training.maxSteps=100",
         ),
         ("spec.data.train[3].uri=x", "--set spec.data.train[3].uri: there is no item [3]"),
         ("spec.training[0]=x", "--set spec.training[0]: there is no item [0]"),
         (
             "spec.storage.uri.scheme=x",
-            "--set spec.storage.uri.scheme: 'scheme' is asked of a value that has no fields",
+            "--set spec.storage.uri.scheme: the value before 'scheme' has no fields",
         ),
         (
             "spec.training.maxSteps",
-            "--set spec.training.maxSteps: is no path=value, such as spec.training.maxSteps=100",
+            "--set spec.training.maxSteps: is not of the form path=value, such as spec.training.maxSteps=100",
         ),
-        ("spec..x=1", "--set spec..x=1: is no path=value, such as spec.training.maxSteps=100"),
+        ("spec..x=1", "--set spec..x=1: is not of the form path=value, such as spec.training.maxSteps=100"),
         (
             "spec.training=[",
-            "--set spec.training:1: is no valid YAML: expected the node content, but found '<stream end>'",
+            "--set spec.training:1: is not valid YAML: expected the node content, but found '<stream end>'",
         ),
     ],
 )
@@ -120,8 +120,8 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     ]
     assert sorted(line.replace(f"{tmp_path}/", "") for line in problems(*files)) == [
         f"{tmp_path}: is a folder; name the files in it, such as *.yaml",
-        "broken.yaml:2: is no valid YAML: expected the node content, but found '<stream end>'",
-        "empty.yaml: holds no job; write a PretrainJob or a FinetuneJob",
+        "broken.yaml:2: is not valid YAML: expected the node content, but found '<stream end>'",
+        "empty.yaml: contains no job; write a PretrainJob or a FinetuneJob",
         "job.yaml: PretrainJob/general: spec.training.epoch: unknown field; did you mean epochs?",
         "job.yaml: PretrainJob/general: spec.training.maxSteps: 0 is too small; write 1 or more",
         'map.yaml: ConfigMap/a: kind: unknown kind "ConfigMap"; known: PretrainJob, FinetuneJob',
@@ -141,5 +141,5 @@ def test_the_same_job_twice_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path / "a.yaml", pretrain("general"), finetune("general", "general"))
     second = write(tmp_path / "b.yaml", pretrain("general"))
     assert problems(first, second) == [
-        f"{second} document 1: PretrainJob/general stands already in {first} document 1; give one of them another name"
+        f"{second} document 1: PretrainJob/general is already defined in {first} document 1; rename one of them"
     ]

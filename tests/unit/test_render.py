@@ -82,7 +82,7 @@ def test_a_parents_artifact_is_given_or_a_placeholder_says_so(
 ) -> None:
     job = str(write(tmp_path / "job.yaml", finetune("chat", "general")))
     assert main(["render", job, *ON_S3]) == ExitCode.OK
-    assert "# The artifact of PretrainJob/general is not known" in capsys.readouterr().out
+    assert "# The artifact of PretrainJob/general is unknown" in capsys.readouterr().out
     given = rendered(capsys, job, "--input", f"PretrainJob/general=s3://models/general@{DIGEST}")
     folder = run_config(given)["model"]["parent"]["folder"]
     assert (folder["uri"], folder["digest"]) == ("s3://models/general", DIGEST)
@@ -92,4 +92,4 @@ def test_a_parents_artifact_is_given_or_a_placeholder_says_so(
 def test_an_input_that_is_no_artifact_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str) -> None:
     job = str(write(tmp_path / "job.yaml", finetune("chat", "general")))
     assert main(["render", job, "--input", wrong]) == ExitCode.USER_ERROR
-    assert f"--input {wrong}: is no artifact; write KIND/NAME=URI" in capsys.readouterr().err
+    assert f"--input {wrong}: is not an artifact; write KIND/NAME=URI" in capsys.readouterr().err

@@ -49,15 +49,15 @@ def test_json_is_read_as_well_indented_with_tabs_or_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: 1\na: 2\n", ':2: is no valid YAML: found duplicate key "a" with value "2" (original value: "1")'),
-        ("a: 1\nb: [1\nc: 2\n", ":3: is no valid YAML: expected ',' or ']', but got ':'"),
-        ("a: 1\n\tb: 2\n", ":2: is no valid YAML: found character '\\t' that cannot start any token"),
-        ("a: *.txt\n", ":1: is no valid YAML: found undefined alias '.txt'; text that begins with *, such as a glob"),
-        ("\ta: 1\n", ":1: is no valid YAML: found character '\\t' that cannot start any token; indent with spaces"),
-        ("a: .inf\n", ":1: is no valid YAML: .inf is no number that JSON can carry"),
-        ("a: !!python/name:os.system x\n", ":1: is no valid YAML: could not determine a constructor for the tag"),
-        ("a: *nowhere\n", ":1: is no valid YAML: found undefined alias 'nowhere'"),
-        ("a: \x01\n", ": is no valid YAML: unacceptable character #x0001: special characters are not allowed"),
+        ("a: 1\na: 2\n", ':2: is not valid YAML: found duplicate key "a" with value "2" (original value: "1")'),
+        ("a: 1\nb: [1\nc: 2\n", ":3: is not valid YAML: expected ',' or ']', but got ':'"),
+        ("a: 1\n\tb: 2\n", ":2: is not valid YAML: found character '\\t' that cannot start any token"),
+        ("a: *.txt\n", ":1: is not valid YAML: found undefined alias '.txt'; put text that begins with *"),
+        ("\ta: 1\n", ":1: is not valid YAML: found character '\\t' that cannot start any token; indent with spaces"),
+        ("a: .inf\n", ":1: is not valid YAML: .inf is not a number that JSON can represent"),
+        ("a: !!python/name:os.system x\n", ":1: is not valid YAML: could not determine a constructor for the tag"),
+        ("a: *nowhere\n", ":1: is not valid YAML: found undefined alias 'nowhere'"),
+        ("a: \x01\n", ": is not valid YAML: unacceptable character #x0001: special characters are not allowed"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_file_and_line(tmp_path: Path, text: str, says: str) -> None:
@@ -70,7 +70,7 @@ def test_what_is_no_yaml_is_told_with_file_and_line(tmp_path: Path, text: str, s
 
 def test_a_file_that_cannot_be_read_is_told_why(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("a: é".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin.yaml: is no UTF-8 text"):
+    with pytest.raises(UserError, match=r"latin.yaml: is not UTF-8 text"):
         yaml.documents(tmp_path / "latin.yaml")
     with pytest.raises(UserError, match=r"none.yaml: cannot be read: No such file or directory"):
         yaml.documents(tmp_path / "none.yaml")

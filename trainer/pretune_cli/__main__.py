@@ -43,7 +43,7 @@ def _unwritten(error: OSError) -> int:
     streams.let_go(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return _UNREAD
-    streams.tell(f"standard output cannot be written: {error.strerror}")
+    streams.tell(f"cannot write to standard output: {error.strerror}")
     return ExitCode.FAILED
 
 
@@ -256,20 +256,20 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
     return int(text)
 
 
 def _natural(text: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text} is no number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
     return int(text)
 
 
 def _port(text: str) -> int:
     port = _positive(text)
     if port > _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port; the last is {_LAST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text} is not a port; the highest is {_LAST_PORT}")
     return port
 
 

@@ -9,7 +9,7 @@ from pretune_trainer.errors import UserError
 
 
 def order(
-    jobs: Sequence[PretrainJob | FinetuneJob], missing: str = "add the file that it stands in"
+    jobs: Sequence[PretrainJob | FinetuneJob], missing: str = "add the file that defines it"
 ) -> list[PretrainJob | FinetuneJob]:
     """The jobs, each after those that it takes its model or tokenizer from; otherwise in the order given.
 
@@ -24,7 +24,7 @@ def order(
             if parent not in by_name:
                 others = [name for name in by_name if name != name_of(job)]
                 advice = choose(others, parent) if others else missing
-                raise UserError(f"{name_of(job)} {path}", f"{parent} stands in none of the files; {advice}")
+                raise UserError(f"{name_of(job)} {path}", f"{parent} is not defined in any of the files; {advice}")
     return parents_first(jobs)
 
 

@@ -76,7 +76,7 @@ class Cluster:
             config.load_kube_config()  # type: ignore[no-untyped-call]
         except config.ConfigException as error:
             said = str(error).rstrip(".")
-            raise UserError("kubeconfig", f"{said}; set KUBECONFIG to the file of a cluster") from error
+            raise UserError("kubeconfig", f"{said}; set KUBECONFIG to the kubeconfig of a cluster") from error
         self._given = namespace
         self.namespace: str = namespace or context["context"].get("namespace", "default")
         self._failure: type[Exception] = client.ApiException
@@ -93,7 +93,7 @@ class Cluster:
         kinds = [known for known in _PLURALS if kind.lower() in ("", known.lower())]
         found = [job for known in kinds for job in self._any(known, bare)]
         if len(found) > 1:
-            raise UserError(name, f"there are {' and '.join(job.key for job in found)}; write one of them")
+            raise UserError(name, f"there are {' and '.join(job.key for job in found)}; specify one of them")
         if not found:
             raise UserError(name, f"there is no such job in namespace {self.namespace}")
         return found[0]
@@ -163,7 +163,7 @@ def _seen(raw: Any) -> SeenJob:
         status = Status.model_validate(raw.get("status") or {})
         return SeenJob(ref, meta["generation"], Storage.model_validate(raw["spec"]["storage"]), status)
     except ValidationError as error:
-        raise UserError(key, "the cluster's Pretune is of another version than this command; use that one") from error
+        raise UserError(key, "the cluster runs another version of Pretune; use that version of this command") from error
 
 
 def _refusal(error: Any, key: str) -> ClusterError:

@@ -111,7 +111,7 @@ class Lines(Display):
             print(json.dumps(line), file=self._output, flush=True)
         except OSError as error:  # the reader of a pipe is gone, or a disk is full: no reason to lose a training
             let_go(self._output)
-            self.say(f"standard output cannot be written ({error.strerror}); training goes on")
+            self.say(f"cannot write to standard output ({error.strerror}); training continues")
 
     @contextmanager
     def shown(self) -> Iterator[None]:

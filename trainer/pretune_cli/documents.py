@@ -120,7 +120,7 @@ def _raw_documents(file: Path, problems: list[str]) -> list[_Raw]:
     for raw in found:
         _resolve_paths(raw, file.parent)
     if not found:
-        problems.append(f"{file}: holds no job; write a PretrainJob or a FinetuneJob")
+        problems.append(f"{file}: contains no job; write a PretrainJob or a FinetuneJob")
     return found
 
 
@@ -171,4 +171,4 @@ def _twins(documents: list[Document]) -> Iterator[str]:
     for document in documents:
         other = first.setdefault(document.name, document)
         if other is not document:
-            yield f"{document}: {document.name} stands already in {other}; give one of them another name"
+            yield f"{document}: {document.name} is already defined in {other}; rename one of them"

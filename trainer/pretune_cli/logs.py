@@ -51,7 +51,7 @@ def _newest(place: Place, follow: bool) -> int:
         return place.status.attempt_count
     known = attempts_of(place.folder)
     if not known and not follow:
-        raise UserError(place.folder.uri, "no attempt has left a log there yet; --follow waits for the first")
+        raise UserError(place.folder.uri, "there are no logs yet; --follow waits for the first")
     return max(known, default=1)
 
 
@@ -74,7 +74,7 @@ def _is_over(place: Place, attempt: int) -> bool:
 def _missing(place: Place, attempt: int, process: str) -> UserError:
     where = log_folder(place.folder, attempt, process).uri
     if processes := processes_of(place.folder, attempt):
-        return UserError(where, f"there is no such log; there are {', '.join(processes)}")
+        return UserError(where, f"there is no such log; available: {', '.join(processes)}")
     known = attempts_of(place.folder)
     others = f"; there are logs of attempts {', '.join(map(str, known))}" if known else ""
-    return UserError(where, f"attempt {attempt} has left no log{others}")
+    return UserError(where, f"attempt {attempt} has no log{others}")

@@ -31,7 +31,7 @@ class Override:
         """
         path, equals, value = text.partition("=")
         if not equals or not re.fullmatch(f"(?:{_STEP.pattern})+", path):
-            raise UserError(f"--set {text}", f"is no path=value, {_EXAMPLE}")
+            raise UserError(f"--set {text}", f"is not of the form path=value, {_EXAMPLE}")
         return cls(path, yaml.value(value, f"--set {path}"))
 
     def check(self, model: type[Spec]) -> None:
@@ -48,7 +48,7 @@ class Override:
                 continue
             if step not in known(found):
                 advice = choose(known(found), step) if found is not model else f"a path begins with spec, {_EXAMPLE}"
-                raise UserError(f"--set {self.path}", f"there is no field '{step}'; {advice}")
+                raise UserError(f"--set {self.path}", f"unknown field '{step}'; {advice}")
             found = inside(found, step)
 
     def apply(self, document: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Override:
         if isinstance(step, int) and not (isinstance(holder, list) and step < len(holder)):
             raise UserError(f"--set {self.path}", f"there is no item [{step}]")
         if isinstance(step, str) and not isinstance(holder, dict):
-            raise UserError(f"--set {self.path}", f"'{step}' is asked of a value that has no fields")
+            raise UserError(f"--set {self.path}", f"the value before '{step}' has no fields")
 
     @property
     def _steps(self) -> list[str | int]:

@@ -70,7 +70,7 @@ def _input(text: str) -> tuple[str, Folder]:
             return job, Folder(uri=uri, digest=digest, job=job)
     except ValidationError:
         pass
-    raise UserError(f"--input {text}", "is no artifact; write KIND/NAME=URI, or KIND/NAME=URI@sha256:…")
+    raise UserError(f"--input {text}", "is not an artifact; write KIND/NAME=URI, or KIND/NAME=URI@sha256:…")
 
 
 def _unknown(document: Document, given: Mapping[str, Folder]) -> list[str]:
@@ -102,11 +102,9 @@ def _print(document: Document, unknown: Sequence[str], made: Sequence[Manifest])
     yaml = YAML()
     yaml.width = 120
     yaml.representer.ignore_aliases = lambda _: True
-    print(f"# {document.name} of {document.file}. The operator adds owner and uid, which a job has once it is applied.")
+    print(f"# {document.name} of {document.file}. The operator adds owner and UID once the job is applied.")
     for parent in unknown:
-        print(
-            f"# The artifact of {parent} is not known: a placeholder stands for it; give --input {parent}=URI@DIGEST."
-        )
+        print(f"# The artifact of {parent} is unknown: a placeholder is used; set it with --input {parent}=URI@DIGEST.")
     for manifest in made:
         print("---")
         yaml.dump(_readable(manifest), sys.stdout)

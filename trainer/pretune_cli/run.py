@@ -77,7 +77,7 @@ def _set_up_logging(verbose: bool) -> None:
 def _group(desk: Desk, stages: Stages, arguments: argparse.Namespace, execute: "Execute") -> Group:
     use_ray = stages.ranks > 1 if arguments.ray is None else arguments.ray
     if not use_ray and stages.ranks > 1:
-        raise UserError("--no-ray", f"one process is one worker, not {stages.ranks}; add --workers 1, or leave it out")
+        raise UserError("--no-ray", f"it supports only one rank, not {stages.ranks}; add --workers 1, or remove it")
     if use_ray:
         return on_ray(desk, RaySettings(stages.ranks, stages.device, verbose=arguments.verbose, execute=execute))
     return in_process(desk, stages.device, execute)
@@ -87,7 +87,7 @@ def _serve(board: Board, token: str, port: int | None) -> BoardServer:
     try:
         return BoardServer(board, token, port=port or 0)
     except OSError as error:
-        raise UserError(f"--metrics-port {port}", f"cannot be listened on: {error.strerror}") from error
+        raise UserError(f"--metrics-port {port}", f"cannot listen on this port: {error.strerror}") from error
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _stop_on_signals(display: Display) -> Iterator[threading.Event]:
             os._exit(_INTERRUPTED)
         if not stop.is_set():
             stop.set()
-            display.say("stopping once a checkpoint is committed; Ctrl-C again leaves at once")
+            display.say("stopping once a checkpoint is committed; press Ctrl-C again to exit immediately")
 
     before = {number: signal.signal(number, handle) for number in _stopping()}
     try:
@@ -129,7 +129,7 @@ def _conclude(ending: Ending | None, display: Display) -> int:
     if ending is None or ending.succeeded:
         return ExitCode.OK
     if ending.exit_code == ExitCode.STOPPED:
-        display.say(f"{ending.message}; run the same command again to go on")
+        display.say(f"{ending.message}; run the same command again to resume")
         return ending.exit_code
     if ending.traceback:
         tell(ending.traceback)

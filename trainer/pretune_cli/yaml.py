@@ -17,11 +17,11 @@ _TRUE: Final = {"y", "yes", "on", "true"}
 _FALSE: Final = {"n", "no", "off", "false"}
 _TAG: Final = "tag:yaml.org,2002:{}"
 _ADVICE: Final = {
-    "expected <block end>": "indent the line like those beside it",
-    "mapping values are not allowed": "indent the line like those beside it, and put text with a colon in quotes",
+    "expected <block end>": "indent the line like those around it",
+    "mapping values are not allowed": "indent the line like those around it, and put text with a colon in quotes",
     "found character '\\t'": "indent with spaces",
-    "found undefined alias": "text that begins with *, such as a glob, stands in quotes",
-    "found unhashable key": "text in braces, such as a template's, stands in quotes",
+    "found undefined alias": "put text that begins with *, such as a glob, in quotes",
+    "found unhashable key": "put text in braces, such as a template, in quotes",
     "found duplicate key": "keep one of them",
 }
 """What would be right, by how the parser's sentence begins."""
@@ -47,7 +47,7 @@ def _truth(constructor: SafeConstructor, node: ScalarNode) -> bool:
 def _number(constructor: SafeConstructor, node: ScalarNode) -> float:
     number = float(constructor.construct_yaml_float(node))
     if not math.isfinite(number):
-        raise ConstructorError(None, None, f"{node.value} is no number that JSON can carry", node.start_mark)
+        raise ConstructorError(None, None, f"{node.value} is not a number that JSON can represent", node.start_mark)
     return number
 
 
@@ -66,7 +66,7 @@ def documents(file: Path) -> list[object]:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(str(file), "is no UTF-8 text") from error
+        raise UserError(str(file), "is not UTF-8 text") from error
     except IsADirectoryError as error:
         raise UserError(str(file), f"is a folder; name the files in it, such as {file}/*.yaml") from error
     except OSError as error:
@@ -96,9 +96,9 @@ def documents_of(text: str, where: str) -> list[object]:
         return list(yaml.load_all(text))
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}{line}", f"is no valid YAML: {_advised(str(error.problem))}") from error
+        raise UserError(f"{where}{line}", f"is not valid YAML: {_advised(str(error.problem))}") from error
     except YAMLError as error:
-        raise UserError(where, f"is no valid YAML: {lines_of(error)[0]}") from error
+        raise UserError(where, f"is not valid YAML: {lines_of(error)[0]}") from error
 
 
 def _advised(problem: str) -> str:

@@ -89,7 +89,7 @@ def _tick(value: float) -> str:
 
 def _break(axes: _Axes, step: int) -> Html:
     x = f"{axes.x(step):.1f}"
-    said = element("title", f"a later run went on from step {step}")
+    said = element("title", f"a later run resumed from step {step}")
     return element("line", said, class_="resumed", x1=x, x2=x, y1=_TOP, y2=_BOTTOM)
 
 

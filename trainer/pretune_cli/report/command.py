@@ -21,7 +21,7 @@ def report(arguments: argparse.Namespace) -> int:
     """
     found = list(places(arguments.job, arguments.namespace, arguments.overrides))
     if arguments.output is not None and len(found) > 1:
-        raise UserError("--output", f"names one file, and {arguments.job} has {len(found)} jobs; leave it out")
+        raise UserError("--output", f"names one file, and {arguments.job} has {len(found)} jobs; remove it")
     for _, look in found:
         _write(read(look()), arguments.output)
     return ExitCode.OK
@@ -32,5 +32,5 @@ def _write(story: Story, output: Path | None) -> None:
     try:
         file.write_text(page(story), encoding="utf-8")
     except OSError as error:
-        raise UserError(str(file), f"cannot be written ({error.strerror}); name another file by --output") from error
+        raise UserError(str(file), f"cannot be written ({error.strerror}); use another --output") from error
     Console(soft_wrap=True).print(Text(f"{story.name}: {file}"))

@@ -113,7 +113,7 @@ def read_runs(job: Store) -> list[RunHistory]:
             for line in job.get(found.path).splitlines():
                 runs[int(match[1])].take(json.loads(line))
     if not any(run.start for run in runs.values()):
-        raise UserError(job.uri, "no run of a job has begun to train here; check the folder, or come back later")
+        raise UserError(job.uri, "no job has started training here yet; check the folder, or try again later")
     return [runs[ordinal] for ordinal in sorted(runs)]
 
 

@@ -23,7 +23,7 @@ _FOLDER: Final = re.compile(rf"^(.+/{_JOB})(?:/.*)?$")
 _IS_JOB: Final = re.compile(rf"^(?:.+/)?{_JOB}$")
 
 _NAME: Final = re.compile(r"^([A-Za-z]+/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-_BY_FOLDER: Final = "give the job's folder in place of its file; pretune run prints it at its end"
+_BY_FOLDER: Final = "specify the job's folder instead of its file; pretune run prints it when it ends"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def places(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterato
         for one, folder in Stages(jobs, ranks=1, device="cpu").folders():
             yield name_of(one) if len(jobs) > 1 else None, partial(Place, folder)
     elif overrides:
-        raise UserError("--set", f"changes the jobs of a file, and {job} is none; leave --set and --storage out")
+        raise UserError("--set", f"applies to files of jobs, and {job} is not one; remove --set and --storage")
     else:
         yield None, partial(_locate, job, namespace)
 
@@ -90,8 +90,8 @@ def _in_storage(uri: str) -> Store:
     if len(jobs) == 1:
         return Store.open(Location(uri=jobs[0]))
     if not jobs:
-        raise UserError(uri, "there is no job below it; give the folder that spec.storage.uri names, or an artifact's")
-    raise UserError(uri, f"there are several jobs below it; give one of {', '.join(jobs)}")
+        raise UserError(uri, "there is no job in it; specify the folder in spec.storage.uri, or that of an artifact")
+    raise UserError(uri, f"there are several jobs in it; specify one of {', '.join(jobs)}")
 
 
 def _jobs_below(root: Store) -> Iterator[str]:

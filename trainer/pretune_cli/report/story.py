@@ -96,7 +96,7 @@ def read(place: Place) -> Story:
         runs, config = read_runs(job), read_config(job)
         artifact = finished(job)
     except (ValidationError, KeyError) as error:
-        raise UserError(job.uri, "was written by another version of Pretune; use that one") from error
+        raise UserError(job.uri, "was written by another version of Pretune; use that version") from error
     return Story(job.uri, config, follow(runs), artifact, _cleaned(job, artifact), ancestors(config), place.status)
 
 
