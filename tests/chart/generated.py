@@ -70,6 +70,9 @@ def schema() -> dict[str, Any]:
     settings = _untitled(Settings.model_json_schema())
     found["$defs"] |= settings.pop("$defs")
     del settings["properties"][SET_BY_TEMPLATES]
+    # What pydantic's schema leaves to its validators: keys that no pattern fits, and the rule of EnvVar.
+    settings["properties"]["pools"]["additionalProperties"] = False
+    found["$defs"]["EnvVar"]["oneOf"] = [{"required": ["value"]}, {"required": ["secretKeyRef"]}]
     found["properties"]["settings"] = settings
     for value in documented():
         if not value.path.startswith("settings."):

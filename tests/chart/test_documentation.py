@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from chart import generated
@@ -57,15 +58,38 @@ def test_the_default_values_are_good() -> None:
         ({"setings": {}}, "'setings' was unexpected"),
         ({"image": {"tga": "1"}}, "'tga' was unexpected"),
         ({"crds": {"keep": "yes"}}, "'yes' is not of type 'boolean'"),
-        ({"networkPolicy": {"apiServerPorts": [70000]}}, "70000 is greater than the maximum of 65535"),
+        ({"networkPolicy": {"enabled": True, "apiServerPorts": [70000]}}, "70000 is greater than the maximum of 65535"),
+        ({"networkPolicy": {"enabled": True}}, "'apiServerPorts' is a required property"),  # without it, all are open
         ({"metrics": {"podMonitor": {"enable": True}}}, "'enable' was unexpected"),
         ({"nameOverride": "Foo_Bar"}, "'Foo_Bar' does not match"),
         ({"fullnameOverride": "1st"}, "'1st' does not match"),
+        ({"metrics": {"prometheusRule": {"runbooks": "https://example.com"}}}, "'https://example.com' does not match"),
     ],
 )
 def test_a_slip_in_the_values_is_refused(values: dict[str, Any], sentence: str) -> None:
     (refusal,) = refusals(values)
     assert sentence in refusal
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        {"A100": {}},
+        {"a100_80gb": {}},
+        {"a100": {"gpuPerNode": 8}},
+        {"a100": {"resources": {"memory": "64 GiB"}}},
+        {"a100": {"env": [{"name": "NCCL_IB_HCA"}]}},
+        {"a100": {"env": [{"name": "TOKEN", "value": "1", "secretKeyRef": {"name": "token", "key": "t"}}]}},
+    ],
+    ids=str,
+)
+def test_a_pool_with_which_the_operator_would_not_start_is_refused(pool: dict[str, Any]) -> None:
+    settings = generated.default_values()["settings"]
+    assert refusals({"settings": settings}) == []
+    settings["pools"] |= pool
+    with pytest.raises(ValidationError):
+        Settings.model_validate(settings)
+    assert len(refusals({"settings": settings})) == 1
 
 
 def test_chart_and_code_are_of_one_version() -> None:

@@ -46,11 +46,13 @@ class Release:
         return helm(command, *arguments, *where, *waiting, *given, values=values)
 
 
-def rendered(values: Document, namespace: str = "pretune-system") -> list[Document]:
+def rendered(
+    values: Document, namespace: str = "pretune-system", name: str = NAME, chart: Path = CHART
+) -> list[Document]:
     """The manifests that the chart makes of `values`, its tests among them. Raises as `helm` does."""
     # Helm that was not built by its own Makefile takes itself to speak to a Kubernetes of years ago.
     kubernetes = ("--kube-version", version("kubernetes"))
-    text = helm("template", NAME, str(CHART), "-n", namespace, *kubernetes, "--values", "-", values=values)
+    text = helm("template", name, str(chart), "-n", namespace, *kubernetes, "--values", "-", values=values)
     return [document for document in YAML(typ="safe", pure=True).load_all(text) if document]
 
 

@@ -1,6 +1,7 @@
 """What the chart makes of its values, before a real API server: no node is needed for that."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -235,12 +236,60 @@ def test_labels_that_are_added_to_the_operators_pod_hide_it_from_nobody() -> Non
     assert only(made, "Service")["spec"]["selector"].items() <= labels.items()
 
 
+def test_labels_and_annotations_may_be_taken_out_of_the_values_below() -> None:
+    assert only(rendered({"podLabels": None, "podAnnotations": None}), "Deployment")
+
+
 def test_prometheus_finds_the_operator() -> None:
     made = rendered(FULL)
     wanted = only(made, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= only(made, "Service")["metadata"]["labels"].items()
     (ingress,) = only(made, "NetworkPolicy")["spec"]["ingress"]
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}} in ingress["from"]
+    (container,) = only(made, "Deployment")["spec"]["template"]["spec"]["containers"]
+    # By its number: some network plugins know no names of ports.
+    assert ingress["ports"] == [{"port": port["containerPort"]} for port in container["ports"]]
+
+
+def test_labels_by_which_prometheus_selects_stand_in_place_of_the_charts_own() -> None:
+    labels = {"app.kubernetes.io/part-of": "monitoring"}
+    monitor = only(rendered({"metrics": {"podMonitor": {"enabled": True, "labels": labels}}}), "PodMonitor")
+    assert monitor["metadata"]["labels"]["app.kubernetes.io/part-of"] == "monitoring"
+    assert monitor["metadata"]["labels"]["app.kubernetes.io/name"] == "pretune"
+
+
+def numbers(made: Any) -> set[float]:
+    """Every number in a document."""
+    parts = made.values() if isinstance(made, dict) else made if isinstance(made, list) else ()
+    own = {made} if isinstance(made, int | float) and not isinstance(made, bool) else set()
+    return own.union(*map(numbers, parts))
+
+
+def test_names_of_digits_stay_text() -> None:
+    """Namespaces may be named so; YAML would take them for numbers, which the API server refuses."""
+    values = FULL | {"watchNamespaces": ["2024"], "nameOverride": "2025", "priorityClassName": "2026"}
+    values |= {"settings": {"monitoringNamespace": "2027"}, "serviceAccount": {"name": "2028"}}
+    made = rendered(values, namespace="3e8", name="r1")
+    assert numbers(made) & {2024, 2025, 2026, 2027, 2028, 3e8} == set()
+    assert only(made, "Role")["metadata"]["namespace"] == "2024"
+
+
+@pytest.mark.parametrize("name", ["2nd", "pretune.v2"])
+def test_a_release_whose_name_no_service_may_have_is_refused_unless_it_is_overridden(name: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        rendered(PLAIN, name=name)
+    assert "no Service may be named" in refusal.value.stderr
+    assert only(rendered({"fullnameOverride": "second"}, name=name), "Service")["metadata"]["name"] == "second"
+
+
+def test_another_chart_may_make_this_one_a_part_of_it_on_a_condition(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "charts/pretune")
+    part = {"name": NAME, "version": "*", "condition": "pretune.enabled"}
+    whole = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [part]}
+    (tmp_path / "Chart.yaml").write_text(json.dumps(whole))
+    kinds = [made["kind"] for made in rendered({"pretune": {"enabled": True}}, chart=tmp_path)]
+    assert "Deployment" in kinds
+    assert rendered({"pretune": {"enabled": False}}, chart=tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -254,6 +303,7 @@ def test_prometheus_finds_the_operator() -> None:
         ({"settings": {"drainSeconds": 0}}, "at '/settings/drainSeconds': minimum: got 0, want 1"),
         ({"crds": {"keep": "yes"}}, "at '/crds/keep': got string, want boolean"),
         ({"settings": {"defaultPool": "h100"}}, "settings.defaultPool: there is no pool h100 in settings.pools"),
+        ({"settings": {"pools": {"A100": {}}}}, "at '/settings/pools': additional properties 'A100' not allowed"),
     ],
 )
 def test_a_slip_in_the_values_is_refused_with_its_place(values: Document, sentence: str) -> None:

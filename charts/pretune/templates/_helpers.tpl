@@ -7,13 +7,17 @@
 {{- define "pretune.fullname" -}}
 {{- $name := include "pretune.name" . }}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
-{{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- $name = default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "no Service may be named %s: name the release with a letter first and no dots, or set fullnameOverride" $name) }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{/* Labels that tell the operator of this release from everything else; they never change. */}}
 {{- define "pretune.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pretune.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pretune.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -26,10 +30,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: pretune
 {{- end }}
 
+{{/* Labels of every resource, and those that values add to one: `dict "root" $ "added" LABELS`. The added ones win. */}}
+{{- define "pretune.labelsWith" -}}
+{{- merge (deepCopy (default dict .added)) (include "pretune.labels" .root | fromYaml) | toYaml }}
+{{- end }}
+
 {{/* Labels of the pod of `helm test`. */}}
 {{- define "pretune.testLabels" -}}
-app.kubernetes.io/name: {{ include "pretune.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pretune.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: test
 {{- end }}
 
