@@ -82,6 +82,14 @@ def test_queries_use_metrics_that_there_are_and_variables_that_are_declared(dash
 
 
 @every_dashboard
+def test_jobs_of_two_kinds_may_have_one_name(dashboard: Json) -> None:
+    for expr in expressions(dashboard):
+        for by in re.findall(r"by \((.*?)\)", expr):
+            labels = set(by.split(", "))
+            assert "name" not in labels or {"namespace", "kind"} <= labels, expr
+
+
+@every_dashboard
 def test_ranges_follow_grafanas_scrape_interval_or_are_long(dashboard: Json) -> None:
     for expr in expressions(dashboard):
         assert set(re.findall(r"\[(.*?)\]", expr)) <= {"$__rate_interval", "$__range", "5m", "1h"}, expr

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import units
 from .panels import Query, curve, dashboard, figure, variable
 
 _HERE = '{namespace=~"$namespace",kind=~"$kind"}'
+_JOB = "{{kind}} {{namespace}}/{{name}}"
 
 
 def fleet() -> models.Dashboard:
@@ -101,7 +102,8 @@ def _cost() -> list[TimeSeries]:
         ),
         curve(
             "GPU-hours",
-            "GPU-hours that attempts have held since the beginning of the range shown, by namespace.",
+            "GPU-hours that attempts have held, by namespace: in as long a time as the range shown, up to each moment. "
+            "The last value is that of the range itself.",
             units.Hours,
             Query(
                 f"sum by (namespace) (increase(pretune_operator_gpu_seconds_total{_HERE}[$__range])) / 3600",
@@ -123,14 +125,14 @@ def _training() -> list[TimeSeries]:
             "Throughput",
             "Tokens trained on per second, by job.",
             units.Short,
-            Query(f"sum by (namespace, name) (pretune_train_tokens_per_second{_HERE})", "{{namespace}}/{{name}}"),
+            Query(f"sum by (namespace, kind, name) (pretune_train_tokens_per_second{_HERE})", _JOB),
             stacked=True,
         ),
         curve(
             "Goodput",
             "Share of the time of an attempt that went into steps never done before, by job.",
             units.PercentUnit,
-            Query(f"max by (namespace, name) (pretune_train_goodput{_HERE})", "{{namespace}}/{{name}}"),
+            Query(f"max by (namespace, kind, name) (pretune_train_goodput{_HERE})", _JOB),
             limits=(0.8, 0.5),
         ),
         curve(
@@ -138,9 +140,9 @@ def _training() -> list[TimeSeries]:
             "Share of the planned steps that is done, by job.",
             units.PercentUnit,
             Query(
-                f"max by (namespace, name) (pretune_train_step{_HERE})"
-                f" / max by (namespace, name) (pretune_train_steps_planned{_HERE})",
-                "{{namespace}}/{{name}}",
+                f"max by (namespace, kind, name) (pretune_train_step{_HERE})"
+                f" / max by (namespace, kind, name) (pretune_train_steps_planned{_HERE})",
+                _JOB,
             ),
         ),
     ]

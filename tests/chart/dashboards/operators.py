@@ -34,10 +34,11 @@ def _now() -> list[Stat]:
         figure("Jobs", "Jobs that exist, finished ones included.", units.NoUnit, "sum(pretune_operator_jobs)"),
         figure(
             "Age of the last census",
-            "Since what the operator knows was last compared with the whole cluster; it is, once a minute.",
+            "Since what the operator knows was last compared with the whole cluster; it is, once a minute, or every "
+            "five where there are thousands of jobs.",
             units.Seconds,
             "max(pretune_operator_census_age_seconds)",
-            limits=(120, 600),
+            limits=(360, 600),
         ),
         figure(
             "Waiting for a reconcile",

@@ -88,7 +88,8 @@ def dashboard(
         made.with_row(build.Row(name))
         for panel in panels:
             made.with_panel(panel)
-    made.link(build.DashboardLink("Pretune").type(models.DashboardLinkType.DASHBOARDS).tags([_TAG]).include_vars(True))
+    link = build.DashboardLink("Pretune").type(models.DashboardLinkType.DASHBOARDS).tags([_TAG])
+    made.link(link.include_vars(True).keep_time(True))
     return _numbered(made.build())
 
 
