@@ -25,6 +25,8 @@ RUN --mount=type=cache,id=pretune-packages,target=/packages /opt/pretune/install
 COPY requirements/mlflow.txt /opt/pretune/install/
 RUN --mount=type=cache,id=pretune-packages,target=/packages /opt/pretune/install/install.sh mlflow.txt
 ENV HOME=/tmp PATH=/opt/pretune/bin:${PATH} PYTHONPATH=/opt/pretune/code PYTHONUNBUFFERED=1
+# Where GKE's device plugin mounts the driver's libraries, of which it tells nobody; NVIDIA's images look there, too.
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:${LD_LIBRARY_PATH}}
 USER 65532:65532
 CMD ["python", "-m", "pretune_trainer.main", "--help"]
 
