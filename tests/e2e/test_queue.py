@@ -10,7 +10,7 @@ from e2e.world import Document, Namespace, as_yaml, condition
 pytestmark = pytest.mark.long
 
 START_SECONDS = 400.0
-GROUP = "kueue.x-k8s.io/v1beta1"
+GROUP = "kueue.x-k8s.io/v1beta2"
 
 
 def training(name: str, steps: int, priority: str) -> Document:
