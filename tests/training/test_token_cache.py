@@ -140,6 +140,14 @@ def test_sources_of_their_own_are_only_evaluated_on(tmp_path, corpus):
     assert (texts(cache.train), texts(cache.validation)) == (every(corpus)[:25], every(corpus)[75:])
 
 
+@pytest.mark.parametrize("train", ["", "*.jsonl", "3.jsonl"])
+def test_what_is_judged_on_is_not_learnt_from(tmp_path, corpus, train):
+    data = data_of(tmp_path / "corpus" / train, validation={"sources": [{"uri": f"file://{corpus}/3.jsonl"}]})
+    sentence = rf"spec.data.validation.sources\[0\].uri: file://{corpus}/3.jsonl is in spec.data.train\[0\], too, and"
+    with pytest.raises(UserError, match=sentence):
+        make_cache(tmp_path, data)
+
+
 def test_documents_that_give_nothing_are_counted(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", ["one", "", None, "four"])
     cache = make_cache(tmp_path, data_of(tmp_path / "a.jsonl"))

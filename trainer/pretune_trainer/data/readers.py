@@ -54,6 +54,11 @@ class Unit:
     others: tuple[SourceFile, ...] = ()
     """Images, or clips, after the first one."""
 
+    @property
+    def files(self) -> tuple[SourceFile, ...]:
+        """All files that it has rows of."""
+        return self.file, *self.others
+
 
 def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
     """The units of a source, in order; they depend on nothing but the files.
@@ -233,7 +238,7 @@ def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
 
 
 def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for file in (unit.file, *unit.others):
+    for file in unit.files:
         with explained(file.uri, f"{opened.where}.uri"):
             content = b"".join(_chunks(opened, file))
         folder = file.uri.split("/")[-2]
@@ -261,7 +266,7 @@ def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> 
 
 
 def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for file in (unit.file, *unit.others):
+    for file in unit.files:
         place = Place(file.uri, 1)
         with explained(file.uri, f"{opened.where}.uri"):
             content = b"".join(_chunks(opened, file))

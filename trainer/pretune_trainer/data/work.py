@@ -10,7 +10,7 @@ from pretune_trainer.data.commit_cache import unit_number
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit, units
 from pretune_trainer.data.sources import SourceFile
-from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.storage.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def find_work(
     """What is to be done until `cache/<digest>` is committed.
 
     Raises:
-        UserError: a file is damaged, or lacks its source's column.
+        UserError: a file is damaged, or lacks its source's column; or it is learnt from and judged on.
     """
     store = storage.child(f"cache/{digest}")
     if store.exists(COMMITTED_NAME):
@@ -50,7 +50,25 @@ def find_work(
         for number, (source, listed) in enumerate(zip(sources, files, strict=True))
         for unit in units(source.opened, number, listed)
     ]
+    _check_judged_only(found, sources)
     return Work(digest, False, found, frozenset(unit_number(object_.path) for object_ in store.list("units")))
+
+
+def _check_judged_only(found: Sequence[Unit], sources: Sequence[DataSource]) -> None:
+    """Refuse files of validation.sources that are in a training source, too, such as the folder that they lie in."""
+    learnt: dict[tuple[str | None, str], str] = {}
+    for unit in found:  # those of the training come first
+        opened = sources[unit.source].opened
+        for file in unit.files:
+            name = opened.source.endpoint, file.uri
+            if not sources[unit.source].is_validation:
+                learnt[name] = opened.where
+            elif name in learnt:
+                raise UserError(
+                    f"{opened.where}.uri",
+                    f"{file.uri} is in {learnt[name]}, too, and the model would be judged on what it has learnt; "
+                    "keep it apart, or let a glob leave it out there",
+                )
 
 
 def share(work: Work, ranks: "Ranks") -> list[int]:
