@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
+
+from pretune_trainer.model.gather import summed
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -12,6 +14,10 @@ class FrozenBatchNorm(nn.BatchNorm2d):
         """Stays in evaluation."""
         super().train(False)
         return self
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name of it
+        """float [rows, channels, height, width] -> the same, normalised."""
+        return _as_remembered(self, input)
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -23,14 +29,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name of it
         """float [rows, channels, height, width] -> the same, normalised; rows may differ by rank."""
         if not self.training:
-            return super().forward(input)
+            return _as_remembered(self, input)
         x = input.float()
         count = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
-        totals = _over_ranks(torch.cat([x.sum((0, 2, 3)), count]))
+        totals = summed(torch.cat([x.sum((0, 2, 3)), count]))
         sums, rows = totals[:-1], totals[-1:]
         mean = sums / rows
         centred = x - mean[:, None, None]
-        variance = _over_ranks(centred.square().sum((0, 2, 3))) / rows
+        variance = summed(centred.square().sum((0, 2, 3))) / rows
         self._remember(mean.detach(), (variance * rows / (rows - 1)).detach())
         scaled = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         shown: Tensor = scaled * self.weight[:, None, None] + self.bias[:, None, None]
@@ -46,9 +52,10 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-def _over_ranks(part: Tensor) -> Tensor:
-    total: Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
-    return total
+def _as_remembered(norm: nn.BatchNorm2d, rows: Tensor) -> Tensor:
+    """Normalised by statistics, which are float32 always: sharding makes weights bf16, and kernels want one type."""
+    weight, bias = norm.weight.float(), norm.bias.float()
+    return F.batch_norm(rows, norm.running_mean, norm.running_var, weight, bias, eps=norm.eps)
 
 
 def has_batch_norms(model: nn.Module) -> bool:
