@@ -1,14 +1,23 @@
 """How much at once: micro-batches, and the ranks that share one copy of the weights."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.fsdp import FSDPModule
 
+from pretune_api.run_config import RunConfig
 from pretune_api.training import EarlyStopping
+from pretune_trainer import step
 from pretune_trainer.microbatch import choose_rows, rows_that_fit
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import mesh_shape
 from pretune_trainer.stopping import Improvement
+from pretune_trainer.trainee import make_trainee
+from support.group import in_ranks
+from support.jobs import pretrain
+from support.runs import gathered, named, run
 
 
 @given(fixed=st.integers(0, 10**9), each=st.integers(1, 10**8), free=st.integers(0, 10**11))
@@ -35,6 +44,37 @@ def test_every_rank_has_its_place_in_the_mesh(size: int) -> None:
 def test_many_nodes_hold_several_copies() -> None:
     assert mesh_shape(8) == (8,)
     assert mesh_shape(512) == (8, 64)
+
+
+def test_a_probe_holds_gradients_of_other_rows_where_a_step_does(tmp_path: Path) -> None:
+    inputs = gathered(pretrain(tmp_path))
+    trainee, longest = make_trainee(inputs, Ranks()), inputs.cache.train[0].example(0)
+    parameters, held = list(trainee.step.parameters()), []
+    trainee.step.register_forward_pre_hook(lambda *_: held.append(all(each.grad is not None for each in parameters)))
+    trainee.probe(longest, inputs.config.training, Ranks(), most=4, rows=2)
+    assert held == [False, True]
+    trainee.probe(longest, inputs.config.training, Ranks(), most=2, rows=2)
+    assert held[2:] == [False]
+    assert all(each.grad is None for each in parameters)
+
+
+def _reducing(ranks: Ranks, config: RunConfig, most: int) -> tuple[set[bool], list[float]]:
+    """Whether micro-batches' gradients were reduced at once, where `most` bytes may wait; and the losses."""
+    seen: set[bool] = set()
+    step._MOST_WHOLE_GRADIENTS = most  # type: ignore[misc]  # a limit that a model of this size reaches
+    FSDPModule.set_requires_gradient_sync = lambda self, now: (seen.add(now), _sync(self, now))[1]  # type: ignore[method-assign]
+    return seen, [each.loss for each in run(ranks, config)[1]]
+
+
+_sync = FSDPModule.set_requires_gradient_sync
+
+
+def test_gradients_of_large_models_are_not_held_whole_until_a_step_s_last_micro_batch(tmp_path: Path) -> None:
+    config = pretrain(tmp_path, training__max_steps=3, training__micro_batch_rows=2)
+    (waiting, losses), _ = in_ranks(2, _reducing, config, 1 << 30)
+    (reducing, others), _ = in_ranks(2, _reducing, named(config, "large"), 0)
+    assert (waiting, reducing) == ({False, True}, {True})
+    assert others == pytest.approx(losses, abs=1e-6)
 
 
 def _improvement(*, larger: bool, min_delta: float = 0.0) -> Improvement:

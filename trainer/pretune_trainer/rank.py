@@ -31,7 +31,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
 from pretune_trainer.report import Reporter, Said, Start
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
-from pretune_trainer.step import Step, autocast, prepare
+from pretune_trainer.step import Step, autocast, check_precision, prepare
 from pretune_trainer.stopping import Improvement, StopVote
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.finished import Facts, finished
@@ -111,6 +111,7 @@ class Session:
 
     def carry_out(self) -> RankResult:
         """Train from the newest checkpoint, or from the beginning, and publish the artifact. Collective."""
+        check_precision(self.config.training, self.ranks.device)
         inputs = gather_inputs(self.config, self.ranks, self.reporter)
         self.ranks.once(lambda: self._tell_of_data(inputs))
         found = self._baseline(inputs)
@@ -180,7 +181,7 @@ class Session:
         if asked is not None:
             return min(asked, most)
         longest = _longest(inputs.cache)
-        probe = partial(trainee.probe, longest, self.config.training, self.ranks)
+        probe = partial(trainee.probe, longest, self.config.training, self.ranks, most)
         return choose_rows(most, inputs.task.layout.length, self.ranks, probe)
 
     def _within_memory(self, rows: int, inputs: Inputs) -> int:

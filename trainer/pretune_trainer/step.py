@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -11,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
+from pretune_trainer.errors import UserError
 from pretune_trainer.model.batch_norm import share_batch_norms
 from pretune_trainer.model.build import token_embedding
 from pretune_trainer.parallel import Ranks
@@ -18,6 +20,8 @@ from pretune_trainer.tasks.base import Batch, Task
 
 SHARDED_RANKS: Final = 64
 """Ranks that share one copy of the weights at most; more ranks hold several copies (hybrid sharding)."""
+_MOST_WHOLE_GRADIENTS: Final = 4 << 30
+"""Bytes of gradients that a rank may hold whole: of more, 1 billion in float32, the arithmetic hides the reduction."""
 
 
 class Step(nn.Module):
@@ -55,14 +59,17 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
     if ranks.size == 1:
         step.to(ranks.device)
         return
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if training.precision == "bf16" else None, reduce_dtype=torch.float32
+    policy = partial(
+        MixedPrecisionPolicy,
+        param_dtype=torch.bfloat16 if training.precision == "bf16" else None,
+        reduce_dtype=torch.float32,
     )
     share_batch_norms(step.model)
     _widen_scalars(step.model)
     mesh = _mesh(ranks)
     for module in [*reversed(blocks), step]:  # blocks in blocks (of MAE's decoder) first
-        shard = fully_shard(module, mesh=mesh, mp_policy=policy)
+        # What enters the root are targets, too, which must not be rounded; tasks cast the inputs alone.
+        shard = fully_shard(module, mesh=mesh, mp_policy=policy(cast_forward_inputs=module is not step))
         # The loss is divided by global counts already: gradients are summed, never averaged.
         shard.set_gradient_divide_factor(1.0)
         shard.set_force_sum_reduction_for_comms(True)
@@ -104,6 +111,18 @@ def mesh_shape(size: int, sharded: int = SHARDED_RANKS) -> tuple[int, ...]:
     return (size // shard, shard)
 
 
+def check_precision(training: Training, device: torch.device) -> None:
+    """Refuse bf16 where the device, the current one, has none: PyTorch would emulate it slowly, or fail within a step.
+
+    Raises:
+        UserError: it is one of NVIDIA's from before Ampere.
+    """
+    bf16 = training.precision == "bf16" and device.type == "cuda"
+    if bf16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise UserError("spec.training.precision", f"a {name} knows no bf16; take a pool of newer GPUs, or set fp32")
+
+
 def autocast(training: Training, ranks: Ranks) -> AbstractContextManager[None]:
     """bf16 arithmetic on one rank; on several, sharding casts the weights itself."""
     if training.precision == "bf16" and ranks.size == 1:
@@ -129,6 +148,7 @@ def judging(step: Step) -> Iterator[None]:
 
 
 def defer_reduction(step: Step, *, last: bool) -> None:
-    """Reduce gradients over ranks with the last micro-batch of a step alone."""
+    """Reduce gradients over ranks with the last micro-batch of a step alone, where all may be held whole until then."""
     if isinstance(step, FSDPModule):
-        step.set_requires_gradient_sync(last)
+        whole = sum(each.numel() * torch.float32.itemsize for each in step.parameters() if each.requires_grad)
+        step.set_requires_gradient_sync(last or whole > _MOST_WHOLE_GRADIENTS)

@@ -11,7 +11,7 @@ from pretune_trainer.methods import Tuned
 from pretune_trainer.model.flops import Utilization, utilization
 from pretune_trainer.optim import make_optimizer
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.step import Step, autocast, prepare
+from pretune_trainer.step import Step, autocast, defer_reduction, prepare
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,18 @@ class Trainee:
     utilization: Utilization
     """What its arithmetic costs."""
 
-    def probe(self, longest: Example, training: Training, ranks: Ranks, rows: int) -> None:
-        """Compute forward and backward of `rows` of the longest example, and forget it."""
-        batch = self.step.task.batch([Pack((longest,))] * rows).to(ranks.device)
-        with autocast(training, ranks):
-            loss = self.step(batch, batch.counts)
-        loss.backward()
+    def probe(self, longest: Example, training: Training, ranks: Ranks, most: int, rows: int) -> None:
+        """Compute forward and backward of `rows` of the longest example, and forget it.
+
+        Where a step has `most` rows, which are more, gradients of others are held meanwhile, as they are in a step.
+        """
+        parts = [1, rows] if rows < most else [rows]
+        for number, part in enumerate(parts, start=1):
+            batch = self.step.task.batch([Pack((longest,))] * part).to(ranks.device)
+            defer_reduction(self.step, last=number == len(parts))
+            with autocast(training, ranks):
+                loss = self.step(batch, batch.counts)
+            loss.backward()
         self.optimizer.zero_grad(set_to_none=True)
 
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch
+from pretune_trainer.tasks.logits import fitting
 
 
 def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
@@ -15,7 +16,8 @@ def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Ten
     targets = batch.targets["lm"]
     before = torch.full_like(targets, _first_token(model))
     before[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORED, pad)
-    logits = model(**batch.inputs, decoder_input_ids=before, use_cache=False).logits.flatten(0, 1).float()
+    given = fitting(batch.inputs, model)
+    logits = model(**given, decoder_input_ids=before, use_cache=False).logits.flatten(0, 1).float()
     losses = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="none")
     return losses, logits.argmax(-1) == targets.flatten()
 

@@ -59,22 +59,23 @@ class MaskedImage(Task[float]):
             yield [{"file": np.frombuffer(content, np.uint8)}]
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
-        """Images [n, 3, height, width], and noise [n, patches] that decides what is hidden: the patches with the most.
+        """Images [n, 3, height, width], and noise int64 [n, patches] that decides what is hidden: those with the most.
 
         Rows without an image are left out; one stays, blank, if there is no other.
         """
         kept = [pack for pack in packs if pack.examples]
         if not kept:
             blank = torch.zeros(1, 3, self.images.height, self.images.width)
-            return Batch({"pixel_values": blank, "noise": torch.zeros(1, self.patches)}, {}, {"image": 0})
+            return Batch({"pixel_values": blank, "noise": torch.arange(self.patches)[None]}, {}, {"image": 0})
         pixels, noise = zip(*map(self._shown, kept), strict=True)
         inputs = {"pixel_values": torch.from_numpy(np.stack(pixels)), "noise": torch.from_numpy(np.stack(noise))}
         return Batch(inputs, {}, {"image": len(kept)}, len(kept))
 
-    def _shown(self, pack: Pack) -> tuple[Pixels, NDArray[np.float32]]:
+    def _shown(self, pack: Pack) -> tuple[Pixels, NDArray[np.int64]]:
+        """A row's image, and an order of its patches: whole numbers, as bf16 would make many of them the same."""
         random = pack.random(self.seed)
         pixels = shown(pack.examples[0]["file"], self.images, self.spec, None if pack.held_out else random)
-        return pixels, random.random(self.patches, np.float32)
+        return pixels, random.random(self.patches, np.float32).argsort().argsort()
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over images."""

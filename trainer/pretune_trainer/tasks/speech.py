@@ -82,14 +82,17 @@ class SpeechTask(Task[Transcript]):
 
 
 def clips_of(packs: Sequence[Pack], silence: Samples) -> list[Example]:
-    """The clips of rows that have one; where none has, one in which nothing is said."""
+    """The clip of each row; one in which nothing is said where a row only fills up a batch.
+
+    Sharded ranks must compute equally often, and some models compute clip by clip.
+    """
     nothing: Example = {"audio": silence, "answer": np.zeros(0, np.int32), "said": np.zeros(0, np.uint8)}
-    return [example for pack in packs for example in pack.examples] or [nothing]
+    return [pack.examples[0] if pack.examples else nothing for pack in packs]
 
 
 def frames_in(examples: Sequence[Example], rate: int) -> int:
-    """What the clips weigh in tokens."""
-    return sum(len(example["audio"]) * _FRAMES // rate for example in examples)
+    """What the clips weigh in tokens; those in which nothing is said only fill up a batch."""
+    return sum(len(example["audio"]) * _FRAMES // rate for example in examples if len(example["answer"]))
 
 
 def transcripts(

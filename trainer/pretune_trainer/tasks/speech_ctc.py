@@ -70,9 +70,7 @@ class SpeechCtc(SpeechTask):
             )
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
-        """Waves [n, samples], rows without a clip left out; targets "letters" int64 [n, longest], "frames" and
-        "length" int64 [n].
-        """
+        """Waves [packs, samples]; targets "letters" int64 [packs, longest], "frames" and "length" int64 [packs]."""
         examples = clips_of(packs, np.zeros(self.sounds.samples(self.sounds.fewest_frames), np.int16))
         lengths = [len(example["answer"]) for example in examples]
         letters = [torch.from_numpy(example["answer"].astype(np.int64)) for example in examples]
@@ -98,10 +96,9 @@ class SpeechCtc(SpeechTask):
 
     def _log_probabilities(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each letter, and the blank, in each frame: float32 [n, frames, letters]."""
-        waves = batch.inputs["input_values"].to(next(model.parameters()).dtype)
-        mask = batch.inputs["attention_mask"]
         if not self.sounds.by_itself:
-            return logits_of(model, {"input_values": waves, "attention_mask": mask}).log_softmax(-1)
+            return logits_of(model, batch.inputs).log_softmax(-1)
+        waves, mask = batch.inputs["input_values"], batch.inputs["attention_mask"]
         clips = (wave[None, : int(own.sum())] for wave, own in zip(waves, mask, strict=True))
         rows = [logits_of(model, {"input_values": clip})[0] for clip in clips]
         return pad_sequence(rows, batch_first=True).log_softmax(-1)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForSpeechSeq2Seq, PreTrainedModel, WhisperTokenizer
@@ -19,6 +18,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context
 from pretune_trainer.tasks.encoder_decoder import judge_answers
 from pretune_trainer.tasks.language import padded
+from pretune_trainer.tasks.logits import fitting
 from pretune_trainer.tasks.speech import SpeechTask, clips_of, frames_in, transcripts
 
 
@@ -72,7 +72,7 @@ class SpeechSeq2Seq(SpeechTask):
             )
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
-        """Spectrograms [n, mels, frames], rows without a clip left out; targets "lm" int64 [n, width]."""
+        """Spectrograms [packs, mels, frames]; targets "lm" int64 [packs, width]."""
         examples = clips_of(packs, np.zeros(1, np.int16))
         answers = [example["answer"] for example in examples]
         inputs = {"input_features": self.heard(examples)["input_features"]}
@@ -81,23 +81,26 @@ class SpeechSeq2Seq(SpeechTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the transcripts."""
-        return {"lm": judge_answers(model, _fitting(batch, model), self.pad)[0].sum()}
+        return {"lm": judge_answers(model, batch, self.pad)[0].sum()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Transcript]:
         """The likelihood of the transcripts, and what the model writes where that is looked at."""
         assert isinstance(model, PreTrainedModel)
-        batch = _fitting(batch, model)
         losses = judge_answers(model, batch, self.pad)[0].view(batch.targets["lm"].shape).sum(1)
-        written = self._written(model, batch.inputs["input_features"]) if self.writes else None
+        written = self._written(model, batch) if self.writes else None
         return transcripts(clips_of(batch.packs, np.zeros(0, np.int16)), losses.tolist(), written)
 
-    def _written(self, model: PreTrainedModel, features: Tensor) -> list[str]:
-        """Greedily; sharded ranks write until the last one has finished."""
-        ids = model.generate(input_features=features, do_sample=False, num_beams=1, synced_gpus=are_several())
+    def _written(self, model: PreTrainedModel, batch: Batch) -> list[str]:
+        """Greedily; sharded ranks write until the last one has finished.
+
+        At once: where timestamps are written, though none are asked for, Whisper would begin anew behind the last one,
+        more often on one rank than on another, and for ever where that one is the clip's beginning.
+        """
+        ids = model.generate(
+            **fitting(batch.inputs, model),
+            do_sample=False,
+            num_beams=1,
+            synced_gpus=are_several(),
+            force_unique_generate_call=True,
+        )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-
-def _fitting(batch: Batch, model: nn.Module) -> Batch:
-    """The batch, with features of the type that the model computes with."""
-    dtype: torch.dtype = next(model.parameters()).dtype
-    return batch.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
