@@ -1,21 +1,26 @@
 """Packed documents are computed as if each were alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import varlen
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from pretune_api.model import Architecture
 from pretune_trainer.data.example import Example, Pack
+from pretune_trainer.inputs import Vocabulary, design
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, boundaries
-from pretune_trainer.model.build import Build
+from pretune_trainer.model.build import Build, Source
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.language import Packer, check_head, next_token_losses
+from support.jobs import pretrain
 from support.language import TINY, small_tokenizer
 
 LENGTH = 32
+BF16 = {"training__precision": "bf16"}
 
 
 def _examples(lengths: list[int]) -> list[Example]:
@@ -91,6 +96,7 @@ def _by_documents(
     """What torch's varlen_attn computes on a GPU, on the CPU: one document after the other."""
     assert ends is ends_of_keys
     assert longest == longest_key == LENGTH
+    assert query.shape[-1] % 8 == 0
     assert query.shape == key.shape == value.shape
     parts = []
     for start, end in zip(ends.tolist(), ends[1:].tolist(), strict=False):
@@ -120,6 +126,24 @@ def test_a_sliding_window_reaches_the_kernel(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(told, _losses("mistral", packs), atol=1e-5, rtol=0)
     monkeypatch.setitem(TINY, "mistral", TINY["mistral"] | {"sliding_window": None})
     assert not torch.allclose(told, _losses("mistral", packs), atol=1e-3)
+
+
+def test_heads_of_any_width_reach_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(varlen, "varlen_attn", _by_documents)
+    monkeypatch.setitem(TINY, "gpt2", TINY["gpt2"] | {"n_embd": 24})
+    attention = attention_for(torch.device("cuda"), "bf16", packs=True)
+    packs = [Pack(tuple(_examples([20, 12])))]
+    torch.testing.assert_close(_losses("gpt2", packs, attention), _losses("gpt2", packs), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("dropout", "attention"), [(0.1, None), (0.0, VARLEN)])
+def test_what_the_kernel_cannot_leave_out_at_random_is_left_to_transformers(
+    tmp_path: Path, dropout: float, attention: str | None
+) -> None:
+    GPT2Config(attn_pdrop=dropout).save_pretrained(tmp_path)
+    for origin in (Architecture(type="gpt2", config={"attn_pdrop": dropout}), Source(str(tmp_path))):
+        made = design(pretrain(tmp_path, **BF16), origin, Vocabulary(small_tokenizer()), torch.device("cuda"))
+        assert made.build.attention == attention
 
 
 def test_the_kernel_is_for_16_bit_numbers_on_gpus_alone() -> None:

@@ -26,7 +26,7 @@ from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, 
 from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.methods import METHODS, Tuned
-from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for
+from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, drops_attention
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
 from pretune_trainer.model.image_size import images_for
 from pretune_trainer.model.sounds import Sounds, sounds_for
@@ -120,7 +120,8 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
     virtual = config.method.virtual_tokens
     # Virtual tokens stand before a row, not before each of its documents.
     packs = model_type(origin) in PACKING_FAMILIES and not virtual
-    attention = attention_for(device, config.training.precision, packs=packs)
+    drops = packs and drops_attention(origin)
+    attention = attention_for(device, config.training.precision, packs=packs, drops=drops)
     spec = config.learn.value
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
     context = Context(

@@ -10,9 +10,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from torch.nn import functional as F
+from transformers import AttentionInterface, AutoConfig
 
-from pretune_trainer.errors import UserError
+from pretune_api.model import Architecture
+from pretune_trainer.model.build import Source
 
 VARLEN: Final = "pretune_varlen"
 
@@ -21,18 +23,31 @@ PACKING_FAMILIES: Final = frozenset(
 )
 """Model types that keep packed documents apart; a test holds each to it. Others get a row per document."""
 
+_DROPOUT: Final = ("attention_dropout", "attn_pdrop")
+"""What these types call the share of attention weights that is left out at random in training."""
 _FEWEST_DOCUMENTS: Final = 64
+_WIDTH: Final = 8
+"""FlashAttention takes heads whose width is a multiple of this."""
 
 
-def attention_for(device: torch.device, precision: str, *, packs: bool) -> str | None:
+def attention_for(device: torch.device, precision: str, *, packs: bool, drops: bool = False) -> str | None:
     """The attention implementation to build a model with; None leaves it to transformers: sdpa, where there is one.
 
-    FlashAttention computes with 16-bit numbers alone.
+    The kernel computes with 16-bit numbers alone, and knows no dropout.
     """
-    if not packs or device.type != "cuda" or precision != "bf16":
+    if not packs or drops or device.type != "cuda" or precision != "bf16":
         return None
     _register_varlen()
     return VARLEN
+
+
+def drops_attention(origin: Architecture | Source) -> bool:
+    """Whether training leaves attention weights out at random, as GPT-2's does by default."""
+    if isinstance(origin, Architecture):
+        fields = AutoConfig.for_model(origin.type).to_dict() | origin.config
+    else:
+        fields = AutoConfig.from_pretrained(origin.name, **origin.arguments).to_dict()
+    return any(fields.get(name) for name in _DROPOUT)
 
 
 def boundaries(position_ids: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Tensor | int]:
@@ -80,15 +95,17 @@ def _varlen_attention(
     """Causal attention by documents; query [1, heads, tokens, width], the result [1, tokens, heads, width]."""
     from torch.nn.attention.varlen import varlen_attn
 
-    if dropout:
-        raise UserError("spec.model", "packed rows on a GPU know no dropout in attention: set its probability to 0")
+    assert not dropout, "a model that drops attention has another implementation"
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     window = (sliding_window - 1 if sliding_window else -1, 0)
     # Rotation and norms leave float32 under autocast, which does not know this kernel; values are as projected.
     query, key, value = (tensor[0].transpose(0, 1).to(value.dtype).contiguous() for tensor in (query, key, value))
-    ends, longest = cu_seq_lens_q, max_length_q
-    result = varlen_attn(query, key, value, ends, ends, longest, longest, scale=scaling, window_size=window)
+    width, ends, longest = query.shape[-1], cu_seq_lens_q, max_length_q
+    scale = width**-0.5 if scaling is None else scaling
+    if missing := -width % _WIDTH:
+        query, key, value = (F.pad(tensor, (0, missing)) for tensor in (query, key, value))
+    result = varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
     assert isinstance(result, Tensor), "no auxiliary output was asked for"
-    return result[None], None
+    return result[None, ..., :width], None
