@@ -96,6 +96,8 @@ class Loop:
         parts = self.parts
         parts.vote.ask(parts.resumable.checkpoints.has_failed)
         seed_step(self._seed())
+        if parts.step.task.couples_rows:  # a batch normalisation's statistics change in the forward pass already
+            parts.resumable.checkpoints.wait_staged()
         loss = self._gradients(work)
         norm = clip_gradients(parts.step.parameters(), parts.config.training.gradient_clip)
         bad = parts.resumable.stability.judge(loss, norm)
