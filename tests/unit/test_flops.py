@@ -9,14 +9,21 @@ from pretune_trainer.model.flops import Utilization, attention_flops, flops_per_
 
 @pytest.mark.parametrize(
     ("name", "tera"),
-    [("NVIDIA H200", 989.4), ("NVIDIA A100-SXM4-80GB", 312.0), ("NVIDIA L4", 121.0), ("NVIDIA L40S", 362.0)],
+    [
+        ("NVIDIA H200", 989.4),
+        ("NVIDIA H200 NVL", 835.5),
+        ("NVIDIA H100 NVL", 835.5),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA L40S", 362.0),
+    ],
 )
 def test_common_devices_peaks_are_known_by_their_names(name: str, tera: float) -> None:
     assert peak_flops(name) == pytest.approx(tera * 1e12)
 
 
-@pytest.mark.parametrize("name", ["Tesla V100-SXM2-16GB", "NVIDIA A1000", ""])
-def test_a_device_without_bf16_or_unheard_of_has_no_peak(name: str) -> None:
+@pytest.mark.parametrize("name", ["Tesla V100-SXM2-16GB", "NVIDIA A1000", "NVIDIA A100-SXM4-80GB MIG 3g.40gb", ""])
+def test_a_device_without_bf16_in_part_or_unheard_of_has_no_peak(name: str) -> None:
     assert math.isnan(peak_flops(name))
 
 

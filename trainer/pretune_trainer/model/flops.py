@@ -13,8 +13,10 @@ from pretune_trainer.parallel import Ranks
 
 _TERA: Final = 1e12
 PEAKS: Final = {
+    "H200 NVL": 835.5,
     "H200": 989.4,
     "H100 80GB HBM3": 989.4,
+    "H100 NVL": 835.5,
     "H100 PCIe": 756.0,
     "A100": 312.0,
     "L40S": 362.0,
@@ -27,8 +29,10 @@ L40S, A10, L4: half of the figure with sparsity, where that is the one given), A
 
 
 def peak_flops(name: str) -> float:
-    """Dense bf16 FLOP/s of the device that calls itself `name`; not a number where it is not known."""
+    """Dense bf16 FLOP/s of the device that calls itself `name`; not a number where unknown, as of a MIG slice."""
     words = f"{name} ".replace("-", " ")
+    if " MIG " in words:
+        return math.nan
     return next((peak * _TERA for key, peak in PEAKS.items() if f"{key} " in words), math.nan)
 
 
