@@ -61,6 +61,8 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
         ("**/*.jsonl", ["a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl"]),
         ("b/[2-9].jsonl", ["b/2.jsonl"]),
         ("b/?.jsonl", ["b/1.jsonl", "b/2.jsonl"]),
+        ("b/[!2-9].jsonl", ["b/1.jsonl"]),
+        ("[!b]*.jsonl", ["a.jsonl"]),
         ("b/1.jsonl", ["b/1.jsonl"]),
         (".*.jsonl", [".a.jsonl"]),
         ("**/.copies/*.jsonl", ["b/.copies/1.jsonl"]),

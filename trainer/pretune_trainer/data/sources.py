@@ -249,4 +249,12 @@ def _pattern(glob: str) -> str:
         "*": f"{_SHOWN}[^/]*",
         "?": f"{_SHOWN}[^/]",
     }
-    return "".join(meaning.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts)
+    return "".join(meaning.get(part) or (_class(part) if part.startswith("[") else re.escape(part)) for part in parts)
+
+
+def _class(part: str) -> str:
+    """A regular expression for one of some characters, [a-c], or for any but these, [!a-c]."""
+    characters = part[1:-1].replace("\\", r"\\")
+    if len(characters) > 1 and characters.startswith("!"):
+        characters = f"^{characters[1:]}"
+    return f"{_SHOWN}(?!/)[{characters}]"
