@@ -24,10 +24,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "pretune_operator", description="Turns PretrainJobs and FinetuneJobs into RayJobs."
     )
-    parser.add_argument("--config", type=Path, required=True, help="the cluster administrator's settings, a YAML file")
-    parser.add_argument("--port", type=int, default=8080, help="where /healthz, /readyz and /metrics are served")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file with the operator's settings")
+    parser.add_argument("--port", type=int, default=8080, help="port of /healthz, /readyz and /metrics")
     parser.add_argument(
-        "--namespace", action="append", default=[], help="a namespace to look after; repeat it for more (default: all)"
+        "--namespace", action="append", default=[], help="namespace to watch; may be repeated (default: all)"
     )
     return parser
 
@@ -48,7 +48,7 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
     try:
         client = Client(connections=WORKERS + 2)
     except ConfigException as error:
-        print(f"no way to the API server is known: {error}; run in a pod, or set KUBECONFIG", file=sys.stderr)
+        print(f"the API server is not configured: {error}; run in a pod, or set KUBECONFIG", file=sys.stderr)
         return ExitCode.USER_ERROR
     machine, watches = Machine(client, settings), Watches()
     resync = Resync(client, machine, watches, namespaces)

@@ -20,20 +20,22 @@ class Handling:
     """What to do about it once the job has failed."""
 
 
-_MEND = "mend it, in a new job where the field cannot change, or raise spec.retry"
+_MEND = "fix it and raise spec.retry, or create a new job if the field cannot be changed"
 
 HANDLING: Final[dict[Cause, Handling]] = {
     Cause.USER_ERROR: Handling(None, _MEND),
     Cause.STORAGE_DENIED: Handling(
-        None, "check the credentials that secretRef names and their rights, and raise spec.retry"
+        None, "check the credentials in secretRef and their permissions, and raise spec.retry"
     ),
-    Cause.NUMERICAL_ERROR: Handling(None, "lower training.learningRate or change training.instability in a new job"),
+    Cause.NUMERICAL_ERROR: Handling(
+        None, "create a new job with a lower training.learningRate or a different training.instability"
+    ),
     Cause.DEADLINE_EXCEEDED: Handling(
-        None, "raise spec.activeDeadlineSeconds and spec.retry to go on from the last commit"
+        None, "raise spec.activeDeadlineSeconds and spec.retry to resume from the last commit"
     ),
     Cause.IMAGE_PULL: Handling(None, "check spec.compute.image and imagePullSecrets, and raise spec.retry"),
-    Cause.QUOTA: Handling(None, "ask for less in spec.compute or for more quota, and raise spec.retry"),
-    Cause.UNSCHEDULABLE: Handling(None, "ask for less in spec.compute or for another pool, and raise spec.retry"),
+    Cause.QUOTA: Handling(None, "request less in spec.compute or increase the quota, and raise spec.retry"),
+    Cause.UNSCHEDULABLE: Handling(None, "request less or another pool in spec.compute, and raise spec.retry"),
     Cause.OUT_OF_MEMORY: Handling(
         "out_of_memory", "give workers more memory in spec.compute.resources, and raise spec.retry"
     ),
@@ -41,7 +43,7 @@ HANDLING: Final[dict[Cause, Handling]] = {
     Cause.NODE_LOST: Handling("interrupted", "raise spec.retry to try again"),
     Cause.PREEMPTED: Handling("interrupted", "raise spec.retry to try again"),
     Cause.NETWORK: Handling("interrupted", "check the network between the pods, and raise spec.retry"),
-    Cause.STORAGE_UNAVAILABLE: Handling("interrupted", "check that the store answers, and raise spec.retry"),
+    Cause.STORAGE_UNAVAILABLE: Handling("interrupted", "check that the store responds, and raise spec.retry"),
     Cause.HEAD_LOST: Handling("interrupted", "raise spec.retry to try again"),
 }
 
@@ -93,9 +95,9 @@ def cause_of(attempt: SeenAttempt) -> tuple[Cause, str]:
     if ending is not None and ending.cause in set(Cause) - {Cause.UNKNOWN}:
         return Cause(ending.cause), ending.message
     if ending is not None and ending.exit_code == ExitCode.STOPPED:
-        return Cause.PREEMPTED, "its pods were asked to leave, such as from a node that is drained; it committed first"
+        return Cause.PREEMPTED, "its pods were asked to terminate, such as by a node drain; it committed first"
     if attempt.reason in _RAY_JOB:
-        return _RAY_JOB[attempt.reason], f"KubeRay says {attempt.reason}: {attempt.message}"
+        return _RAY_JOB[attempt.reason], f"KubeRay reports {attempt.reason}: {attempt.message}"
     if attempt.reason == "PreRunningDeadlineExceeded":
         return unstarted(attempt)
     found = next(_signs_of_pods(attempt), None)
@@ -108,14 +110,14 @@ def unstarted(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose pods did not all run in time."""
     obstacle = obstacle_of(attempt)
     if obstacle is None:
-        return Cause.UNKNOWN, "its pods did not all run within failurePolicy.startDeadlineSeconds, and none says why"
+        return Cause.UNKNOWN, "its pods did not all run within failurePolicy.startDeadlineSeconds, for no known reason"
     return obstacle.cause, obstacle.message
 
 
 def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose head is gone, which KubeRay does not notice."""
     found = _sign_of(attempt.head) if attempt.head else None
-    return found or (Cause.HEAD_LOST, "the pod of the Ray head is gone, and the driver with it")
+    return found or (Cause.HEAD_LOST, "the Ray head pod is gone, and the driver with it")
 
 
 def obstacle_of(attempt: SeenAttempt) -> Obstacle | None:
@@ -127,7 +129,7 @@ def obstacle_of(attempt: SeenAttempt) -> Obstacle | None:
 
 def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
     if not attempt.deployment_status:
-        said = f"KubeRay has not taken up {attempt.ray_job}; check that its operator runs, and watches this namespace"
+        said = f"KubeRay has not picked up {attempt.ray_job}; check that its operator runs and watches this namespace"
         yield Obstacle(Cause.UNKNOWN, Reason.KUBERAY_UNAVAILABLE, said)
     if attempt.cluster_problem and "exceeded quota" in attempt.cluster_problem:
         yield Obstacle(Cause.QUOTA, Cause.QUOTA, attempt.cluster_problem)
@@ -140,13 +142,13 @@ def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
 def obstacles_of(pod: SeenPod) -> Iterator[Obstacle]:
     """Why a pod does not run yet; nothing where it does, or needs no more than a moment."""
     if pod.phase == "Pending" and pod.unschedulable:
-        yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"no node takes {pod.name}: {pod.unschedulable}")
+        yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"{pod.name} cannot be scheduled: {pod.unschedulable}")
     elif pod.waiting_reason:
         yield from _waiting(pod, pod.waiting_reason)
 
 
 def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:
-    said = f"{pod.name} waits: {reason}: {pod.waiting_message or 'the kubelet says no more'}"
+    said = f"{pod.name} is waiting: {reason}: {pod.waiting_message or 'the kubelet gives no details'}"
     if reason in _IMAGE:
         yield Obstacle(Cause.IMAGE_PULL, Cause.IMAGE_PULL, said)
     elif reason == "CreateContainerConfigError":
@@ -176,11 +178,11 @@ def _sign_of(pod: SeenPod) -> tuple[Cause, str] | None:
 
 
 def _out_of_memory(pod: SeenPod) -> str:
-    return f"host: {pod.name} used more memory than its limit and was killed; raise spec.compute.resources.memory"
+    return f"host: {pod.name} exceeded its memory limit and was killed; raise spec.compute.resources.memory"
 
 
 def _unexplained(attempt: SeenAttempt) -> str:
     if attempt.job_status == "SUCCEEDED":
-        return "the driver succeeded, but its head pod did not say where the artifact is; another attempt finds it"
+        return "the driver succeeded, but its head pod did not report the artifact; another attempt will find it"
     said = attempt.message.strip().splitlines()
-    return f"Ray says {attempt.job_status or attempt.deployment_status}: {said[-1] if said else 'no more'}"
+    return f"Ray reports {attempt.job_status or attempt.deployment_status}: {said[-1] if said else 'no details'}"

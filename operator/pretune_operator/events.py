@@ -58,7 +58,7 @@ def _of_attempts(before: Status, after: Status) -> Iterator[Event]:
     for attempt in after.attempts:
         earlier = known.get(attempt.number)
         if earlier is None and attempt.number > before.attempt_count:
-            yield Event("Normal", "AttemptStarted", f"Attempt {attempt.number} has begun: RayJob {attempt.ray_job}.")
+            yield Event("Normal", "AttemptStarted", f"Attempt {attempt.number} has started: RayJob {attempt.ray_job}.")
         if attempt.cause and (earlier is None or not earlier.cause) and not holds(after, About.FAILED):
             yield Event("Warning", "AttemptFailed", _failed(attempt, after))
 
@@ -66,7 +66,7 @@ def _of_attempts(before: Status, after: Status) -> Iterator[Event]:
 def _failed(attempt: Attempt, after: Status) -> str:
     at = after.next_attempt_time
     following = f" The next one starts at {at:%H:%M:%S} UTC." if at else ""
-    return f"Attempt {attempt.number} ended with {attempt.cause}: {attempt.message}.{following}"
+    return f"Attempt {attempt.number} failed with {attempt.cause}: {attempt.message}.{following}"
 
 
 def _of_conditions(before: Status, after: Status) -> Iterator[Event]:

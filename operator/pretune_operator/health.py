@@ -54,7 +54,7 @@ class Health:
         return [
             (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
             (bool(hanging), f"watches hang: {', '.join(map(str, hanging))}"),
-            (taken > RECONCILE_SECONDS, f"a reconcile has been going on for {taken:.0f} s"),
+            (taken > RECONCILE_SECONDS, f"a reconcile has been running for {taken:.0f} s"),
             (not self.resync.alive or (started and not self.machine.alive), "a worker has ended"),
             (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
         ]

@@ -34,7 +34,7 @@ def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
         worst = max(obstacles, key=lambda obstacle: obstacle.reason == Reason.PARENT_CYCLE)
         return draft.says(About.INPUTS_RESOLVED, False, worst.reason, worst.message)
     if not draft.status.inputs:
-        return draft.says(About.INPUTS_RESOLVED, True, Reason.NO_PARENT, "It starts from no other job.")
+        return draft.says(About.INPUTS_RESOLVED, True, Reason.NO_PARENT, "The job has no parent.")
     return draft.says(About.INPUTS_RESOLVED, True, Reason.RESOLVED, _sentence(draft.status))
 
 
@@ -45,15 +45,13 @@ def folders(status: Status) -> dict[str, Folder]:
 
 def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:
     if job.key in (key, *parent.parents):
-        return _Obstacle(
-            Reason.PARENT_CYCLE, f"{key} starts, in the end, from {job.key} itself: neither can ever begin."
-        )
+        return _Obstacle(Reason.PARENT_CYCLE, f"{key} depends on {job.key} itself, so that neither can ever start.")
     match parent.state:
         case ParentState.MISSING:
-            return _Obstacle(Reason.PARENT_MISSING, f"There is no {key} in namespace {job.namespace}; create it.")
+            return _Obstacle(Reason.PARENT_MISSING, f"{key} does not exist in namespace {job.namespace}; create it.")
         case ParentState.FAILED:
             return _Obstacle(
-                Reason.PARENT_FAILED, f"{key} has failed; mend it and raise its spec.retry, and this job goes on."
+                Reason.PARENT_FAILED, f"{key} has failed; fix it and raise its spec.retry, and this job will proceed."
             )
         case ParentState.RUNNING:
             return _Obstacle(Reason.PARENT_RUNNING, f"{key} has not finished yet.")
@@ -62,4 +60,4 @@ def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:
 
 
 def _sentence(status: Status) -> str:
-    return f"Resolved once and for all: {', '.join(f'{known.job} to {known.uri}' for known in status.inputs)}."
+    return f"Resolved {', '.join(f'{known.job} to {known.uri}' for known in status.inputs)}."

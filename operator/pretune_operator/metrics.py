@@ -18,35 +18,35 @@ _MINUTES: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 _OF_JOBS: Final = ("namespace", "kind")
 
 RECONCILE_SECONDS: Final = Histogram(
-    "pretune_operator_reconcile_seconds", "Time that a reconcile of one job takes.", buckets=_SECONDS
+    "pretune_operator_reconcile_seconds", "Time to reconcile one job, in seconds.", buckets=_SECONDS
 )
 RECONCILE_ERRORS: Final = Counter(
-    "pretune_operator_reconcile_errors", "Reconciles that failed and are tried again, by reason.", ["reason"]
+    "pretune_operator_reconcile_errors", "Reconciles that failed and are retried, by reason.", ["reason"]
 )
 API_CALLS: Final = Counter(
-    "pretune_operator_api_calls", "Calls of the Kubernetes API beside watches.", ["verb", "resource", "code"]
+    "pretune_operator_api_calls", "Kubernetes API calls other than watches.", ["verb", "resource", "code"]
 )
-QUEUE_DEPTH: Final = Gauge("pretune_operator_queue_depth", "Jobs that wait for a reconcile.")
+QUEUE_DEPTH: Final = Gauge("pretune_operator_queue_depth", "Jobs waiting to be reconciled.")
 CENSUS_AGE: Final = Gauge(
-    "pretune_operator_census_age_seconds", "Seconds since what is known was last compared with the whole cluster."
+    "pretune_operator_census_age_seconds", "Seconds since the cache was last compared with the whole cluster."
 )
-JOBS: Final = Gauge("pretune_operator_jobs", "Jobs that exist.", [*_OF_JOBS, "state"])
+JOBS: Final = Gauge("pretune_operator_jobs", "Jobs, by state.", [*_OF_JOBS, "state"])
 QUEUED_SECONDS: Final = Gauge(
-    "pretune_operator_queued_seconds", "Seconds that the job which has waited longest for quota waits.", _OF_JOBS
+    "pretune_operator_queued_seconds", "Seconds that the longest waiting job has waited for quota.", _OF_JOBS
 )
-ATTEMPTS: Final = Counter("pretune_operator_attempts", "Attempts made.", _OF_JOBS)
+ATTEMPTS: Final = Counter("pretune_operator_attempts", "Attempts created.", _OF_JOBS)
 FAILED_ATTEMPTS: Final = Counter(
     "pretune_operator_failed_attempts", "Attempts that failed, by cause.", [*_OF_JOBS, "cause"]
 )
-GPU_SECONDS: Final = Counter("pretune_operator_gpu_seconds", "GPU time that attempts have held.", _OF_JOBS)
+GPU_SECONDS: Final = Counter("pretune_operator_gpu_seconds", "GPU seconds held by attempts.", _OF_JOBS)
 LOST_STEPS: Final = Counter(
-    "pretune_operator_lost_steps", "Steps that had to be done again, as far as they were seen.", _OF_JOBS
+    "pretune_operator_lost_steps", "Steps that had to be repeated, as far as they were observed.", _OF_JOBS
 )
 PREFLIGHTS: Final = Counter(
-    "pretune_operator_preflights", "Preflights that have come to an end, by what it was.", [*_OF_JOBS, "result"]
+    "pretune_operator_preflights", "Preflights that have ended, by result.", [*_OF_JOBS, "result"]
 )
 PREFLIGHT_SECONDS: Final = Histogram(
-    "pretune_operator_preflight_seconds", "Time that a job waits for its preflight.", buckets=_MINUTES
+    "pretune_operator_preflight_seconds", "Time that a job waits for its preflight, in seconds.", buckets=_MINUTES
 )
 
 _RESULTS: Final[dict[str | None, str]] = {

@@ -90,13 +90,13 @@ def _unseen(status: Status, record: Attempt, now: datetime) -> Outcome:
         return GoesOn(seen_by)
     if is_draining(status):
         return Stopped()
-    return Failure(Cause.UNKNOWN, f"RayJob {record.ray_job} is gone, and it was not the operator that deleted it")
+    return Failure(Cause.UNKNOWN, f"RayJob {record.ray_job} no longer exists, and the operator did not delete it")
 
 
 def _deleted(attempt: SeenAttempt) -> Failure:
     if attempt.ending is not None:
         return Failure(*cause_of(attempt))
-    return Failure(Cause.UNKNOWN, f"RayJob {attempt.ray_job} was deleted, and not by the operator")
+    return Failure(Cause.UNKNOWN, f"RayJob {attempt.ray_job} was deleted, but not by the operator")
 
 
 def _end(attempt: SeenAttempt, status: Status, now: datetime) -> Outcome | None:

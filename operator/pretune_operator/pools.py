@@ -22,8 +22,8 @@ def pool_of(compute: Compute, namespace: str, settings: Settings) -> Pool:
         raise PoolError(f"spec.compute.pool: {name} is closed to namespace {namespace}; {_choice(open_to, namespace)}")
     if compute.gpus_per_worker > pool.gpus_per_node:
         raise PoolError(
-            f"spec.compute.gpusPerWorker: {compute.gpus_per_worker} GPUs are more than a node of pool {name} has,"
-            f" {pool.gpus_per_node}; take at most as many, and more workers"
+            f"spec.compute.gpusPerWorker: {compute.gpus_per_worker} is more than a node of pool {name} has"
+            f" ({pool.gpus_per_node}); request at most as many, and more workers"
         )
     return pool
 

@@ -138,7 +138,7 @@ def _going_on(draft: Draft, attempt: SeenAttempt | None, until: datetime | None,
 
 
 def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> Draft:
-    message = f"The model is {artifact.uri}."
+    message = f"The artifact is {artifact.uri}."
     draft = closed(draft, None, None).sets(artifact=artifact, metrics=metrics or draft.status.metrics)
     draft = draft.says(About.SUCCEEDED, True, Reason.SUCCEEDED, message)
     return finished(draft, Reason.SUCCEEDED, message)
@@ -155,7 +155,7 @@ def _with_quota(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     if not attempt.is_queued:
         return draft if holds(draft.status, About.QUOTA_RESERVED) else _admitted(draft, attempt, in_queue)
     if record is not None and record.active_seconds > 0:
-        message = "Kueue has taken the quota back; training goes on once it is admitted again."
+        message = "Kueue has reclaimed the quota; training resumes once the attempt is admitted again."
         return draft.says(About.QUOTA_RESERVED, False, Reason.EVICTED, message)
     message = f"Kueue has not admitted {attempt.ray_job} yet."
     return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, message)
@@ -164,7 +164,7 @@ def _with_quota(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
 def _admitted(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     waited = reason(draft.status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED)
     if waited or in_queue:
-        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"{attempt.ray_job} may have its machines.")
+        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"The quota of {attempt.ray_job} is reserved.")
     return without_queue(draft)
 
 
@@ -176,11 +176,9 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
         assert quota is not None, "it was said a moment ago"
         return draft.says(About.RUNNING, False, quota.reason, quota.message)
     if attempt.has_finished:
-        return draft.says(
-            About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; its last word is awaited."
-        )
+        return draft.says(About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; waiting for its result.")
     if runs and attempt.head_is_gone:
-        return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head.")
+        return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head pod.")
     taken_up = taken_up_by(draft.status, draft.now)
     if not attempt.deployment_status and draft.now < taken_up:
         return _starting(draft, attempt).looks_again(taken_up)
@@ -188,7 +186,7 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
     if obstacle is not None:
         return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
     if runs:
-        return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} runs.")
+        return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
     return _starting(draft, attempt)
 
 

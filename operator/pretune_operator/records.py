@@ -41,7 +41,7 @@ def opened(draft: Draft, number: int, ray_job: str, gpus: int, at: datetime) -> 
         attempt_count=number,
         start_time=status.start_time or at,
         next_attempt_time=None,
-    ).says(About.RUNNING, False, Reason.CREATED, f"RayJob {ray_job} has been made.")
+    ).says(About.RUNNING, False, Reason.CREATED, f"RayJob {ray_job} has been created.")
 
 
 def adopted(draft: Draft, seen: Mapping[int, SeenAttempt]) -> Draft:

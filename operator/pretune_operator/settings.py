@@ -117,7 +117,7 @@ class Settings(Spec):
         except OSError as error:
             raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
         except YAMLError as error:
-            raise SettingsError(f"{path}: is no YAML: {error}") from error
+            raise SettingsError(f"{path}: is not valid YAML: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             raise SettingsError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

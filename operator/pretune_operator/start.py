@@ -53,7 +53,7 @@ def forbidden(before: Status, decision: Decision, generation: int, said: str, no
     """
     if any(isinstance(action, StartPreflight) for action in decision.actions):
         return done_without(decision, generation, said, now)
-    message = f"The API server refuses what the attempt is made of: {said}; it is asked again each minute."
+    message = f"The API server rejects the objects of the attempt: {said}; the operator retries every minute."
     draft = Draft(before, decision.status, generation, now).sets(
         attempts=before.attempts, attempt_count=before.attempt_count, start_time=before.start_time
     )
@@ -78,7 +78,7 @@ def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
         return draft.says(About.RUNNING, False, Reason.BACKING_OFF, _pause(draft)).looks_again(at)
     if seen.in_the_way:
         names = ", ".join(attempt.ray_job for attempt in seen.in_the_way)
-        return draft.says(About.RUNNING, False, Reason.CLEANING_UP, f"Pods of {names} have not gone yet.")
+        return draft.says(About.RUNNING, False, Reason.CLEANING_UP, f"Waiting until the pods of {names} are gone.")
     return None
 
 

@@ -19,13 +19,13 @@ def check_stores(spec: JobSpec) -> None:
     """
     for place, location in _locations(spec):
         if location.uri.startswith(_LOCAL):
-            raise UnfitError(f"{place}.uri: {location.uri} is a folder of one machine; use a store that all pods reach")
+            raise UnfitError(f"{place}.uri: {location.uri} is on a single machine; use a store that all pods can reach")
         if location.uri.startswith(_CLAIM):
-            raise UnfitError(f"{place}.uri: pvc:// stores are not mounted yet; use s3://, gs:// or az://")
+            raise UnfitError(f"{place}.uri: pvc:// is not supported yet; use s3://, gs:// or az://")
         if location.secret_ref not in (None, spec.storage.secret_ref):
             raise UnfitError(
-                f"{place}.secretRef: differs from spec.storage.secretRef, and pods carry one set of credentials;"
-                " use one that may read the sources and write the storage"
+                f"{place}.secretRef: differs from spec.storage.secretRef, but pods have one set of credentials;"
+                " use one that can read the sources and write to the storage"
             )
 
 

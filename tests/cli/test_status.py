@@ -34,7 +34,7 @@ def test_while_its_preflight_runs_a_job_is_being_checked() -> None:
     scene.settle()
     assert scene.status.state == "Waiting"
     assert told(scene).startswith("Checking: Job ptj-general-")
-    assert told(scene).endswith("-preflight-1 tries storage, data and model before machines are taken.")
+    assert told(scene).endswith("-preflight-1 is checking storage, data and model before the next attempt.")
 
 
 def test_what_keeps_a_preflight_from_starting_is_told() -> None:
@@ -42,7 +42,7 @@ def test_what_keeps_a_preflight_from_starting_is_told() -> None:
     scene.settle()
     pod = replace(POD, phase="Pending", unschedulable="0/3 nodes are available")
     scene.sees(preflights={1: SeenPreflight(1, "preflight-1", pod=pod)}).settle()
-    assert told(scene) == f"Checking: no node takes {POD.name}: 0/3 nodes are available"
+    assert told(scene) == f"Checking: {POD.name} cannot be scheduled: 0/3 nodes are available"
 
 
 def test_a_parent_that_runs_and_a_pause_are_told() -> None:
@@ -59,7 +59,7 @@ def test_the_cause_of_a_failure_is_told() -> None:
     scene = Scene()
     scene.settle()
     scene.sees(failing("UserError", "row 7 is empty")).settle()
-    assert told(scene).startswith("UserError: row 7 is empty. To go on: ")
+    assert told(scene).startswith("UserError: row 7 is empty. To continue: ")
 
 
 def test_nothing_has_to_be_explained_of_a_job_that_runs_or_has_succeeded() -> None:

@@ -89,7 +89,7 @@ def test_a_first_list_that_nobody_makes_any_more_is_noticed() -> None:
 def test_each_thing_that_hangs_is_named() -> None:
     now = time.monotonic()
     assert Parts(last_beat=now - BEAT_SECONDS - 1).problems() == ["the event loop hangs"]
-    assert Parts(queue=Queue(RECONCILE_SECONDS + 1)).problems() == ["a reconcile has been going on for 301 s"]
+    assert Parts(queue=Queue(RECONCILE_SECONDS + 1)).problems() == ["a reconcile has been running for 301 s"]
     assert Parts(alive=False).problems() == ["a worker has ended"]
     assert Parts(last=now - RESYNC_SECONDS - 1).problems() == ["the cluster has not been listed for too long"]
 

@@ -292,8 +292,8 @@ def test_an_administrator_may_fence_pods_in_otherwise() -> None:
         (
             {"compute__gpusPerWorker": 16},
             (
-                "spec.compute.gpusPerWorker: 16 GPUs are more than a node of pool a100 has, 8;"
-                " take at most as many, and more workers"
+                "spec.compute.gpusPerWorker: 16 is more than a node of pool a100 has (8);"
+                " request at most as many, and more workers"
             ),
         ),
     ],
@@ -313,17 +313,17 @@ def test_a_pool_that_a_job_cannot_have_is_said(changes: dict[str, Any], sentence
                 "storage__secretRef": {"name": "s3"},
             },
             (
-                "spec.data.train[0].secretRef: differs from spec.storage.secretRef, and pods carry one set of"
-                " credentials; use one that may read the sources and write the storage"
+                "spec.data.train[0].secretRef: differs from spec.storage.secretRef, but pods have one set of"
+                " credentials; use one that can read the sources and write to the storage"
             ),
         ),
         (
             {"storage__uri": "file:///models"},
-            "spec.storage.uri: file:///models is a folder of one machine; use a store that all pods reach",
+            "spec.storage.uri: file:///models is on a single machine; use a store that all pods can reach",
         ),
         (
             {"storage__uri": "pvc://models/a"},
-            "spec.storage.uri: pvc:// stores are not mounted yet; use s3://, gs:// or az://",
+            "spec.storage.uri: pvc:// is not supported yet; use s3://, gs:// or az://",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_ray_job_that_somebody_else_deleted_is_a_failure_that_is_tried_again()
     assert started(scene.settle()) == [2]
     assert scene.status.failures == {"Unknown": 1}
     assert scene.status.attempts[0].message is not None
-    assert "not the operator" in scene.status.attempts[0].message
+    assert "the operator did not delete it" in scene.status.attempts[0].message
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_success_whose_last_word_cannot_be_read_is_asked_again_and_then_tried_
     assert scene.again.total_seconds() < 10
     scene.after(61).settle()
     assert scene.status.failures == {"Unknown": 1}
-    assert "another attempt finds it" in str(scene.last.message)
+    assert "another attempt will find it" in str(scene.last.message)
 
 
 def test_changes_of_compute_take_effect_with_the_next_attempt() -> None:

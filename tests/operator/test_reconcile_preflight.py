@@ -82,7 +82,7 @@ def test_a_mistake_fails_the_job_before_anything_is_taken(cause: str) -> None:
     assert (started(actions), deleted(actions)) == ([], [NAME])
     assert (scene.status.state, scene.status.attempt_count) == ("Failed", 0)
     assert scene.says("Failed") == ("True", cause)
-    assert scene.condition("Failed").message.startswith("spec.data.train[0].uri: there is nothing. To go on: ")
+    assert scene.condition("Failed").message.startswith("spec.data.train[0].uri: there is nothing. To continue: ")
     assert scene.says("PreflightPassed") == ("False", cause)
     assert scene.status.preflight[1].sentence == "there is nothing"
     assert scene.told() == [cause]
@@ -107,7 +107,7 @@ def test_what_may_not_last_does_not_keep_a_job_from_running(cause: str) -> None:
             "Error: ModuleNotFoundError: No module",
         ),
         ("usage: something else entirely", 2, "Error", "exit code 2"),
-        ("", 137, "OOMKilled", "it broke with exit code 137: OOMKilled"),
+        ("", 137, "OOMKilled", "it failed with exit code 137: OOMKilled"),
         ('{"findings": [{"check": "source"}]}', 2, "Error", "exit code 2"),
         ("", 0, "Completed", "exit code 0"),
     ],
@@ -126,10 +126,10 @@ def test_a_preflight_that_breaks_does_not_keep_a_job_from_running(
 @pytest.mark.parametrize(
     ("pod", "says"),
     [
-        (None, f"it had no pod within {DEADLINE} s"),
+        (None, f"no pod was created within {DEADLINE} s"),
         (replace(POD, phase="Pending", unschedulable="0/3 nodes are available"), "0/3 nodes are available"),
         (replace(POD, phase="Pending", waiting_reason="ImagePullBackOff"), "ImagePullBackOff"),
-        (POD, f"it did not end within {DEADLINE} s"),
+        (POD, f"it did not finish within {DEADLINE} s"),
     ],
 )
 def test_one_that_does_not_end_in_its_time_is_not_waited_for(pod: SeenPod | None, says: str) -> None:
@@ -147,7 +147,7 @@ def test_what_keeps_its_pod_from_starting_is_told_while_it_does() -> None:
     over(scene, going(pod=replace(POD, phase="Pending", waiting_reason="ImagePullBackOff")))
     assert "ImagePullBackOff" in scene.condition("Running").message
     over(scene, going())
-    assert "tries storage, data and model" in scene.condition("Running").message
+    assert "is checking storage, data and model" in scene.condition("Running").message
     over(scene, ended(words(finding(True))))
     assert scene.says("PreflightPassed") == ("True", "Passed")
 
@@ -156,7 +156,7 @@ def test_one_that_was_deleted_is_soon_done_without() -> None:
     scene = begun()
     assert over(scene) == []
     assert started(scene.after(60).settle()) == [1]
-    assert "it is gone" in scene.status.preflight[0].sentence
+    assert "it no longer exists" in scene.status.preflight[0].sentence
 
 
 def test_one_that_the_cluster_forbids_is_done_without_at_once_and_is_told() -> None:
@@ -167,7 +167,7 @@ def test_one_that_the_cluster_forbids_is_done_without_at_once_and_is_told() -> N
     scene.status = decision.status
     assert scene.says("PreflightPassed") == ("Unknown", "Inconclusive")
     [found] = scene.status.preflight
-    assert (found.result, found.sentence) == ("NotKnown", "its Job was refused: exceeded quota: none")
+    assert (found.result, found.sentence) == ("NotKnown", "its Job was rejected: exceeded quota: none")
     actions = scene.settle()
     assert (started(actions), made(actions)) == ([1], [])
 

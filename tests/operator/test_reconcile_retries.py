@@ -44,7 +44,7 @@ def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
     assert started(scene.after(10_000).settle()) == []
     assert scene.status.state == "Failed"
     assert scene.condition("Failed").reason == cause
-    assert scene.condition("Failed").message.startswith("spec.training: loss is nan. To go on: ")
+    assert scene.condition("Failed").message.startswith("spec.training: loss is nan. To continue: ")
     assert scene.last.cause == cause
     assert scene.told()[-1] == cause
 
@@ -156,7 +156,7 @@ def test_each_budget_is_spent_to_its_end_and_no_further(causes: list[str], budge
         scene.sees(failing(cause, "gone", number=number, **GONE))
     assert started(scene.settle()) == []
     assert scene.status.state == "Failed"
-    assert "given up after 3 such failures in 3 attempts" in scene.condition("Failed").message
+    assert "giving up after 3 such failures in 3 attempts" in scene.condition("Failed").message
 
 
 def test_other_causes_have_budgets_of_their_own() -> None:

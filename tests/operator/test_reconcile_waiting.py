@@ -124,7 +124,7 @@ def test_a_mended_job_starts_once_retry_is_raised() -> None:
 @pytest.mark.parametrize(
     ("parents", "why", "says"),
     [
-        ({}, "ParentMissing", "There is no PretrainJob/general in namespace team"),
+        ({}, "ParentMissing", "PretrainJob/general does not exist in namespace team"),
         ({"PretrainJob/general": parent(ParentState.MISSING)}, "ParentMissing", "create it"),
         ({"PretrainJob/general": parent(ParentState.RUNNING)}, "ParentRunning", "not finished"),
         ({"PretrainJob/general": parent(ParentState.FAILED)}, "ParentFailed", "raise its spec.retry"),
@@ -202,7 +202,7 @@ def test_a_ray_job_that_kuberay_does_not_take_up_names_kuberay() -> None:
     assert scene.again is not None
     scene.after(scene.again.total_seconds()).settle()
     assert scene.last.cause == "Unknown"
-    assert "KubeRay has not taken up job-1" in str(scene.last.message)
+    assert "KubeRay has not picked up job-1" in str(scene.last.message)
 
 
 def test_a_queue_without_kueue_is_told_and_nothing_is_made_past_it() -> None:
@@ -365,4 +365,4 @@ def test_each_turn_is_told_once() -> None:
     ]
     failure = next(event for event in scene.events if event.reason == "AttemptFailed")
     assert failure.type == "Warning"
-    assert failure.message.startswith("Attempt 1 ended with Network: connection reset. The next one starts at ")
+    assert failure.message.startswith("Attempt 1 failed with Network: connection reset. The next one starts at ")

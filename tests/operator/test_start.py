@@ -18,7 +18,7 @@ defaultPool: gpu
     ("settings", "says"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("images: [", "is no YAML"),
+        ("images: [", "is not valid YAML"),
         (SETTINGS + "pool: {}\n", "pool: Extra inputs are not permitted"),
         (SETTINGS.replace("defaultPool: gpu", "defaultPool: a100"), "defaultPool: there is no pool a100; known: gpu"),
     ],

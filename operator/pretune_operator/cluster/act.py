@@ -110,7 +110,7 @@ class Actor:
         found = self._client.get(resource, meta["namespace"], meta["name"])
         if owner not in {reference["uid"] for reference in found["metadata"].get("ownerReferences") or ()}:
             raise TakenError(
-                f"{resource.kind} {meta['namespace']}/{meta['name']} exists and does not belong to this job; delete it"
+                f"{resource.kind} {meta['namespace']}/{meta['name']} exists, but does not belong to this job; delete it"
             )
         return found
 

@@ -57,7 +57,7 @@ class Served:
 
     def _kuberay_problem(self, described: dict[str, str] | None) -> str | None:
         if described is None:
-            return "KubeRay is not installed: the API server serves no ray.io/v1; install KubeRay 1.5.1 or newer"
+            return "KubeRay is not installed: the API server does not serve ray.io/v1; install KubeRay 1.5.1 or newer"
         url = described["serverRelativeURL"]
         # The address holds a hash of the description, which is megabytes long: it is read when it has changed.
         if self._ray[0] != url:

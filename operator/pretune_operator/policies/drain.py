@@ -9,13 +9,13 @@ def drained(draft: Draft) -> Draft:
     """Status says that the current attempt shall drain; once it does, the attempt is deleted."""
     if is_draining(draft.status):
         return draft
-    message = "spec.suspend is set: the run commits a checkpoint, then its pods go."
+    message = "spec.suspend is set: the run commits a checkpoint, then its pods are deleted."
     return draft.says(About.SUSPENDED, False, Reason.DRAINING, message).looks_again(draft.now)
 
 
 def suspended(draft: Draft, seen: Observed) -> Draft:
     """No attempt goes on; the job is suspended once nothing of the last one, or of a preflight, holds a machine."""
-    message = "spec.suspend is set; set it to false to go on from the last commit."
+    message = "spec.suspend is set; set it to false to resume from the last commit."
     if is_checking(draft.status):
         draft = draft.says(About.PREFLIGHT_PASSED, False, Reason.SUSPENDED, message)
     if seen.in_the_way or seen.preflights:
@@ -32,4 +32,4 @@ def resumed(draft: Draft) -> Draft:
     known = condition(draft.status, About.SUSPENDED)
     if known is None or known.reason == Reason.RESUMED:
         return draft
-    return draft.says(About.SUSPENDED, False, Reason.RESUMED, "spec.suspend is not set any more.")
+    return draft.says(About.SUSPENDED, False, Reason.RESUMED, "spec.suspend is no longer set.")

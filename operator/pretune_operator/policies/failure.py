@@ -34,7 +34,7 @@ def failed(draft: Draft, policy: FailurePolicy, cause: Cause, message: str) -> D
 
 def given_up(draft: Draft, cause: Cause, message: str) -> Draft:
     """The job has failed, for good unless a person raises spec.retry."""
-    said = f"{message}. To go on: {HANDLING[cause].advice}."
+    said = f"{message}. To continue: {HANDLING[cause].advice}."
     return finished(draft.says(About.FAILED, True, cause, said), Reason.FAILED, said)
 
 
@@ -43,7 +43,7 @@ def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
     limit = spec.active_deadline_seconds
     if limit is None or active_seconds(status, now) < limit:
         return None
-    return f"all attempts together have held machines for {limit} s, as long as spec.activeDeadlineSeconds allows"
+    return f"all attempts together have held machines for {limit} s, the limit of spec.activeDeadlineSeconds"
 
 
 def finished(draft: Draft, why: Reason, message: str) -> Draft:
@@ -73,7 +73,7 @@ def renewed(draft: Draft, retry: int) -> Draft:
 
 
 def _times(status: Status, spent: int) -> str:
-    return f"; given up after {spent} such failures in {status.attempt_count} attempts" if spent > 1 else ""
+    return f"; giving up after {spent} such failures in {status.attempt_count} attempts" if spent > 1 else ""
 
 
 def _pause(status: Status, policy: FailurePolicy) -> timedelta:

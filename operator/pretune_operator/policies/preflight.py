@@ -51,7 +51,7 @@ def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight,
 
 def done_without(decision: Decision, generation: int, said: str, now: datetime) -> Decision:
     """What follows where a quota or a policy forbids the preflight that `decision` makes: the job does without."""
-    draft = _inconclusive(Draft.begun(decision.status, generation, now), f"its Job was refused: {said}", "preflight")
+    draft = _inconclusive(Draft.begun(decision.status, generation, now), f"its Job was rejected: {said}", "preflight")
     following = draft.decided()
     return replace(following, actions=decision.actions, events=decision.events + following.events)
 
@@ -63,7 +63,7 @@ def _begun(job: JobView, draft: Draft, config: RunConfig) -> Draft:
 
 
 def _skipped(draft: Draft) -> Draft:
-    message = "A preflight is not wanted any more."
+    message = "The preflight was turned off."
     return draft.says(About.PREFLIGHT_PASSED, False, Reason.SKIPPED, message).looks_again(draft.now)
 
 
@@ -100,15 +100,15 @@ def _judged(draft: Draft, pod: SeenPod, exit_code: int) -> Draft:
         cause, said = Cause(str(fatal[0].cause)), _sentences(fatal)
         return given_up(draft.says(About.PREFLIGHT_PASSED, False, cause, f"{said}."), cause, said)
     if wrong:
-        message = f"{_sentences(wrong)}; the job goes on, for this may not last."
+        message = f"{_sentences(wrong)}; the job proceeds, because this may be temporary."
         return draft.says(About.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
-    message = f"Nothing is wrong in {len(findings)} checks; status.preflight tells more."
+    message = f"No problem was found in {len(findings)} checks; see status.preflight for details."
     return draft.says(About.PREFLIGHT_PASSED, True, Reason.PASSED, message)
 
 
 def _inconclusive(draft: Draft, sentence: str, place: str) -> Draft:
     finding = Finding(check="preflight", result="NotKnown", place=place, sentence=shortened(sentence))
-    message = f"{place}: {sentence}; the job goes on."
+    message = f"{place}: {sentence}; the job proceeds."
     draft = draft.sets(preflight=[finding]).looks_again(draft.now)
     return draft.says(About.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
 
@@ -120,25 +120,25 @@ def _waiting(draft: Draft, message: str) -> Draft:
 
 
 def _trying(name: str) -> str:
-    return f"Job {name} tries storage, data and model before machines are taken."
+    return f"Job {name} is checking storage, data and model before the next attempt."
 
 
 def _broken(pod: SeenPod, exit_code: int) -> str:
     """Why a preflight has ended without findings: the kubelet's word for it, and the last line of its log."""
     last = (pod.message or "").strip().splitlines()[-1:]
-    return ": ".join([f"it broke with exit code {exit_code}", *filter(None, [pod.terminated_reason]), *last])
+    return ": ".join([f"it failed with exit code {exit_code}", *filter(None, [pod.terminated_reason]), *last])
 
 
 def _unended(name: str, preflight: SeenPreflight | None, settings: Preflight) -> str:
     """Why nothing has come of a preflight."""
     if preflight is None:
-        return "it is gone, and it was not the operator that deleted it"
+        return "it no longer exists, and the operator did not delete it"
     if preflight.problem is not None:
         return f"its pod is gone: {preflight.problem}"
     if preflight.pod is None:
-        return f"it had no pod within {settings.deadline_seconds} s; events of {name} say why"
+        return f"no pod was created within {settings.deadline_seconds} s; see the events of {name}"
     obstacle = next(obstacles_of(preflight.pod), None)
-    return f"it did not end within {settings.deadline_seconds} s{f': {obstacle.message}' if obstacle else ''}"
+    return f"it did not finish within {settings.deadline_seconds} s{f': {obstacle.message}' if obstacle else ''}"
 
 
 def _sentences(findings: list[Finding]) -> str:

@@ -81,7 +81,7 @@ def test_a_job_that_failed_is_told_with_its_attempts_and_its_cause(
     assert last["state"] == "Failed"
     assert last["message"]
     shown = shell.pretune("status", f"pretrainjob/{FAILS}").stdout
-    assert shown.splitlines()[1].startswith("Unknown: it broke; given up")
+    assert shown.splitlines()[1].startswith("Unknown: it broke; giving up")
     assert shown.count("from step 0, Unknown: it broke") == 4  # the first attempt, and three more
 
 
@@ -92,7 +92,7 @@ def test_a_folder_of_this_machine_is_refused_before_anything_is_sent(
     ended = shell.pretune("submit", write(tmp_path / "jobs.yaml", pretrain(), local))
     assert ended.returncode == 2
     assert "PretrainJob/local: spec.storage.uri" in ended.stderr
-    assert "is a folder of one machine" in ended.stderr
+    assert "is on a single machine" in ended.stderr
     assert World(api, namespace).items("pretrainjobs", "pretune.dev/v1alpha1") == []
 
 
@@ -104,5 +104,5 @@ def test_a_name_that_nothing_or_two_jobs_have_is_told(shell: Shell, tmp_path: Pa
     assert shell.pretune("submit", tmp_path / "jobs.yaml").returncode == 0
     several = shell.pretune("status", "same")
     assert several.returncode == 2
-    assert "there are PretrainJob/same and FinetuneJob/same; write one of them" in several.stderr
+    assert "there are PretrainJob/same and FinetuneJob/same; specify one of them" in several.stderr
     assert shell.pretune("status", "finetunejob/same").returncode == 0
