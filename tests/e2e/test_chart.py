@@ -236,6 +236,14 @@ def test_labels_that_are_added_to_the_operators_pod_hide_it_from_nobody() -> Non
     assert only(made, "Service")["spec"]["selector"].items() <= labels.items()
 
 
+def test_the_pod_of_a_test_may_be_what_the_operator_may_be_and_do_nothing() -> None:
+    """Pull secrets, and OpenShift's constraints, belong to service accounts."""
+    made = rendered({"serviceAccount": {"name": "robot"}})
+    operator, pod = only(made, "Deployment")["spec"]["template"]["spec"], only(made, "Pod")["spec"]
+    assert pod["serviceAccountName"] == operator["serviceAccountName"] == "robot"
+    assert not pod["automountServiceAccountToken"]
+
+
 def test_labels_and_annotations_may_be_taken_out_of_the_values_below() -> None:
     assert only(rendered({"podLabels": None, "podAnnotations": None}), "Deployment")
 
