@@ -61,7 +61,6 @@ _IMAGE: Final = {
 _RAY_JOB: Final = {
     "ValidationFailed": Cause.USER_ERROR,
     "DeadlineExceeded": Cause.DEADLINE_EXCEEDED,
-    "SubmissionFailed": Cause.NETWORK,
 }
 """Reasons of KubeRay's that name a cause."""
 
@@ -118,6 +117,14 @@ def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose head is gone, which KubeRay does not notice."""
     found = _sign_of(attempt.head) if attempt.head else None
     return found or (Cause.HEAD_LOST, "the Ray head pod is gone, and the driver with it")
+
+
+def unheard(attempt: SeenAttempt) -> tuple[Cause, str]:
+    """Why an attempt failed whose pods run, but whose head was never seen at work."""
+    if attempt.head_is_gone:
+        return lost_head(attempt)
+    said = f"KubeRay cannot submit {attempt.ray_job} to its head pod; check that KubeRay's pod can reach port 8265"
+    return Cause.UNKNOWN, said
 
 
 def obstacle_of(attempt: SeenAttempt) -> Obstacle | None:

@@ -127,7 +127,6 @@ class SeenAttempt:
     workers: tuple[SeenPod, ...] = ()
     gpus: int = 0
     """GPUs that all its workers ask for."""
-    wanted_workers: int = 1
     progress: SeenProgress | None = None
     """What its head pod said; not what the head of an earlier Ray cluster of this RayJob said, before Kueue took it."""
     last_line: Ending | None = None
@@ -157,6 +156,11 @@ class SeenAttempt:
     def is_over(self) -> bool:
         """Whether it can do nothing any more: it has finished or is being deleted, and no pod of it works."""
         return (self.has_finished or self.deleting) and not any(pod.may_work for pod in self.pods)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it, or any pod of it, has a deletion timestamp."""
+        return self.deleting or any(pod.deleting for pod in self.pods)
 
     @property
     def head_is_gone(self) -> bool:

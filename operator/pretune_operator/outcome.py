@@ -7,7 +7,7 @@ from typing import Final
 from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
 from pretune_api.status import Artifact, Attempt, Status
-from pretune_operator.causes import cause_of, lost_head, unstarted
+from pretune_operator.causes import cause_of, lost_head, unheard, unstarted
 from pretune_operator.conditions import About, Reason, condition, holds, is_draining, reason
 from pretune_operator.observed import SeenAttempt
 from pretune_operator.policies.failure import time_is_up
@@ -17,8 +17,8 @@ PATIENCE: Final = timedelta(seconds=60)
 """Time in which what was made must be seen, and the last word of a driver be read."""
 _ASKED_EVERY: Final = timedelta(seconds=3)
 """Between two questions for the last word."""
-_HEADLESS: Final = timedelta(minutes=5)
-"""Time in which the head of a RayJob that runs must be seen, where it never was."""
+_SUBMITTED: Final = timedelta(minutes=10)
+"""Time in which the head of a RayJob that runs must be seen at work: KubeRay tries to submit to it without end."""
 _TAKING_UP: Final = timedelta(minutes=5)
 """Time in which KubeRay must take up a RayJob; it sees to one after the other where many come at once."""
 _GRACE: Final = timedelta(seconds=30)
@@ -145,10 +145,17 @@ def _limits(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt
     if attempt.deployment_status != "Running":
         until = _start_deadline(spec, status, record, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
-    if attempt.head_is_gone:
-        until = (_since(status, About.RUNNING, now) if holds(status, About.RUNNING) else now) + _HEADLESS
-        return GoesOn(min(until, active or until)) if now < until else Failure(*lost_head(attempt))
+    if is_unheard(status, attempt):
+        until = (_since(status, About.RUNNING, now) if holds(status, About.RUNNING) else now) + _SUBMITTED
+        return GoesOn(min(until, active or until)) if now < until else Failure(*unheard(attempt))
     return GoesOn(active)
+
+
+def is_unheard(status: Status, attempt: SeenAttempt) -> bool:
+    """Whether KubeRay says that a RayJob runs whose head was not seen at work yet, or is not any more."""
+    if attempt.deployment_status != "Running":
+        return False
+    return attempt.head_is_gone or not (attempt.job_status or attempt.progress or _had_head(status))
 
 
 def _had_head(status: Status) -> bool:

@@ -21,7 +21,7 @@ from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
-from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, outcome, taken_up_by
+from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, is_unheard, outcome, taken_up_by
 from pretune_operator.policies.drain import drained, resumed, suspended
 from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
@@ -49,8 +49,8 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
         draft = suspended(draft, seen)
     else:
         draft = started(job, resumed(draft), seen, settings)
-    if any(attempt.deleting for attempt in seen.in_the_way):
-        draft = draft.looks_again(now + RECHECK)
+    if any(attempt.is_leaving for attempt in seen.in_the_way):
+        draft = draft.looks_again(now + RECHECK)  # no event tells that a pod should have left
     return draft.decided()
 
 
@@ -177,8 +177,9 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
         return draft.says(About.RUNNING, False, quota.reason, quota.message)
     if attempt.has_finished:
         return draft.says(About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; waiting for its result.")
-    if runs and attempt.head_is_gone:
-        return draft.says(About.RUNNING, True, Reason.SUBMITTED, f"{attempt.ray_job} is submitted to its head pod.")
+    if is_unheard(draft.status, attempt):
+        message = f"{attempt.ray_job} is being submitted to its head pod."
+        return draft.says(About.RUNNING, True, Reason.SUBMITTED, message)
     taken_up = taken_up_by(draft.status, draft.now)
     if not attempt.deployment_status and draft.now < taken_up:
         return _starting(draft, attempt).looks_again(taken_up)

@@ -22,7 +22,7 @@ class WorkQueue(Generic[K]):
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, urgent: Callable[[K], bool] = lambda _: False
     ) -> None:
-        """`clock` tells seconds. A key that is `urgent` when its turn is to be found goes before those that are not."""
+        """`clock` tells seconds. An `urgent` key goes before those that are not, unless it failed."""
         self._clock = clock
         self._is_urgent = urgent
         lock = threading.RLock()
@@ -142,7 +142,8 @@ class WorkQueue(Generic[K]):
             self._line_up(key)
 
     def _line_up(self, key: K) -> None:
-        (self._urgent if self._is_urgent(key) else self._waiting).append(key)
+        urgent = key not in self._failures and self._is_urgent(key)
+        (self._urgent if urgent else self._waiting).append(key)
         self._changed.notify()
 
     def _tidy_up(self) -> None:

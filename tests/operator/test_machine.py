@@ -9,7 +9,7 @@ import pytest
 from pretune_operator import progress
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_JOBS
-from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.machine import Machine
 from pretune_operator.observed import SeenPod
@@ -26,6 +26,7 @@ class Server(Client):
 
     def __init__(self) -> None:
         self.written: list[Json] = []
+        self.refusal: ApiError | None = None
 
     def text(self, path: str) -> bytes:
         ray = json.dumps({"paths": {"apis/ray.io/v1": {"serverRelativeURL": "/ray"}}}).encode()
@@ -33,6 +34,10 @@ class Server(Client):
 
     def get(self, resource: object, namespace: str | None, name: str) -> Json:
         raise ApiError(404, "NotFound", f"{name} is not here")
+
+    def create(self, resource: object, body: Json) -> Json:
+        assert self.refusal is not None, "nothing is to be made"
+        raise self.refusal
 
     def replace_status(self, resource: object, body: Json) -> Json:
         self.written.append(body["status"])
@@ -108,3 +113,23 @@ def job_of(working: Machine) -> StoredJob:
     job = working.cache.job(KEY)
     assert job is not None
     return job
+
+
+@pytest.mark.parametrize(
+    ("refusal", "written"),
+    [
+        (ApiError(500, "InternalError", 'failed calling webhook "mrayjob.kb.io": no endpoints'), ["Refused"]),
+        (ApiError(403, "Forbidden", "exceeded quota"), ["Refused"]),
+        (ApiError(500, "InternalError", "etcdserver: leader changed"), []),
+    ],
+)
+def test_what_keeps_an_attempt_from_being_made_is_told_by_status(refusal: ApiError, written: list[str]) -> None:
+    working, server = machine({}, preflight=False)
+    job = working.cache.job(KEY)
+    assert job is not None
+    for child in [*working.cache.children(job, StoredRayJob), *working.cache.children(job, StoredPod)]:
+        working.cache.remove(child)
+    server.refusal = refusal
+    working.work(KEY)
+    said = [condition for status in server.written for condition in status["conditions"]]
+    assert [condition["reason"] for condition in said if condition["type"] == "Running"] == written

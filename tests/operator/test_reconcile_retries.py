@@ -1,6 +1,7 @@
 """An attempt that failed has a cause, and is followed by another as long as the cause has a budget."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -64,7 +65,6 @@ def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
         ),
         (failing("SomethingNew"), "Unknown"),
         (broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped"))), "Preempted"),
-        (broken(reason="SubmissionFailed"), "Network"),
         (broken(reason="DeadlineExceeded"), "DeadlineExceeded"),
         (attempt(deployment_status="ValidationFailed", reason="ValidationFailed", message="no"), "UserError"),
         (running(head=None), "HeadLost"),
@@ -197,3 +197,34 @@ def test_every_cause_is_handled() -> None:
     from pretune_operator.causes import HANDLING
 
     assert set(HANDLING) == set(Cause)
+
+
+def test_a_run_that_kuberay_cannot_submit_does_not_hold_its_machines_without_end() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.after(30).sees(running(job_status="")).settle()
+    assert scene.says("Running") == ("True", "Submitted")
+    assert scene.again == timedelta(minutes=10)
+    assert scene.after(599).settle() == []
+    scene.after(1).settle()
+    assert scene.last.cause == "Unknown"
+    assert "KubeRay cannot submit job-1" in str(scene.last.message)
+
+
+def test_a_run_that_was_submitted_is_not_taken_for_lost_when_kuberay_does_not_know_its_state() -> None:
+    scene = trains(Scene())
+    assert scene.after(3_600).sees(running(job_status="")).settle() == []
+    assert scene.says("Running") == ("True", "Training")
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        failing("Network", ray_cluster=None, head=None, workers=(replace(WORKER, deleting=True),)),
+        running(head=replace(HEAD, deleting=True)),
+    ],
+)
+def test_a_pod_that_has_to_leave_is_looked_at_again(seen: SeenAttempt) -> None:
+    scene = ends(Scene(**FAST), seen)
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 60

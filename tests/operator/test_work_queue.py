@@ -64,6 +64,21 @@ def test_urgent_keys_go_first_in_the_order_in_which_they_came(clock: Clock) -> N
     assert drained(queue) == ["B", "D", "a", "c"]
 
 
+def test_an_urgent_key_that_has_failed_keeps_no_other_waiting(clock: Clock) -> None:
+    queue = WorkQueue(clock, urgent=str.isupper)
+    queue.add("A")
+    assert queue.take() == "A"
+    queue.done("A")
+    queue.add("b")
+    queue.retry("A")
+    clock.now += 1
+    assert drained(queue) == ["b", "A"]
+    queue.succeeded("A")
+    for key in "bA":
+        queue.add(key)
+    assert drained(queue) == ["A", "b"]
+
+
 def test_it_is_calm_once_no_urgent_key_waits_or_is_worked_on(clock: Clock) -> None:
     queue, calm = WorkQueue(clock, urgent=str.isupper), threading.Event()
 

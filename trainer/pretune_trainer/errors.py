@@ -99,6 +99,12 @@ class OutOfMemoryError(PretuneError):
     cause = Cause.OUT_OF_MEMORY
 
 
+class RanksMissingError(PretuneError):
+    """Ranks that were lost did not come back in time."""
+
+    cause = Cause.NODE_LOST
+
+
 class StopRequestedError(PretuneError):
     """Someone asked the run to stop; raised where there is nothing to commit yet, or once it is committed."""
 

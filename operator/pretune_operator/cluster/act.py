@@ -86,8 +86,13 @@ class Actor:
         self._learn(job.key, resource, written)
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
-        for manifest in manifests(view, action.config, action.number, self._settings).in_order:
-            self._make(job, manifest)
+        try:
+            for manifest in manifests(view, action.config, action.number, self._settings).in_order:
+                self._make(job, manifest)
+        except ApiError as error:
+            if error.webhook_failed:
+                raise RefusedError(str(error)) from error
+            raise
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
         self._make(job, preflight_job(view, action.config, action.number, self._settings))

@@ -57,6 +57,11 @@ class ApiError(Exception):
         """Whether the API server understood the call and will refuse it again as long as nothing changes."""
         return self.code in (400, 403, 422)
 
+    @property
+    def webhook_failed(self) -> bool:
+        """Whether the API server has to ask somebody who does not answer, such as Kueue."""
+        return "failed calling webhook" in str(self)
+
 
 class Client:
     """One connection pool; used by many threads at once."""

@@ -91,7 +91,6 @@ class StoredRayJob(Child):
     """status.endTime."""
     ray_cluster: str | None
     """status.rayClusterName, which is there before the RayCluster is."""
-    workers: int
     gpus: int
 
 

@@ -121,7 +121,6 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
         message=status.get("message", ""),
         end=_moment(status.get("endTime")),
         ray_cluster=status.get("rayClusterName") or None,
-        workers=sum(group.get("replicas", 1) for group in groups),
         gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
     )
 

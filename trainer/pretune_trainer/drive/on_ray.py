@@ -12,16 +12,17 @@ from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, run_rank
 from pretune_trainer.drive.logs import FORMAT, in_storage, own_source
 from pretune_trainer.drive.reporting import open_sinks
-from pretune_trainer.errors import OutOfMemoryError, lines_of
+from pretune_trainer.errors import OutOfMemoryError, PretuneError, RanksMissingError, lines_of
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
     from pretune_trainer.drive.worker import Execute, OpenSinks
 
+_START_TIMEOUT: Final = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 _ENVIRONMENT: Final = {
     # The default, 60 s, is less than torch and transformers take to import on a slow machine.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    _START_TIMEOUT: "600",
     # How soon a worker that has returned, or is gone, is noticed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -37,6 +38,8 @@ _LOCAL_OBJECT_STORE_BYTES: Final = 100 << 20
 """Nothing of ours travels through Ray's object store."""
 _MOST_LOSSES: Final = 8
 """Times that lost ranks are replaced before the attempt ends, and another driver, perhaps elsewhere, goes on."""
+_MOST_WAITS: Final = 2
+"""Times that ranks are waited for again that did not start in ten minutes: those that did hold their machines."""
 _UNUSED_ACTORS: Final = ("DatasetsCallback", "PlacementGroupCleanerCallback")
 """Each would start a process that imports Ray: 4 s of CPU. We pass no Ray datasets; resources go with the driver."""
 
@@ -88,19 +91,23 @@ def _fit(desk: Desk, settings: RaySettings) -> None:
         try:
             _trainer(desk, settings, folder).fit()
         except Exception as error:
-            if (said := _killed_for_memory(error)) is None:
+            if (known := _known(error)) is None:
                 raise
-            raise OutOfMemoryError(f"host: {said}; raise spec.compute.resources.memory") from error
+            raise known from error
 
 
-def _killed_for_memory(error: Exception) -> str | None:
-    """What Ray says where it has ended processes for their memory, and Ray Train gave up over it."""
+def _known(error: Exception) -> PretuneError | None:
+    """What it means that Ray Train gave up, where Ray has ended processes for their memory or ranks did not start."""
     from ray.exceptions import OutOfMemoryError as KilledForMemory
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
     of_ranks = getattr(error, "worker_failures", {}).values()
     for cause in (error, getattr(error, "controller_failure", None), *of_ranks):
         if isinstance(cause, KilledForMemory):
-            return lines_of(cause)[0]
+            return OutOfMemoryError(f"host: {lines_of(cause)[0]}; raise spec.compute.resources.memory")
+        if isinstance(cause, WorkerGroupStartupTimeoutError):
+            seconds = (_MOST_WAITS + 1) * float(os.environ[_START_TIMEOUT])
+            return RanksMissingError(f"not all {cause.num_workers} ranks could start within {seconds:g} s")
     return None
 
 
@@ -141,7 +148,9 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
         ),
         # Ray's own saved state is never read: we resume from our COMMITTED.
         run_config=RunConfig(
-            name="pretune", storage_path=folder, failure_config=FailureConfig(max_failures=_MOST_LOSSES)
+            name="pretune",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS),
         ),
     )
 
