@@ -152,7 +152,8 @@ _MEANINGS: Final = (
 
 
 _ONLY_ONCE: Final = re.compile(r"<Code>(RequestTimeout|NoSuchUpload)")
-"""What S3 says, with status 400, of a body that came too slowly; and of an upload that was aborted meanwhile."""
+"""What S3 says, with status 400, of a body that came too slowly; and of an upload that was aborted meanwhile, or is
+complete: then obstore has asked for that once more, because the answer was lost."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import obstore
-from obstore.exceptions import GenericError, NotFoundError
+from obstore.exceptions import GenericError
 from obstore.store import LocalStore
 
 from pretune_api.manifest import File
@@ -258,20 +258,8 @@ class Store:
     def _put(self, path: str, data: Data) -> File:
         chunks = _Hashed(_chunks(data))
         content = _small_or_stream(chunks)
-        try:
-            obstore.put(self._objects, self._at(path), content, chunk_size=PART, max_concurrency=_PARALLEL_PARTS)
-        except NotFoundError:
-            # A store that is asked once more to complete an upload, because its answer was lost, knows of none.
-            if not self._holds(chunks.described(path)):
-                raise
-        return chunks.described(path)
-
-    def _holds(self, file: File) -> bool:
-        """Whether that very file is there."""
-        try:
-            return self.size(file.path) == file.size and self.digest(file.path, file.size) == file.sha256
-        except MissingObjectError:
-            return False
+        obstore.put(self._objects, self._at(path), content, chunk_size=PART, max_concurrency=_PARALLEL_PARTS)
+        return File(path=path, size=chunks.size, sha256=chunks.digest.hexdigest())
 
     def _conditional_put(self, path: str, data: bytes) -> None:
         with explained("create", self._uri(path)):
@@ -349,10 +337,6 @@ class _Hashed:
         self.digest.update(chunk)
         self.size += len(chunk)
         return chunk
-
-    def described(self, path: str) -> File:
-        """What has passed, as the file that it became."""
-        return File(path=path, size=self.size, sha256=self.digest.hexdigest())
 
 
 def _small_or_stream(chunks: _Hashed) -> bytes | Iterator[memoryview]:
