@@ -15,36 +15,37 @@ from pretune_api.units import PROMPT, ColumnName, UniqueList
 
 
 class Chat(Spec):
-    """Answer in a conversation: the loss is taken on the assistant's turns and their end tokens only.
+    """Answer in a conversation: only the assistant's turns and their end tokens count towards the loss.
 
     The source's column holds a list of messages, each {role, content}.
     """
 
     template: Annotated[str | None, Field(min_length=1, max_length=65_536)] = None
-    """Jinja chat template with {% generation %} marks; without it the tokenizer's own, or else roles in plain text."""
+    """Jinja chat template with {% generation %} marks; defaults to the tokenizer's own or, if it has none, to roles in
+    plain text."""
 
 
 class SequenceClassification(Spec):
-    """One label, or several, per text: sentiment, legal clauses, fraud."""
+    """Assign one or several labels to each text: sentiment, legal clauses, fraud."""
 
     labels: Annotated[
         UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000)
     ]
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
-    """Column with the label, or with a list of labels when multiLabel is set."""
+    """Column with the label, or with a list of labels if multiLabel is set."""
     multi_label: bool = False
-    """Whether a text can carry several labels, or none."""
+    """Whether a text can have several labels, or none."""
     class_weights: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=1e6)]], Field(max_length=10_000)] = {}
-    """Weights of the losses of texts with these labels, 1 where absent: rare labels weigh more. The mean is taken over
-    texts, not over weights. With multiLabel they weigh the label's presence, not its absence."""
+    """Weights of the loss by label, 1 by default; rare labels can be given more weight. The loss is averaged over
+    texts, not over weights. With multiLabel, a weight applies to the label's presence, not to its absence."""
     in_context: InContext | None = None
-    """How evaluation.baseline asks a causal language model; without it, the baseline is that of a new head."""
+    """How evaluation.baseline prompts a causal language model; by default, the baseline is that of a new head."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             field="inContext",
-            message="it finds one label a text; leave out multiLabel",
+            message="it supports only one label per text; remove multiLabel",
             cel="!has(self.inContext) || !self.multiLabel",
             holds=lambda self: self.in_context is None or not self.multi_label,
         ),
@@ -52,31 +53,31 @@ class SequenceClassification(Spec):
 
 
 class TokenClassification(Spec):
-    """Entities in text: names, symptoms, parts of an address.
+    """Find entities in texts: names, symptoms, parts of an address.
 
     The source's column holds a list of words, and the label column a tag for each, in IOB2 (O, B-Symptom, I-Symptom);
-    or the column holds text, and the label column a list of {start, end, label} in characters, end excluded.
+    or the column holds text, and the label column a list of {start, end, label}, counted in characters, end excluded.
     """
 
     labels: Annotated[
         UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1_000)
     ]
-    """The kinds of entities, such as Symptom; the model's outputs are O, then B- and I- of each."""
+    """The types of entities, such as Symptom; the model's outputs are O, then B- and I- of each type."""
     label_column: ColumnName = "labels"
     """Column with the tags, or with the spans."""
 
 
 class SequenceRegression(Spec):
-    """A number per text: a rating, a price, how alike two sentences are."""
+    """Predict a number for each text: a rating, a price, the similarity of two sentences."""
 
     target_column: ColumnName = "target"
     """Column with the number."""
 
 
 class QuestionAnswering(Spec):
-    """Answer questions with a part of a text. Rows are in SQuAD's format; the source's column holds the text.
+    """Answer questions with a span of a text. Rows are in SQuAD's format; the source's column holds the text.
 
-    The answers are an object: text, a list of answers, and answer_start, a list of the characters that they begin at.
+    The answers are an object: text is a list of answers, answer_start a list of the characters at which they begin.
     """
 
     question_column: ColumnName = "question"
@@ -84,74 +85,76 @@ class QuestionAnswering(Spec):
     answers_column: ColumnName = "answers"
     """Column with the answers."""
     unanswerable: bool = False
-    """Whether a text can hold no answer (SQuAD 2.0): its list of answers is empty then, and so may be the model's."""
+    """Whether texts may contain no answer (SQuAD 2.0); their list of answers is then empty, as the model's answer may
+    be."""
     max_answer_tokens: Annotated[int, Field(ge=1, le=4_096)] = 30
-    """Longest answer that the model may give, in tokens."""
+    """Maximum length of the model's answers, in tokens."""
 
 
 Prompt = Annotated[str, Field(min_length=6, max_length=4_096, pattern=PROMPT)]
-"""Text around the text that is read, which stands for {text}."""
+"""Template of the input; {text} is replaced with the text."""
 TargetTokens = Annotated[int, Field(ge=1, le=65_536)]
-"""Longest text that is wanted or written, its end token included."""
+"""Maximum length of a target or generated text, including its end token."""
 Beams = Annotated[int, Field(ge=1, le=16)]
-"""Beams of the search in evaluations; 1 takes the likeliest token each time."""
+"""Number of beams of the search in evaluations; 1 takes the most likely token each time."""
 
 
 class Summarization(Spec):
-    """Say in short what a text says. The source's column holds the text; a long one is cut at its end."""
+    """Summarize texts. The source's column holds the text; long texts are truncated at the end."""
 
     target_column: ColumnName = "summary"
     """Column with the summary."""
     prompt: Prompt | None = None
-    """What is read, such as "summarize: {text}" (T5); without it the text alone, for decoders with a line's end."""
+    """Template of the input, such as "summarize: {text}" (T5); defaults to the text, followed by a newline for
+    decoders."""
     max_target_tokens: TargetTokens = 128
-    """Longest summary in tokens; of a decoder's row, this much is kept free of the text."""
+    """Maximum length of a summary, in tokens; decoders reserve this much of each row for it."""
     beams: Beams = 1
-    """Beams of the search in evaluations."""
+    """Number of beams of the beam search in evaluations."""
 
 
 class Translation(Spec):
-    """Say in another language what a text says. The source's column holds the text."""
+    """Translate texts. The source's column holds the text."""
 
     target_column: ColumnName = "translation"
     """Column with the translation."""
     language_column: ColumnName | None = None
-    """Column with the tag of the language to translate into, such as de: it stands for {language} in the prompt, or as
-    <de> before it (Johnson et al., 2017)."""
+    """Column with the tag of the target language, such as de: it replaces {language} in the prompt, or precedes the
+    prompt as <de> (Johnson et al., 2017)."""
     prompt: Prompt | None = None
-    """What is read, such as "translate to {language}: {text}"; without it the text alone, for decoders with a line's
-    end."""
+    """Template of the input, such as "translate to {language}: {text}"; defaults to the text, followed by a newline for
+    decoders."""
     max_target_tokens: TargetTokens = 128
-    """Longest translation in tokens; of a decoder's row, this much is kept free of the text."""
+    """Maximum length of a translation, in tokens; decoders reserve this much of each row for it."""
     beams: Beams = 1
-    """Beams of the search in evaluations."""
+    """Number of beams of the beam search in evaluations."""
 
 
 class Task(OneOf):
-    """What is learnt."""
+    """The task to train for."""
 
     chat: Chat | None = None
     """Answer in a conversation."""
     causal_lm: Annotated[CausalLM | None, Field(alias="causalLM")] = None
     """Predict the next token of plain text."""
     preference: Preference | None = None
-    """Give preferred answers more probability than others."""
+    """Make preferred answers more likely than rejected ones."""
     sequence_classification: SequenceClassification | None = None
-    """Label whole texts."""
+    """Classify texts."""
     token_classification: TokenClassification | None = None
     """Find entities in texts."""
     sequence_regression: SequenceRegression | None = None
-    """Give each text a number."""
+    """Predict a number for each text."""
     question_answering: QuestionAnswering | None = None
-    """Answer questions with a part of a text."""
+    """Answer questions with a span of a text."""
     summarization: Summarization | None = None
-    """Write summaries."""
+    """Summarize texts."""
     translation: Translation | None = None
-    """Write translations."""
+    """Translate texts."""
     image_classification: ImageClassification | None = None
-    """Label images."""
+    """Classify images."""
     speech_recognition: SpeechRecognition | None = None
-    """Write down what is said."""
+    """Transcribe speech."""
     contrastive: Contrastive | None = None
     """Match images with captions."""
 
