@@ -1,12 +1,15 @@
 """The machines that a job runs on."""
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
 from pretune_api.base import Rule, Spec
 from pretune_api.units import LABEL_KEY, EnvName, JobName, LabelValue, ObjectName, Quantity
+
+_RESERVED: Final = "^(pretune[.]dev/|ray[.]io/|kueue[.]x-k8s[.]io/|app[.]kubernetes[.]io/created-by$)"
+"""Labels that we, KubeRay and Kueue tell pods by."""
 
 
 class SecretKey(Spec):
@@ -90,9 +93,9 @@ class Compute(Spec):
         ),
         Rule(
             field="labels",
-            message="the prefixes pretune.dev/ and ray.io/ are reserved; use another prefix",
-            cel="!has(self.labels)"
-            " || self.labels.all(key, !key.startsWith('pretune.dev/') && !key.startsWith('ray.io/'))",
-            holds=lambda self: not any(key.startswith(("pretune.dev/", "ray.io/")) for key in self.labels),
+            message="the prefixes pretune.dev/, ray.io/ and kueue.x-k8s.io/ and the key app.kubernetes.io/created-by"
+            " are reserved; use another",
+            cel=f"!has(self.labels) || !self.labels.exists(key, key.matches('{_RESERVED}'))",
+            holds=lambda self: not any(re.match(_RESERVED, key) for key in self.labels),
         ),
     )
