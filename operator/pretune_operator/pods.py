@@ -10,7 +10,7 @@ from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
 from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
-from pretune_operator.settings import Pool, Settings, Toleration
+from pretune_operator.settings import Place, Pool, Settings
 from pretune_operator.stores import credentials
 
 CONFIG_FOLDER: Final = "/etc/pretune"
@@ -68,11 +68,11 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
         **_PROBES,
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
-    spec = _pod(job, container, head.node_selector, head.tolerations, _LITTLE_SHARED_MEMORY)
+    spec = _pod(job, container, head, _LITTLE_SHARED_MEMORY)
     spec["volumes"].append({"name": "config", "configMap": {"name": config_map}})
     # A head that starts again has forgotten its cluster and its job.
     spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _LATER}
-    return _template(job, attempt_labels(job, number), spec)
+    return _template(job, attempt_labels(job, number), head.annotations, spec)
 
 
 def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Manifest:
@@ -85,15 +85,17 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
         *map(_variable, (*pool.env, *compute.env)),
     ]
     gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
-    amounts = _amounts(pool.resources) | _amounts(compute.resources) | gpus
+    amounts = _amounts(pool.resources) | _amounts(compute.resources) | pool.extended_resources | gpus
     container = _container("ray-worker", job, settings, env) | {
         "resources": _resources(amounts),
         "lifecycle": _drain(settings.drain_seconds),
         **_PROBES,
     }
-    spec = _pod(job, container, pool.node_selector, pool.tolerations, compute.shared_memory or pool.shared_memory)
+    spec = _pod(job, container, pool, compute.shared_memory or pool.shared_memory)
     spec |= {"terminationGracePeriodSeconds": settings.drain_seconds}
-    return _template(job, attempt_labels(job, number), spec)
+    if pool.runtime_class_name:
+        spec["runtimeClassName"] = pool.runtime_class_name
+    return _template(job, attempt_labels(job, number), pool.annotations, spec)
 
 
 def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settings) -> Manifest:
@@ -107,26 +109,24 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
-    spec = _pod(job, container, head.node_selector, head.tolerations, _LITTLE_SHARED_MEMORY)
+    spec = _pod(job, container, head, _LITTLE_SHARED_MEMORY)
     # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
     shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
     spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
-    template = _template(job, preflight_labels(job, number), spec | {"restartPolicy": "Never"})
-    template["metadata"]["annotations"] = {_RUN_CONFIG: config.model_dump_json()}
-    return template
+    annotations = head.annotations | {_RUN_CONFIG: config.model_dump_json()}
+    return _template(job, preflight_labels(job, number), annotations, spec | {"restartPolicy": "Never"})
 
 
-def _template(job: JobView, labels: dict[str, str], spec: Manifest) -> Manifest:
-    return {"metadata": {"labels": job.spec.compute.labels | labels}, "spec": spec}
+def _template(job: JobView, labels: dict[str, str], annotations: dict[str, str], spec: Manifest) -> Manifest:
+    metadata = {"labels": job.spec.compute.labels | labels}
+    return {"metadata": metadata | ({"annotations": annotations} if annotations else {}), "spec": spec}
 
 
-def _pod(
-    job: JobView, container: Manifest, selector: dict[str, str], tolerations: Iterable[Toleration], shared_memory: str
-) -> Manifest:
+def _pod(job: JobView, container: Manifest, place: Place, shared_memory: str) -> Manifest:
     compute = job.spec.compute
     optional = {
-        "nodeSelector": selector,
-        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in tolerations],
+        "nodeSelector": place.node_selector,
+        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in place.tolerations],
         "imagePullSecrets": [secret.model_dump() for secret in compute.image_pull_secrets],
         "serviceAccountName": compute.service_account_name,
         "priorityClassName": compute.priority_class_name,

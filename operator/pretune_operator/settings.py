@@ -29,36 +29,43 @@ class Toleration(Spec):
     """The taint's effect; every effect when absent."""
 
 
-class Pool(Spec):
-    """A kind of node that jobs ask for by name."""
+class Place(Spec):
+    """Nodes, and what is said to them of the pods that they get."""
 
     node_selector: dict[str, str] = {}
-    """Labels of the pool's nodes."""
+    """Labels of the nodes."""
     tolerations: list[Toleration] = []
-    """Taints of the pool's nodes."""
+    """Taints of the nodes."""
+    annotations: dict[str, str] = {}
+    """Annotations of the pods, such as those that keep an autoscaler from moving them."""
+
+
+class Pool(Place):
+    """A kind of node that jobs ask for by name."""
+
     gpu_resource: str = "nvidia.com/gpu"
     """Name under which the nodes offer their GPUs."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 8
     """GPUs of a node; a worker that asks for more can never run."""
     resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
     """What a worker gets where its job says nothing."""
+    extended_resources: dict[str, Quantity] = {}
+    """What each worker asks for beside these and its GPUs, such as devices of a fast network."""
     shared_memory: Quantity = "1Gi"
     """Size of /dev/shm where the job says nothing."""
+    runtime_class_name: str | None = None
+    """RuntimeClass of workers, where the nodes' default has no GPUs."""
     env: list[EnvVar] = []
     """Variables that the pool's network needs, such as NCCL_IB_HCA."""
     namespaces: list[JobName] | None = None
     """Namespaces whose jobs may use the pool; every one when absent."""
 
 
-class Head(Spec):
+class Head(Place):
     """The head pod: CPU only, it runs the driver and no training."""
 
     resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
     """What it asks for and is limited to."""
-    node_selector: dict[str, str] = {}
-    """Labels of the nodes that it may run on."""
-    tolerations: list[Toleration] = []
-    """Taints that it puts up with."""
 
 
 class Images(Spec):

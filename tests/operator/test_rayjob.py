@@ -134,6 +134,21 @@ def test_pools_bring_nodes_and_what_the_job_leaves_open() -> None:
     assert "NCCL_IB_HCA" not in variables(head(made(view())))
 
 
+def test_pools_bring_what_else_their_nodes_need() -> None:
+    wanted = {
+        "annotations": {"karpenter.sh/do-not-disrupt": "true"},
+        "runtimeClassName": "nvidia",
+        "extendedResources": {"vpc.amazonaws.com/efa": "4"},
+    }
+    found = made(view(), pools={"a100": wanted})
+    template = workers(found)
+    assert template["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+    assert template["spec"]["runtimeClassName"] == "nvidia"
+    assert container(template)["resources"]["limits"]["vpc.amazonaws.com/efa"] == "4"
+    assert "runtimeClassName" not in head(found)["spec"]
+    assert "vpc.amazonaws.com/efa" not in container(head(found))["resources"]["limits"]
+
+
 @pytest.mark.parametrize("pick", [head, workers])
 def test_pods_are_limited_to_what_they_ask_for_but_never_throttled(pick) -> None:
     resources = container(pick(made(view())))["resources"]
