@@ -21,6 +21,7 @@ from pretune_trainer.drive.tracking import MLflowRun, connect
 from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.errors import UserError
 from pretune_trainer.report import Evaluated, Start, Step
+from support.faulty_proxy import proxy
 from support.job_files import pretrain, write
 from support.mlflow_server import curve, mlflow_server, runs
 from support.stand_in import obey, told
@@ -125,6 +126,21 @@ def test_what_a_server_missed_it_is_told_once_it_is_back_and_people_are_warned_o
     told.close(FINISHED)
     (run,) = kept(server, "patient")
     assert curve(server, run, "train/loss") == [(1, 3.0), (2, 1.5), (3, 1.0)]
+
+
+def test_a_run_whose_making_was_not_answered_is_not_made_twice(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_REST_SECONDS", 0.0)
+    sink(server, "before").write([start(), step(1)])
+    with proxy(server) as faulty:
+        told = sink(faulty.endpoint, "unanswered")
+        faulty.faults = [None, "lost answer"]
+        told.write([start(), step(1)])
+        assert faulty.requests == ["GET", "POST"], "the experiment was found, and the run was made"
+        told.close(FINISHED)
+    (run,) = kept(server, "unanswered")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["parameters"] == "1000"
+    assert curve(server, run, "train/loss") == [(1, 3.0)]
 
 
 def test_what_a_server_refuses_is_left_out_and_the_rest_is_told(

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ _ENVIRONMENT: Final = {
 """How MLflow's client behaves unless the job's own variables say otherwise."""
 
 _UID: Final = "pretune.uid"
+_CLAIM: Final = "pretune.claim"
+"""Tag by which who has made a run of MLflow's knows it again."""
 _FORBIDDEN: Final = re.compile(r"[^\w\-. :/]+", re.ASCII)
 """What no name of MLflow's may have in it (mlflow/utils/validation.py)."""
 
@@ -71,6 +74,7 @@ class MLflowRun:
         self._client: Any = None
         self._start: Start | None = None
         self._id: str | None = None
+        self._claim: str | None = None
         self._params: deque[Any] = deque()
         self._metrics: deque[Any] = deque(maxlen=_MOST_UNSENT)
         self._due = 0.0
@@ -130,7 +134,7 @@ class MLflowRun:
     def _finish(self, ending: Ending | None) -> None:
         if self._start is not None:
             self._send()
-        run = self._id or self._find(self._experiment())
+        run = self._id or self._find(self._experiment(), _UID, self._config.job.uid)
         if run is None or ending is None:
             return
         self._tell(run, tags=_last_tags(ending))
@@ -142,10 +146,11 @@ class MLflowRun:
             assert self._start is not None, "nothing is sent before"
             experiment = self._experiment()
             # The first run in a storage is the first of its job, though one with its uid was told from another storage.
-            known = None if self._start.run == 1 else self._find(experiment)
+            is_first = self._start.run == 1 or self._claim is not None
+            known = None if is_first else self._find(experiment, _UID, self._config.job.uid)
             if known:
                 self._client.update_run(known, status="RUNNING")
-            self._id = known or self._create(experiment, self._start)
+            self._id = known or self._made(experiment, self._start)
         return self._id
 
     def _experiment(self) -> str:
@@ -154,19 +159,23 @@ class MLflowRun:
         experiment: str = known.experiment_id if known else self._client.create_experiment(name)
         return experiment
 
-    def _find(self, experiment: str) -> str | None:
-        """The run that an earlier run of the job has made; the newest, if there are several."""
-        wanted = f"tags.`{_UID}` = '{self._config.job.uid}'"
+    def _find(self, experiment: str, tag: str, value: str) -> str | None:
+        """The run with that tag; the newest, if there are several."""
+        wanted = f"tags.`{tag}` = '{value}'"
         found = self._client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
         return found[0].info.run_id if found else None
 
-    def _create(self, experiment: str, start: Start) -> str:
+    def _made(self, experiment: str, start: Start) -> str:
+        """A new run; or the one that was made the last time, if only the answer was lost."""
         from mlflow.entities import Param
 
-        made = self._client.create_run(experiment, run_name=self._config.job.name, tags=_tags(self._config))
+        made = self._find(experiment, _CLAIM, self._claim) if self._claim else None
+        self._claim = self._claim or secrets.token_hex(8)
+        if made is None:
+            tags = _tags(self._config) | {_CLAIM: self._claim}
+            made = self._client.create_run(experiment, run_name=self._config.job.name, tags=tags).info.run_id
         self._params += (Param(name, value) for name, value in islice(_params(self._config, start), _MOST_PARAMS))
-        run: str = made.info.run_id
-        return run
+        return made
 
 
 def connect(uri: str) -> Any:
