@@ -6,9 +6,9 @@ Both compute in bf16 with compiled blocks and fused AdamW, on the same rows of t
 documents apart (variable-length attention); the loop, which has torch's own fused attention, does not. Utilization is
 6 FLOPs a parameter and token (PaLM, appendix B) and attention's by document, of the device's dense bf16 peak.
 
-Needed beside PyTorch >= 2.11 and transformers >= 5.17 with CUDA: peft, pyarrow, and as wheels where the machine has no
-package registry and lacks them: obstore, pydantic, pydantic-core, annotated-types, typing-inspection. Pretune itself is
-found beside this file; Ray is not needed.
+Needed beside PyTorch >= 2.11 and transformers >= 5.17 with CUDA: jinja2, pillow, pyarrow, and as wheels where the
+machine has no package registry and lacks them: obstore, pydantic, pydantic-core, annotated-types, typing-inspection,
+soundfile, cffi, soxr. Pretune itself is found beside this file; Ray and peft are not needed.
 """
 
 import json
@@ -24,7 +24,10 @@ from statistics import median
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / room) for room in ("crds", "trainer")]
 
-NEEDED = ("torch", "transformers", "peft", "pyarrow", "obstore", "pydantic", "annotated_types", "typing_inspection")
+NEEDED = (
+    *("torch", "transformers", "jinja2", "PIL", "pyarrow", "obstore"),
+    *("pydantic", "annotated_types", "typing_inspection", "soundfile", "cffi", "soxr"),
+)
 MODEL = {
     "hidden_size": 2048,
     "intermediate_size": 8192,
