@@ -199,7 +199,7 @@ def test_something_of_another_owner_under_the_name_of_a_ray_job_is_left_alone(
     wait_until(lambda: "ReconcileFailed" in {event["reason"] for event in world.events()}, "its user is told")
     (told,) = [event["note"] for event in world.events() if event["reason"] == "ReconcileFailed"]
     assert told.startswith(
-        f"NetworkPolicy {world.namespace}/{name_of_attempt(waiting, uid)} exists and does not belong to"
+        f"NetworkPolicy {world.namespace}/{name_of_attempt(waiting, uid)} exists, but does not belong to"
     )
     policies = {item["metadata"]["name"]: item for item in world.items("networkpolicies", "networking.k8s.io/v1")}
     assert policies[name_of_attempt(waiting, uid)]["spec"]["podSelector"]["matchLabels"] == THEIRS
