@@ -185,7 +185,7 @@ class Machine:
         log.warning("failure %d in a row: %s", failures, error, extra={"job": str(key)}, exc_info=unforeseen)
         job = self.cache.job(key)
         if job is not None and failures == _TOLD_AFTER:
-            self._recorder.record(job, Event("Warning", "ReconcileFailed", f"{error}; it is tried again"))
+            self._recorder.record(job, Event("Warning", "ReconcileFailed", f"{error}; it will be retried"))
 
 
 def _view(job: StoredJob, status: Status) -> JobView | InvalidJobError:
