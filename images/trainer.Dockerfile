@@ -27,6 +27,8 @@ RUN --mount=type=cache,id=pretune-packages,target=/packages /opt/pretune/install
 ENV HOME=/tmp PATH=/opt/pretune/bin:${PATH} PYTHONPATH=/opt/pretune/code PYTHONUNBUFFERED=1
 # Where GKE's device plugin mounts the driver's libraries, of which it tells nobody; NVIDIA's images look there, too.
 ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:${LD_LIBRARY_PATH}}
+# A login shell sets PATH anew, and KubeRay starts Ray in one where its ENABLE_LOGIN_SHELL is true.
+RUN echo 'PATH=/opt/pretune/bin:${PATH}' >/etc/profile.d/pretune.sh
 USER 65532:65532
 CMD ["python", "-m", "pretune_trainer.main", "--help"]
 

@@ -45,7 +45,7 @@ def test_only_the_finetune_image_has_peft(room: Namespace, images: dict[str, str
 
 def test_the_trainer_starts_where_it_can_write_to_tmp_alone(room: Namespace, images: dict[str, str]) -> None:
     start = "ray --version; python -c 'import torch; print(torch.ones(3).sum())'; python -m pretune_trainer.main --help"
-    words = said(room, "trainer", images["finetune"], f"{start}; echo $LD_LIBRARY_PATH")
+    words = said(room, "trainer", images["finetune"], f"{start}; bash -lc 'ray --help'; echo $LD_LIBRARY_PATH")
     assert "ray, version" in words
     assert "tensor(3.)" in words
     assert "RUN_CONFIG" in words
