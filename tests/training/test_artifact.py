@@ -21,7 +21,7 @@ from pretune_api.run_config import Folder, Parent, RunConfig, RunModel
 from pretune_trainer.artifact import model_card
 from pretune_trainer.data.stream import validation
 from pretune_trainer.drive.reporting import open_sinks
-from pretune_trainer.errors import DamagedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
@@ -214,14 +214,14 @@ def test_a_parent_that_has_changed_is_refused(tmp_path: Path, artifacts: dict[st
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
     damaged = Folder(uri=folder.as_uri(), digest=artifacts["causalLM"].result.artifact_digest)
-    with pytest.raises(DamagedError, match=r"copy is damaged: model.safetensors has other content than when it was"):
+    with pytest.raises(UserError, match=r"spec.model.from: .*copy is damaged: model.safetensors has other content than when it was"):
         run_rank(classification(tmp_path, damaged), Ranks(), Silent())
 
 
 def test_a_parent_with_another_digest_is_refused(tmp_path: Path, artifacts: dict[str, Made]) -> None:
     other = "sha256:" + "0" * 64
     moved = Folder(uri=artifacts["causalLM"].result.artifact_uri, digest=other)
-    with pytest.raises(DamagedError, match=rf"has digest sha256:\w+, where {other} is wanted"):
+    with pytest.raises(UserError, match=rf"has digest sha256:\w+, where {other} is wanted"):
         run_rank(classification(tmp_path, moved), Ranks(), Silent())
 
 

@@ -13,7 +13,7 @@ from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import parse
 from pretune_api.run_config import Folder, Parent, RunConfig
 from pretune_api.storage import Storage
-from pretune_trainer.errors import DamagedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Design
 from pretune_trainer.optim import make_optimizer, optimizer_tensors
 from pretune_trainer.parallel import Ranks
@@ -131,7 +131,7 @@ def test_the_weights_of_a_parent_are_verified_where_they_lie(
     assert "model.safetensors" not in here
     whole = (s3.folder / location.uri.removeprefix("s3://") / "model.safetensors").read_bytes()
     store.put("model.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(DamagedError, match="is wanted"):
+    with pytest.raises(UserError, match="is wanted"):
         find_parent(
             Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", weights=False
         )
@@ -142,10 +142,10 @@ def test_a_parent_of_another_digest_is_refused(tmp_path: Path, parent: Folder) -
     findings = preflight(classification(tmp_path, other))
     found = by_check(findings)
     assert "is wanted" in found["parent"].sentence
-    assert found["parent"].cause == Cause.STORAGE_UNAVAILABLE
+    assert found["parent"].cause == Cause.USER_ERROR
     assert found["source"].ok
     assert found["model"].sentence == "not known, because parent is wrong"
-    assert exit_code(findings) == ExitCode.FAILED
+    assert exit_code(findings) == ExitCode.USER_ERROR
 
 
 def test_one_failure_does_not_hide_the_others(tmp_path: Path) -> None:

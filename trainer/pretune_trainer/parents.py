@@ -47,9 +47,9 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
     they are verified where they lie, and all else is brought.
 
     Raises:
-        UserError: there is nothing, or only updates of a model.
+        UserError: there is nothing, only updates of a model, or other content than its digest says.
         HubError: the hub that it is on does not answer.
-        DamagedError: its content is not what its digest says.
+        DamagedError: it changes while it is read.
     """
     if parent.hub is not None:
         hub = parent.hub
@@ -90,10 +90,10 @@ def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
     """What the folder consists of, all of it read and verified."""
     try:
         manifest = manifest_of(store)
-    except MissingObjectError as error:
+    except (MissingObjectError, DamagedError) as error:  # it stays so, however often it is tried
         raise UserError(where, str(error)) from error
     if folder.digest not in (None, manifest.digest):
-        raise DamagedError(f"{store.uri} has digest {manifest.digest}, where {folder.digest} is wanted")
+        raise UserError(where, f"{store.uri} has digest {manifest.digest}, where {folder.digest} is wanted")
     return manifest
 
 
