@@ -214,7 +214,7 @@ def test_a_parent_that_has_changed_is_refused(tmp_path: Path, artifacts: dict[st
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
     damaged = Folder(uri=folder.as_uri(), digest=artifacts["causalLM"].result.artifact_digest)
-    with pytest.raises(UserError, match=r"spec.model.from: .*copy is damaged: model.safetensors has other content than when it was"):
+    with pytest.raises(UserError, match=r"spec.model.from: .*copy is damaged: model.safetensors has"):
         run_rank(classification(tmp_path, damaged), Ranks(), Silent())
 
 
