@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from pretune_api.run_config import RunConfig
+from pretune_trainer.data.stream import validation
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.group import in_ranks
-from support.images import classified
+from support.images import classified, digits, painted, write_images
 from support.jobs import finetune, pretrain, write_rows
 from support.language import paragraphs
-from support.runs import as_parent, named, run
+from support.runs import as_parent, gathered, named, run
 
 FEW: dict[str, Any] = {"training__max_steps": 2, "training__examples_per_step": 8}
 
@@ -66,6 +67,14 @@ def test_two_ranks_compare_with_the_model_before_training_in_bf16_too(tmp_path: 
     job = finetune(tmp_path, {"preference": {}}, source["uri"], as_parent(parent), data__train=[source], **FEW)
     (_, steps), _ = in_ranks(2, run, in_bf16(job))
     assert steps[0].loss == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_which_patches_are_hidden_is_no_matter_of_precision(tmp_path: Path) -> None:
+    inputs = gathered(painted(tmp_path, write_images(tmp_path / "digits.parquet", digits()[:60])))
+    inputs.make_model()
+    noise = inputs.task.batch(list(validation(inputs.cache, inputs.task.layout))).inputs["noise"]
+    cast = noise.bfloat16() if noise.is_floating_point() else noise  # what sharding does where a block is entered
+    assert all(len(row.unique()) == len(row) for row in cast)
 
 
 def test_a_device_without_bf16_is_refused_before_anything_is_read(

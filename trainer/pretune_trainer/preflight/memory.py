@@ -87,13 +87,9 @@ def activations(tuned: Tuned, task: Task[Any], batch: Batch, training: Training,
         model = model.to_empty(device="cpu").train()
         kept = _Kept(model)
         with kept.watched(), autocast(training, one):
-            losses = task.loss(model, batch.map(lambda tensor: _cast(fake.from_tensor(tensor), casts=casts)))
+            losses = task.loss(model, batch.map(fake.from_tensor))
     assert losses, "what is kept lives as long as the losses do"
     return kept.bytes(recomputed=training.activation_checkpointing)
-
-
-def _cast(tensor: Tensor, *, casts: bool) -> Tensor:
-    return tensor.to(torch.bfloat16) if casts and tensor.is_floating_point() else tensor
 
 
 class _Kept:

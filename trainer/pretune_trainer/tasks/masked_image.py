@@ -18,6 +18,7 @@ from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.mean_loss import MeanLoss
 from pretune_trainer.model.build import Build, check_type
 from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.logits import fitting
 
 _EPSILON = 1e-6
 """Added to a patch's variance, as in the paper's code."""
@@ -93,7 +94,7 @@ class MaskedImage(Task[float]):
 
     def _losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of each image: float32 [n]."""
-        painted = model(**batch.inputs)
+        painted = model(**fitting(batch.inputs, model))
         wanted = model.patchify(batch.inputs["pixel_values"])  # type: ignore[operator]  # of ViTMAEForPreTraining
         if self.spec.normalize_pixels:
             variance, mean = torch.var_mean(wanted, -1, keepdim=True)
