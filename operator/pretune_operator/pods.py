@@ -10,7 +10,7 @@ from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
 from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
-from pretune_operator.settings import Place, Pool, Settings
+from pretune_operator.settings import RESOURCES, Place, Pool, Settings
 from pretune_operator.stores import credentials
 
 CONFIG_FOLDER: Final = "/etc/pretune"
@@ -54,10 +54,10 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
     env = [
         {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(seconds)},
         *credentials(job.spec.storage.secret_ref),  # for the driver's log: it may be all that a failed attempt leaves
-        *map(_variable, job.spec.compute.env),
+        *map(_variable, (*head.env, *job.spec.compute.env)),
     ]
     container = _container("ray-head", job, settings, env) | {
-        "resources": _resources(_amounts(head.resources)),
+        "resources": _resources(_amounts(RESOURCES, head.resources)),
         "ports": [
             {"name": "gcs-server", "containerPort": 6379},
             {"name": "dashboard", "containerPort": DASHBOARD_PORT},
@@ -85,7 +85,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
         *map(_variable, (*pool.env, *compute.env)),
     ]
     gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
-    amounts = _amounts(pool.resources) | _amounts(compute.resources) | pool.extended_resources | gpus
+    amounts = _amounts(RESOURCES, pool.resources, compute.resources) | pool.extended_resources | gpus
     container = _container("ray-worker", job, settings, env) | {
         "resources": _resources(amounts),
         "lifecycle": _drain(settings.drain_seconds),
@@ -101,10 +101,10 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
 def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settings) -> Manifest:
     """The template of the pod of preflight `number`: where a head would run, with what a head is given."""
     head = settings.head
-    env = [*credentials(job.spec.storage.secret_ref), *map(_variable, job.spec.compute.env)]
+    env = [*credentials(job.spec.storage.secret_ref), *map(_variable, (*head.env, *job.spec.compute.env))]
     container = _container(PREFLIGHT_CONTAINER, job, settings, env) | {
         "command": ["python", "-m", "pretune_trainer.preflight", f"{CONFIG_FOLDER}/{RunConfig.FILE_NAME}"],
-        "resources": _resources(_amounts(head.resources)),
+        "resources": _resources(_amounts(RESOURCES, head.resources)),
         # Of one that breaks before it has findings, the end of its log says why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -181,9 +181,13 @@ def _credentials_of_tracker(tracking: Tracking | None) -> list[Manifest]:
     ]
 
 
-def _amounts(resources: Resources) -> dict[str, str]:
-    amounts = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.ephemeral_storage}
-    return {name: amount for name, amount in amounts.items() if amount is not None}
+def _amounts(*said: Resources) -> dict[str, str]:
+    """What is asked for; what is said later has the last word."""
+    amounts: dict[str, str] = {}
+    for each in said:
+        found = {"cpu": each.cpu, "memory": each.memory, "ephemeral-storage": each.ephemeral_storage}
+        amounts |= {name: amount for name, amount in found.items() if amount is not None}
+    return amounts
 
 
 def _resources(amounts: dict[str, str]) -> Manifest:

@@ -1,7 +1,7 @@
 """What the cluster's administrator configures: pools, the trainer image, and where jobs may run. A YAML file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
@@ -29,6 +29,10 @@ class Toleration(Spec):
     """The taint's effect; every effect when absent."""
 
 
+RESOURCES: Final = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
+"""What a pod gets of that of which nobody says anything."""
+
+
 class Place(Spec):
     """Nodes, and what is said to them of the pods that they get."""
 
@@ -38,6 +42,8 @@ class Place(Spec):
     """Taints of the nodes."""
     annotations: dict[str, str] = {}
     """Annotations of the pods, such as those that keep an autoscaler from moving them."""
+    env: list[EnvVar] = []
+    """Variables of the pods, such as a proxy's, or NCCL_IB_HCA for the network; those of a job have the last word."""
 
 
 class Pool(Place):
@@ -47,7 +53,7 @@ class Pool(Place):
     """Name under which the nodes offer their GPUs."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 8
     """GPUs of a node; a worker that asks for more can never run."""
-    resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
+    resources: Resources = RESOURCES
     """What a worker gets where its job says nothing."""
     extended_resources: dict[str, Quantity] = {}
     """What each worker asks for beside these and its GPUs, such as devices of a fast network."""
@@ -55,8 +61,6 @@ class Pool(Place):
     """Size of /dev/shm where the job says nothing."""
     runtime_class_name: str | None = None
     """RuntimeClass of workers, where the nodes' default has no GPUs."""
-    env: list[EnvVar] = []
-    """Variables that the pool's network needs, such as NCCL_IB_HCA."""
     namespaces: list[JobName] | None = None
     """Namespaces whose jobs may use the pool; every one when absent."""
 
@@ -64,7 +68,7 @@ class Pool(Place):
 class Head(Place):
     """The head pod: CPU only, it runs the driver and no training."""
 
-    resources: Resources = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
+    resources: Resources = RESOURCES
     """What it asks for and is limited to."""
 
 

@@ -32,7 +32,13 @@ COMPUTE = {
     "env": [{"name": "HF_TOKEN", "secretKeyRef": {"name": "hub", "key": "token"}}],
     "gpusPerWorker": 4,
 }
-HEAD = {"nodeSelector": {"cpu": "yes"}, "tolerations": [{"operator": "Exists"}], "annotations": {"keep": "true"}}
+PROXY = {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}
+HEAD = {
+    "nodeSelector": {"cpu": "yes"},
+    "tolerations": [{"operator": "Exists"}],
+    "annotations": {"keep": "true"},
+    "env": [PROXY],
+}
 
 
 def planned(job: JobView) -> RunConfig:
@@ -77,6 +83,7 @@ def test_its_pod_is_given_all_that_a_head_is_given_and_no_more() -> None:
     }
     drain = [variable for variable in of_head["env"] if variable["name"] == "RAY_JOB_STOP_WAIT_TIME_S"]
     assert mine["env"] == [variable for variable in of_head["env"] if variable not in drain]
+    assert PROXY in mine["env"]
     assert not any("gpu" in name for name in mine["resources"]["limits"])
     assert not {"readinessProbe", "livenessProbe", "ports"} & set(mine)
     assert found["automountServiceAccountToken"] is False

@@ -134,6 +134,11 @@ def test_pools_bring_nodes_and_what_the_job_leaves_open() -> None:
     assert "NCCL_IB_HCA" not in variables(head(made(view())))
 
 
+def test_what_a_pool_leaves_out_of_its_resources_is_still_asked_for() -> None:
+    asked = container(workers(made(view(), pools={"a100": {"resources": {"cpu": "90"}}})))["resources"]["requests"]
+    assert (asked["cpu"], asked["memory"], asked["ephemeral-storage"]) == ("90", "4Gi", "10Gi")
+
+
 def test_pools_bring_what_else_their_nodes_need() -> None:
     wanted = {
         "annotations": {"karpenter.sh/do-not-disrupt": "true"},
