@@ -82,7 +82,7 @@ def test_an_end_marked_by_a_special_token_of_the_template_is_an_end_too() -> Non
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}", "marks nothing that the"),
+        ("{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}", "does not mark what the"),
         (
             OWN.replace("{{ eos_token }}{% endgeneration %}", "{% endgeneration %}{{ eos_token }}"),
             "end token '</s>' out",
@@ -114,15 +114,15 @@ def test_a_conversation_is_cut_at_the_row_s_length() -> None:
 @pytest.mark.parametrize(
     ("messages", "sentence"),
     [
-        ("What is a list?", r"row 7: column 'messages' holds no list of messages \{role, content\}"),
-        ([], r"row 7: column 'messages' holds no list of messages \{role, content\}"),
-        (["hello"], r"row 7 messages\[0\]: a message is an object with role and content"),
-        ([{"role": "user"}], r"row 7 messages\[0\]: a message is an object with role and content"),
+        ("What is a list?", r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
+        ([], r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
+        (["hello"], r"row 7 messages\[0\]: a message must be an object with role and content"),
+        ([{"role": "user"}], r"row 7 messages\[0\]: a message must be an object with role and content"),
         (
             [CONVERSATION[1], {"role": "bot", "content": "hi"}],
             r"row 7 messages\[1\]: role 'bot' is unknown; known roles: system, user, assistant, tool",
         ),
-        ([{"role": "user", "content": 5}], r"row 7 messages\[0\]: content holds int, where text is wanted"),
+        ([{"role": "user", "content": 5}], r"row 7 messages\[0\]: content holds int, expected text"),
     ],
 )
 def test_a_bad_conversation_is_named_with_its_file_and_row(messages: object, sentence: str) -> None:
@@ -132,7 +132,7 @@ def test_a_bad_conversation_is_named_with_its_file_and_row(messages: object, sen
 
 def test_a_conversation_that_the_template_refuses_is_named_too() -> None:
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + OWN
-    with pytest.raises(BadRowError, match=r"file:///chats.jsonl row 7: the chat template refuses it: no system turn"):
+    with pytest.raises(BadRowError, match=r"file:///chats.jsonl row 7: the chat template rejects it: no system turn"):
         list(chat(template).examples([row(CONVERSATION)]))
 
 

@@ -71,15 +71,18 @@ def test_of_the_windows_of_a_long_text_those_with_the_whole_answer_have_a_span()
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (answers("Oslo", start=3), ": the answer 'Oslo' does not stand at character 3 of the text; it stands at 24"),
+        (answers("Oslo", start=3), ": the answer 'Oslo' is not at character 3 of the text; it is at 24"),
         (
             answers("Rome", start=3),
-            ": the answer 'Rome' does not stand at character 3 .*; it is not in the text at all",
+            ": the answer 'Rome' is not at character 3 .*; it is not in the text at all",
         ),
-        ({"text": [], "answer_start": []}, " answers: the question has no answer; set .*unanswerable"),
-        ({"text": ["Oslo"]}, " answers: as in SQuAD, answers are an object"),
-        ({"text": ["Oslo"], "answer_start": []}, " answers: as in SQuAD, answers are an object"),
-        ("Oslo", " answers: as in SQuAD, answers are an object"),
+        (
+            {"text": [], "answer_start": []},
+            " answers: the question has no answer; if that is intended, set .*unanswerable",
+        ),
+        ({"text": ["Oslo"]}, " answers: as in SQuAD, answers must be an object"),
+        ({"text": ["Oslo"], "answer_start": []}, " answers: as in SQuAD, answers must be an object"),
+        ("Oslo", " answers: as in SQuAD, answers must be an object"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_named_with_its_file_and_row(found: object, sentence: str) -> None:
@@ -87,7 +90,7 @@ def test_an_answer_that_does_not_fit_is_named_with_its_file_and_row(found: objec
         list(task().examples([row(found)]))
 
 
-@pytest.mark.parametrize(("question", "says"), [("", "no question"), (7, "no question"), ("why? " * 40, "raise")])
+@pytest.mark.parametrize(("question", "says"), [("", "not a question"), (7, "not a question"), ("why? " * 40, "raise")])
 def test_a_question_that_does_not_fit_is_named_with_its_file_and_row(question: object, says: str) -> None:
     with pytest.raises(BadRowError, match=rf"^file:///faq.jsonl row 3: .*{says}"):
         list(task().examples([row(answers("Oslo"), question)]))

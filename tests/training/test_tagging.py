@@ -92,33 +92,33 @@ def test_a_long_text_is_cut_between_entities_and_loses_no_word() -> None:
 @pytest.mark.parametrize(
     ("text", "labels", "sentence"),
     [
-        (WORDS, TAGS[1:], r" column 'text' has 6 words, column 'labels' 5 tags; one for each word is wanted"),
-        (WORDS, "O", r" column 'labels' holds str, where a list is wanted"),
-        (["a", ""], ["O", "O"], r" word 2: '' is no word"),
-        (["a", 7], ["O", "O"], r" word 2: 7 is no word"),
+        (WORDS, TAGS[1:], r" column 'text' has 6 words, column 'labels' 5 tags; expected one for each word"),
+        (WORDS, "O", r" column 'labels' holds str, expected a list"),
+        (["a", ""], ["O", "O"], r" word 2: '' is not a word"),
+        (["a", 7], ["O", "O"], r" word 2: 7 is not a word"),
         (["a"], ["B-symptm"], r" word 1: tag 'B-symptm' is not O, B- or I- of .*; did you mean 'B-symptom'\?"),
         (["a"], [3], r" word 1: tag 3 is not O"),
-        ("a cough", ["O", "B-symptom"], r" labels\[0\]: a span is .*; tags want a list of words"),
+        ("a cough", ["O", "B-symptom"], r" labels\[0\]: a span must be .*; tags need a list of words"),
         (["a", "b"], ["O", "I-date"], r" word 2: I-date follows O; in IOB2 an entity begins with B-date"),
         (["a", "b"], ["B-date", "I-symptom"], r" word 2: I-symptom follows B-date; in IOB2"),
         ("a cough", [{"start": 2, "end": 5, "label": "symptom"}], r" labels\[0\]: 'cou' cuts a word"),
         (
             "a cough",
             [{"start": 2, "end": 9, "label": "symptom"}],
-            r" labels\[0\]: characters 2 to 9 are none",
+            r" labels\[0\]: characters 2 to 9 are not in",
         ),
         (
             "a cough",
             [{"start": 2, "end": 7, "label": "sign"}],
             r" labels\[0\]: label 'sign' is not listed in spec.task",
         ),
-        ("a cough", [{"start": 2}], r" labels\[0\]: a span is an object with start, end and label"),
+        ("a cough", [{"start": 2}], r" labels\[0\]: a span must be an object with start, end and label"),
         (
             "a dry cough",
             [{"start": 2, "end": 11, "label": "symptom"}, {"start": 6, "end": 11, "label": "symptom"}],
             r" labels\[1\]: 'cough' overlaps another span",
         ),
-        (["x" * 900], ["O"], r": a word or an entity has more than the 64 tokens that a row takes"),
+        (["x" * 900], ["O"], r": a word or an entity has more than the 64 tokens that fit into a row"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_file_and_row(text: object, labels: object, sentence: str) -> None:

@@ -56,7 +56,8 @@ def test_a_parent_that_is_in_no_file_is_told_with_the_nearest_name() -> None:
 
 
 def test_a_job_alone_whose_parent_is_in_no_file_is_told_to_add_it() -> None:
-    with pytest.raises(UserError, match="PretrainJob/x is not defined in any of the files; add the file"):
+    told = "PretrainJob/x is not defined in any of the files; add the file that defines it"
+    with pytest.raises(UserError, match=told):
         order([job(finetune("chat", "x"))])
 
 

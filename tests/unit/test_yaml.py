@@ -52,7 +52,10 @@ def test_json_is_read_as_well_indented_with_tabs_or_not(tmp_path: Path) -> None:
         ("a: 1\na: 2\n", ':2: is not valid YAML: found duplicate key "a" with value "2" (original value: "1")'),
         ("a: 1\nb: [1\nc: 2\n", ":3: is not valid YAML: expected ',' or ']', but got ':'"),
         ("a: 1\n\tb: 2\n", ":2: is not valid YAML: found character '\\t' that cannot start any token"),
-        ("a: *.txt\n", ":1: is not valid YAML: found undefined alias '.txt'; put text that begins with *"),
+        (
+            "a: *.txt\n",
+            ":1: is not valid YAML: found undefined alias '.txt'; put text that begins with *, such as a glob",
+        ),
         ("\ta: 1\n", ":1: is not valid YAML: found character '\\t' that cannot start any token; indent with spaces"),
         ("a: .inf\n", ":1: is not valid YAML: .inf is not a number that JSON can represent"),
         ("a: !!python/name:os.system x\n", ":1: is not valid YAML: could not determine a constructor for the tag"),

@@ -47,7 +47,7 @@ class Chat(NextToken):
             try:
                 ids, mask = self._render(messages)
             except TEMPLATE_ERRORS as error:
-                raise BadRowError(str(row.place), f"the chat template refuses it: {lines_of(error)[0]}") from error
+                raise BadRowError(str(row.place), f"the chat template rejects it: {lines_of(error)[0]}") from error
             ids, mask = ids[: self.layout.length], mask[: self.layout.length]
             yield [{"ids": ids, "mask": mask}] if mask[1:].any() else []
 
@@ -67,7 +67,7 @@ class Chat(NextToken):
         if not mask.any():
             raise UserError(
                 where,
-                "the chat template marks nothing that the assistant says; "
+                "the chat template does not mark what the assistant says; "
                 "put {% generation %} … {% endgeneration %} around the assistant's content and its end token",
             )
         if self._ends().isdisjoint(ids[mask.astype(bool)].tolist()):
@@ -91,7 +91,7 @@ def messages_of(row: Row, column: str) -> list[dict[str, Any]]:
     """
     value = row.value(column)
     if not isinstance(value, list) or not value:
-        raise BadRowError(str(row.place), f"column '{column}' holds no list of messages {{role, content}}")
+        raise BadRowError(str(row.place), f"column '{column}' does not hold a list of messages {{role, content}}")
     for number, message in enumerate(value):
         _check_message(f"{row.place} {column}[{number}]", message)
     return value
@@ -99,8 +99,8 @@ def messages_of(row: Row, column: str) -> list[dict[str, Any]]:
 
 def _check_message(place: str, message: object) -> None:
     if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise BadRowError(place, "a message is an object with role and content")
+        raise BadRowError(place, "a message must be an object with role and content")
     if message["role"] not in _ROLES:
         raise BadRowError(place, f"role {quoted(message['role'])} is unknown; known roles: {', '.join(_ROLES)}")
     if not isinstance(message["content"], str):
-        raise BadRowError(place, f"content holds {kind_of(message['content'])}, where text is wanted")
+        raise BadRowError(place, f"content holds {kind_of(message['content'])}, expected text")

@@ -25,7 +25,7 @@ def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
         UserError: the tokenizer is one of those written in Python, which do not tell.
     """
     if not tokenizer.is_fast:
-        raise UserError("spec.tokenizer", "it does not tell where in the text its tokens stand; use a fast tokenizer")
+        raise UserError("spec.tokenizer", "it does not report the positions of its tokens; use a fast tokenizer")
     if not texts:
         return []
     encoded = tokenizer(

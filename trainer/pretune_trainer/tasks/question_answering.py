@@ -37,7 +37,7 @@ class QuestionAnswering(Task[Answer]):
         self.tokenizer = context.tokenizer
         self.pad = context.pad
         if not self.tokenizer.is_fast:
-            raise UserError("spec.tokenizer", "it does not tell where its tokens stand; use a fast tokenizer")
+            raise UserError("spec.tokenizer", "it does not report the positions of its tokens; use a fast tokenizer")
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.question_column, self.spec.answers_column)
         self.fingerprint = f"questionAnswering/1/{context.sequence_length}/{self.spec.model_dump_json()}"

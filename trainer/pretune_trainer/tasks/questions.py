@@ -27,14 +27,14 @@ def read_question(row: Row, spec: QuestionAnswering) -> Question:
     """
     text, question = row.text(), row.value(spec.question_column)
     if not isinstance(question, str) or not question.strip():
-        raise BadRowError(str(row.place), f"column '{spec.question_column}' holds {quoted(question)}, no question")
+        raise BadRowError(str(row.place), f"column '{spec.question_column}' holds {quoted(question)}, not a question")
     answers, starts = _answers(row, spec)
     for answer, start in zip(answers, starts, strict=True):
         _check_place(row, text, answer, start)
     if not answers and not spec.unanswerable:
         raise BadRowError(
             f"{row.place} {spec.answers_column}",
-            "the question has no answer; set spec.task.questionAnswering.unanswerable where that can be",
+            "the question has no answer; if that is intended, set spec.task.questionAnswering.unanswerable",
         )
     return Question(question, text, answers, (starts[0], starts[0] + len(answers[0])) if answers else None)
 
@@ -51,7 +51,7 @@ def _answers(row: Row, spec: QuestionAnswering) -> tuple[list[str], list[int]]:
     ):
         raise BadRowError(
             f"{row.place} {spec.answers_column}",
-            "as in SQuAD, answers are an object with text, a list of texts, and answer_start, as many numbers",
+            "as in SQuAD, answers must be an object with text, a list of texts, and answer_start, as many numbers",
         )
     return texts, starts
 
@@ -60,6 +60,6 @@ def _check_place(row: Row, text: str, answer: str, start: int) -> None:
     if start >= 0 and text[start : start + len(answer)] == answer:
         return
     found = text.find(answer)
-    where = f"it stands at {found}" if found >= 0 else "it is not in the text at all"
-    said = f"the answer {quoted(answer)} does not stand at character {quoted(start)} of the text; {where}"
+    where = f"it is at {found}" if found >= 0 else "it is not in the text at all"
+    said = f"the answer {quoted(answer)} is not at character {quoted(start)} of the text; {where}"
     raise BadRowError(str(row.place), said)

@@ -48,7 +48,7 @@ class Tagger:
         """
         marks = row.value(self.column)
         if not isinstance(marks, list):
-            raise _bad(row, f"column '{self.column}' holds {kind_of(marks)}, where a list is wanted")
+            raise _bad(row, f"column '{self.column}' holds {kind_of(marks)}, expected a list")
         value = row.value(row.column)
         return self._from_words(row, value, marks) if isinstance(value, list) else self._from_spans(row, marks)
 
@@ -57,7 +57,7 @@ class Tagger:
             raise _bad(
                 row,
                 f"column '{row.column}' has {len(words)} words, column '{self.column}' {len(marks)} tags; "
-                "one for each word is wanted",
+                "expected one for each word",
             )
         texts = [_word(row, number, word) for number, word in enumerate(words)]
         tags = [self._tag(row, number, mark) for number, mark in enumerate(marks)]
@@ -97,7 +97,7 @@ class Tagger:
             start, end, label = self._span(row, number, mark, len(text))
             if start not in starts or end not in ends:
                 raise self._bad_span(
-                    row, number, f"{quoted(text[start:end])} cuts a word; let it begin and end with words"
+                    row, number, f"{quoted(text[start:end])} cuts a word; let it begin and end at word boundaries"
                 )
             first, last = starts[start], ends[end]
             if any(tags[first : last + 1]):
@@ -108,14 +108,14 @@ class Tagger:
     def _span(self, row: Row, number: int, mark: object, length: int) -> tuple[int, int, int]:
         if not isinstance(mark, dict) or not {"start", "end", "label"} <= mark.keys():
             raise self._bad_span(
-                row, number, "a span is an object with start, end and label; tags want a list of words"
+                row, number, "a span must be an object with start, end and label; tags need a list of words"
             )
         start, end, label = mark["start"], mark["end"], mark["label"]
         if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
             raise self._bad_span(
                 row,
                 number,
-                f"characters {quoted(start)} to {quoted(end)} are none of a text of {length}; write 0 <= start < end",
+                f"characters {quoted(start)} to {quoted(end)} are not in a text of {length}; write 0 <= start < end",
             )
         return start, end, self._label(row, number, label)
 
@@ -131,7 +131,7 @@ class Tagger:
 
 def _word(row: Row, number: int, word: object) -> str:
     if not isinstance(word, str) or not word.strip():
-        raise _bad(row, f"{quoted(word)} is no word; text that is not empty is wanted", number)
+        raise _bad(row, f"{quoted(word)} is not a word; expected text that is not empty", number)
     return word
 
 

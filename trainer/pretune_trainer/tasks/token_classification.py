@@ -83,7 +83,7 @@ class TokenClassification(Task[Tagged]):
             if end <= start:
                 raise BadRowError(
                     str(row.place),
-                    f"a word or an entity has more than the {room} tokens that a row takes; "
+                    f"a word or an entity has more than the {room} tokens that fit into a row; "
                     "raise spec.data.sequenceLength, or check the labels",
                 )
             yield start, end
