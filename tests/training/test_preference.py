@@ -92,10 +92,10 @@ def test_pairs_without_a_difference_are_left_out() -> None:
         ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; there are: chosen, text"),
         (
             {**TALK, "chosen": [{"role": "assistant"}]},
-            r"row 7 chosen\[0\]: a message is an object with role and content",
+            r"row 7 chosen\[0\]: a message must be an object with role and content",
         ),
-        ({**TALK, "chosen": ["Yes."]}, r"row 7 chosen\[0\]: a message is an object with role and content"),
-        ({**TALK, "text": [3]}, r"row 7 text\[0\]: a message is an object with role and content"),
+        ({**TALK, "chosen": ["Yes."]}, r"row 7 chosen\[0\]: a message must be an object with role and content"),
+        ({**TALK, "text": [3]}, r"row 7 text\[0\]: a message must be an object with role and content"),
         ({**TALK, "chosen": [{"role": "gpt", "content": "Yes."}]}, r"row 7 chosen\[0\]: role 'gpt' is unknown; known"),
         (
             {**TALK, "chosen": TALK["text"]},
