@@ -61,7 +61,7 @@ def test_a_chain_is_checked_as_far_as_it_can_be_known(folder: Path, capsys: Capt
     unknown = [finding for finding in found["FinetuneJob/child"] if finding["ok"] is None]
     assert {finding["sentence"] for finding in unknown} == {"not known before PretrainJob/general has finished"}
     memory = found["PretrainJob/general"][-1]["sentence"]
-    assert "a GPU at least: weights" in memory
+    assert "per GPU: weights" in memory
     assert "gathered from other ranks" in memory
 
 
@@ -85,5 +85,5 @@ def test_a_source_that_reaches_into_the_storage_of_the_jobs_namespace_is_one_fin
     [findings] = said(capsys).values()
     [wrong] = [finding for finding in findings if finding["ok"] is False]
     assert (wrong["check"], wrong["place"]) == ("spec", "spec.data.train[0].uri")
-    assert "reaches into spec.storage.uri" in wrong["sentence"]
+    assert "overlaps with spec.storage.uri" in wrong["sentence"]
     assert main(["preflight", write(folder, elsewhere), "--json"]) == 0

@@ -192,7 +192,7 @@ def test_a_source_without_files_is_said_before_anything_is_started(folder: Path,
 def test_a_source_that_reaches_into_the_storage_is_said_before_anything_is_started(folder: Path, run: Run) -> None:
     ended = run(write(folder, job("PretrainJob", "general").replace("uri: corpus/", "uri: ./")))
     assert ended.status == 2
-    assert "reaches into spec.storage.uri" in ended.errors
+    assert "overlaps with spec.storage.uri" in ended.errors
     assert ended.trained() == []
 
 

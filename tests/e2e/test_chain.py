@@ -103,7 +103,7 @@ def test_a_tracker_that_is_away_holds_up_no_job_and_the_log_says_so_once(
 ) -> None:
     assert main(["logs", str(installation.folder_of(team, "pretrainjob/domain")), "--rank", "0"]) == 0
     said = capsys.readouterr().out
-    assert said.count(f"MLflow at {tracker.away} cannot be told, training goes on: ") == 1
+    assert said.count(f"cannot send to MLflow at {tracker.away}, training continues: ") == 1
 
 
 def test_nothing_holds_machines_once_the_chain_is_done(finished: dict[str, Document], team: Namespace) -> None:

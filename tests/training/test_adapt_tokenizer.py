@@ -108,7 +108,7 @@ def test_a_domain_stage_starts_from_the_pieces_and_leaves_an_artifact_that_fits(
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(artifact), AutoTokenizer.from_pretrained(artifact)
     assert loaded.config.vocab_size == len(tokenizer) == 524
     assert len(json.loads((artifact / ADDED_NAME).read_text())["tokens"]) == 12
-    assert f"Its tokenizer was given 12 more tokens, listed in `{ADDED_NAME}`." in (artifact / "README.md").read_text()
+    assert f"12 tokens were added to its tokenizer, listed in `{ADDED_NAME}`." in (artifact / "README.md").read_text()
 
 
 def test_the_head_of_an_encoder_grows_with_its_bias(tmp_path: Path) -> None:

@@ -293,7 +293,8 @@ def test_updates_learn_in_bf16_too(tmp_path: Path, parent: Folder, name: str) ->
 def test_updates_alone_are_no_parent(tmp_path: Path, parent: Folder) -> None:
     result = run_rank(adapt(tmp_path, parent, "prefix", training__max_steps=1), Ranks(), Silent())
     alone = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
-    with pytest.raises(UserError, match=r"spec.model.from: .* holds PREFIX_TUNING updates alone; make it by a method"):
+    says = r"spec.model.from: .* holds PREFIX_TUNING updates alone; create it with a method"
+    with pytest.raises(UserError, match=says):
         run_rank(adapt(tmp_path / "next", alone, "prefix"), Ranks(), Silent())
     described = json.loads((path(result.artifact_uri) / "adapter_config.json").read_text())
     assert described["num_virtual_tokens"] == 4
@@ -306,13 +307,13 @@ def test_updates_alone_are_no_parent(tmp_path: Path, parent: Folder) -> None:
             "bert",
             AutoModelForSequenceClassification,
             "prefix",
-            "virtual tokens are for decoders, and 'bert' is none of",
+            "virtual tokens are for decoders",
         ),
         (
             "llama",
             AutoModelForSequenceClassification,
             "promptTuning",
-            "a head behind virtual embeddings cannot tell text from padding; use prefix",
+            "a head after virtual embeddings cannot tell text from padding; use prefix",
         ),
     ],
 )
@@ -328,11 +329,11 @@ def test_virtual_tokens_where_they_would_be_wrong_are_refused(
     [
         (
             {"training__activation_checkpointing": True},
-            "spec.training.activationCheckpointing: a prefix is lost when blocks are recomputed; leave it out",
+            "spec.training.activationCheckpointing: a prefix is lost when blocks are recomputed; remove it",
         ),
         (
             {"data__sequence_length": 125},
-            "the model has 128 positions, spec.data.sequenceLength asks for 125, and spec.method for 4 more",
+            "the model has 128 positions, but spec.data.sequenceLength requests 125, and spec.method 4 more",
         ),
     ],
 )
@@ -346,5 +347,5 @@ def test_a_prefix_that_does_not_fit_is_refused(
 def test_a_model_without_blocks_has_no_place_for_bottlenecks() -> None:
     mamba = Architecture(type="mamba", config={"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4})
     made = Build(mamba, small_tokenizer(), 32).make(AutoModelForCausalLM)
-    with pytest.raises(UserError, match=r"spec.method.adapter: it does not know the layers of a mamba model; lora"):
+    with pytest.raises(UserError, match=r"spec.method.adapter: it does not support mamba models; use lora"):
         METHODS["adapter"](made, Adapter())

@@ -221,7 +221,7 @@ def test_a_parent_that_has_changed_is_refused(tmp_path: Path, artifacts: dict[st
 def test_a_parent_with_another_digest_is_refused(tmp_path: Path, artifacts: dict[str, Made]) -> None:
     other = "sha256:" + "0" * 64
     moved = Folder(uri=artifacts["causalLM"].result.artifact_uri, digest=other)
-    with pytest.raises(UserError, match=rf"has digest sha256:\w+, where {other} is wanted"):
+    with pytest.raises(UserError, match=rf"has digest sha256:\w+, expected {other}"):
         run_rank(classification(tmp_path, moved), Ranks(), Silent())
 
 
@@ -277,10 +277,10 @@ def _unknown_type(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fill", "sentence"),
     [
-        (_empty, r"spec.model.from: .*parent: there is nothing in this folder; check the URI"),
-        (_readme, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: there is no model to start from"),
-        (_config_alone, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: no model can be loaded"),
-        (_unknown_type, r"spec.tokenizer: no tokenizer can be loaded|spec.model.from: there is no model to start from"),
+        (_empty, r"spec.model.from: .*parent: the folder is empty; check the URI"),
+        (_readme, r"spec.tokenizer: the tokenizer cannot be loaded|spec.model.from: there is no model to start from"),
+        (_config_alone, r"spec.tokenizer: the tokenizer cannot be loaded|spec.model.from: the model cannot be loaded"),
+        (_unknown_type, r"spec.tokenizer: the tokenizer cannot be|spec.model.from: there is no model to start from"),
     ],
 )
 def test_a_parent_that_is_no_model_is_refused(tmp_path: Path, fill: Any, sentence: str) -> None:

@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_people_are_told(
     assert resumed.resumes_from() == 10
     (said,) = resumed.listener.sentences
     assert said.startswith(f"{local.uri}/checkpoints/0001/step-00000020 is damaged: {name} ")
-    assert said.endswith("; falling back to the checkpoint before it")
+    assert said.endswith("; falling back to the previous checkpoint")
 
 
 @pytest.mark.parametrize("name", ["state.json", "index.json", "manifest.json"])
@@ -300,7 +300,7 @@ def test_a_failure_in_the_background_is_raised_where_it_is_waited_for(local: Sto
     trainer = Trainer(local)
     local.put("checkpoints", b"a file in the place of the folder")
     trainer.checkpoints.save(tensors(10), state(10))
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="there is a file where a folder is needed"):
         trainer.checkpoints.wait()
     local.delete("checkpoints")
     trainer.save(20)

@@ -90,7 +90,7 @@ def test_class_weights_are_those_of_pytorch() -> None:
 
 
 def test_weights_of_unknown_labels_are_refused() -> None:
-    sentence = r"sequenceClassification.classWeights: 'invoce' is no label; did you mean invoice\?"
+    sentence = r"sequenceClassification.classWeights: 'invoce' is not a label; did you mean invoice\?"
     with pytest.raises(UserError, match=sentence):
         task_for(multi_label=False, class_weights={"invoce": 2.0})
 
@@ -103,13 +103,13 @@ def test_weights_of_unknown_labels_are_refused() -> None:
         (
             None,
             False,
-            "there is no label, but null; leave the row out, or write one of .*sequenceClassification.labels",
+            "the label is null; remove the row, or write one of .*sequenceClassification.labels",
         ),
         (10**400, False, "label '1000*…' is not listed .*; known labels: contract, invoice, letter"),
         ("a\nb", False, r"label 'a\\nb' is not listed"),
         (["letter", "leter"], True, "label 'leter' is not listed .*; did you mean 'letter'?"),
-        ("letter", True, "column 'label' holds str; multiLabel wants a list of labels"),
-        (None, True, "column 'label' holds null; multiLabel wants a list of labels"),
+        ("letter", True, "column 'label' holds str; multiLabel needs a list of labels"),
+        (None, True, "column 'label' holds null; multiLabel needs a list of labels"),
         (["letter"], False, "column 'label' holds list; a list needs multiLabel: true"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_label_that_no_training_row_has_is_told(tmp_path: Path, task: dict[str
     run_rank(finetune(tmp_path, task, uri, training__max_steps=1), Ranks(), recorder)
     assert recorder.of(Said)[-1].text == (
         "spec.task.sequenceClassification.labels: no training row has 'loud', which the model cannot learn;"
-        " add rows, or leave it out"
+        " add rows, or remove it"
     )
 
 

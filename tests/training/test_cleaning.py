@@ -212,7 +212,7 @@ def test_other_rules_make_other_verdicts_and_another_cache(tmp_path, planted):
             UserError,
             (
                 "spec.data.cleaning: none of the 2 rows of {uri} (spec.data.train[0]) is left (empty 1, tooShort 1); "
-                "loosen what drops them, or leave out the source"
+                "relax the filters, or remove the source"
             ),
         ),
         (
@@ -221,22 +221,22 @@ def test_other_rules_make_other_verdicts_and_another_cache(tmp_path, planted):
             BadRowError,
             (
                 "{uri} row 1001: column 'id' has more than 1000 different values; "
-                "spec.data.cleaning.balance takes columns with labels or groups"
+                "spec.data.cleaning.balance is for columns with labels or groups"
             ),
         ),
         (
             [{"text": "one"}],
             {"balance": ["label"]},
             BadRowError,
-            "{uri} row 1: there is no column 'label'; there are: text",
+            "{uri} row 1: there is no column 'label'; known: text",
         ),
         (
             [{"text": 3}],
             {"duplicates": "near"},
             BadRowError,
             (
-                "{uri} row 1: column 'text' holds int, and spec.data.cleaning reads text, "
-                "or audio where it has audio: {{}}, or images where it has images: {{}}"
+                "{uri} row 1: column 'text' holds int, but spec.data.cleaning reads text, "
+                "or audio if it has audio: {{}}, or images if it has images: {{}}"
             ),
         ),
     ],
@@ -255,7 +255,7 @@ def test_texts_are_not_changed_where_answers_are_places_in_them(tmp_path):
     with pytest.raises(UserError) as caught:
         gather_inputs(config, Ranks(), Silent())
     assert str(caught.value) == (
-        "spec.data.cleaning: mask and c4 change texts, and questionAnswering has places in them; leave both out"
+        "spec.data.cleaning: mask and c4 change texts, but questionAnswering has positions in them; remove both"
     )
 
 
@@ -270,7 +270,7 @@ def test_tagged_words_are_masked_one_by_one_and_texts_with_spans_are_not_changed
     decoded = inputs.task.tokenizer.decode(inputs.cache.train[0].example(0)["ids"], skip_special_tokens=True)
     assert decoded == "Ask |||EMAIL_ADDRESS||| , Ann"
     uri = write_rows(tmp_path / "spans.jsonl", [spans] * 9)
-    with pytest.raises(BadRowError, match=r"row 1: spec.data.cleaning: mask and c4 change texts, and 'labels' has"):
+    with pytest.raises(BadRowError, match=r"row 1: spec.data.cleaning: mask and c4 change texts, but 'labels' has"):
         gather_inputs(finetune(tmp_path, task, uri, **changes), Ranks(), Silent())
 
 

@@ -45,7 +45,7 @@ def test_pairs_are_dropped_for_their_images_and_for_their_captions(tmp_path: Pat
 @pytest.mark.parametrize(
     ("cleaning", "says"),
     [
-        ({"length": {"minWords": 4}}, r"cleaning: maskedImage reads no text; leave out length, characters"),
+        ({"length": {"minWords": 4}}, r"cleaning: maskedImage reads no text; remove length, characters"),
         ({"images": {}, "duplicates": "near"}, r"cleaning\.duplicates: near compares words; set it to exact"),
     ],
 )
@@ -55,5 +55,5 @@ def test_rules_on_text_are_refused_for_images(tmp_path: Path, cleaning: dict[str
 
 
 def test_rules_on_images_are_refused_for_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cleaning\.images: sequenceClassification reads no images; leave it out"):
+    with pytest.raises(UserError, match=r"cleaning\.images: sequenceClassification reads no images; remove it"):
         gathered(classification(tmp_path, data__cleaning={"images": {}}))

@@ -38,5 +38,5 @@ def test_documents_in_other_languages_are_dropped_and_all_are_counted(tmp_path: 
 
 
 def test_a_language_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^spec\.data\.cleaning\.language\.keep\[1\]: 'xx' is not told; "):
+    with pytest.raises(UserError, match=r"^spec\.data\.cleaning\.language\.keep\[1\]: 'xx' cannot be detected; "):
         report_on(tmp_path, [TEXTS["en"]], ["en", "xx"])

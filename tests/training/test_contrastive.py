@@ -120,7 +120,10 @@ def guessed(inputs: Inputs, model: torch.nn.Module, image: Any) -> str:
 GOOD = rows(1, 1)[0]
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no caption": ({"text": "  "}, "column 'text' holds no caption; every image needs one"),
-    "no image": ({"image": {"bytes": b"text", "path": None}}, "the image cannot be decoded; PNG and JPEG can be read"),
+    "no image": (
+        {"image": {"bytes": b"text", "path": None}},
+        "the image cannot be decoded; supported formats are PNG and JPEG",
+    ),
     "label": ({"label": "star"}, "label 'star' is not listed in spec.objective.contrastive.zeroShot.labels"),
 }
 
@@ -144,5 +147,5 @@ def test_a_job_that_cannot_match_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"microBatchRows: .* of which a rank has 32: they cannot be computed 8 at a"):
         run(Ranks(), matched(tmp_path, uri, training__micro_batch_rows=8))
     inputs = gathered(matched(tmp_path, uri, tokenizer={"train": {"algorithm": "wordpiece", "vocabSize": 64}}))
-    with pytest.raises(UserError, match=r"spec\.tokenizer: it puts no end token behind a text"):
+    with pytest.raises(UserError, match=r"spec\.tokenizer: it adds no end token to a text"):
         inputs.make_model()

@@ -100,7 +100,9 @@ def refused(config: Any, sentence: str) -> None:
 def test_what_cannot_learn_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
     encoder = denoised(tmp_path, model__architecture=ARCHITECTURES["bert"])
     refused(
-        encoder, "spec.model.architecture.type: transformers has no Seq2SeqLM model of type 'bert'; it has .* t5, bart"
+        encoder,
+        "spec.model.architecture.type: transformers has no Seq2SeqLM model of type 'bert'; "
+        "supported types include .*t5, bart",
     )
     small_tokenizer().save_pretrained(tmp_path / "tokenizer")
     plain = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
@@ -109,5 +111,5 @@ def test_what_cannot_learn_it_is_refused_in_one_sentence(tmp_path: Path) -> None
 
 
 def test_more_spans_than_sentinels_are_refused() -> None:
-    with pytest.raises(UserError, match=r"spanCorruption: a row of 512 tokens has 28 spans, the tokenizer has 10 sent"):
+    with pytest.raises(UserError, match=r"spanCorruption: a row of 512 tokens has 28 spans, but the tokenizer has 10"):
         task_for({"spanCorruption": {}}, length=512)

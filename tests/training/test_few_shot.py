@@ -49,16 +49,14 @@ def test_the_draw_follows_the_seed(all_of_it: Inputs) -> None:
 
 def test_a_class_that_has_too_few_is_named(all_of_it: Inputs) -> None:
     with pytest.raises(
-        UserError, match=r"spec.data.examplesPerClass: 'short' has \d+ training examples, 500 are asked"
+        UserError, match=r"spec.data.examplesPerClass: 'short' has \d+ training examples, but 500 are requested"
     ):
         few(all_of_it.cache, all_of_it.task, 500, seed=1)
 
 
 def test_a_task_without_classes_is_refused(tmp_path: Path) -> None:
     config: RunConfig = pretrain(tmp_path, data__examples_per_class=4)
-    with pytest.raises(
-        UserError, match=r"spec.data.examplesPerClass: this task has no classes of which examples could"
-    ):
+    with pytest.raises(UserError, match=r"spec.data.examplesPerClass: this task has no classes to sample examples of"):
         gather_inputs(config, Ranks(), Silent())
 
 

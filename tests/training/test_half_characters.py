@@ -22,7 +22,7 @@ def read(folder: Path, *lines: str) -> list[Row]:
     "line", [r'{"text": "\ud83d"}', r'{"text": "\uDE00 \uD83D"}', r'{"messages": [{"content": "\udfff"}]}']
 )
 def test_half_a_character_is_named_with_its_row(tmp_path: Path, line: str) -> None:
-    with pytest.raises(BadRowError, match=r"a.jsonl row 2: half a character is escaped in it, .* write both halves"):
+    with pytest.raises(BadRowError, match=r"a.jsonl row 2: it escapes half a character, .* write both halves"):
         read(tmp_path, '{"text": "a"}', line)
 
 

@@ -54,8 +54,8 @@ def no_hub() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("hub", "error", "cause", "sentence"),
     [
-        (no_hub, HubError, Cause.NETWORK, "spec.model.from: the hub does not answer, and org/model is not kept"),
-        (empty_hub, UserError, Cause.USER_ERROR, "spec.model.from: the hub shows no org/model at revision 0"),
+        (no_hub, HubError, Cause.NETWORK, "spec.model.from: the hub does not respond, and org/model is not cached"),
+        (empty_hub, UserError, Cause.USER_ERROR, "spec.model.from: the hub has no org/model at revision 0"),
     ],
 )
 def test_a_hub_that_is_away_is_told_from_a_model_that_there_is_not(

@@ -68,12 +68,12 @@ def test_images_match_captions_of_a_folder_as_those_of_parquet(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("gone.png", "metadata.jsonl row 1: there is no gone.png beside it"),
+        ("gone.png", "metadata.jsonl row 1: there is no gone.png next to it"),
         (
             "../other/0001.png",
-            r"row 1: 'file_name' is '../other/0001.png'; an image's path from this folder on is wanted",
+            r"row 1: 'file_name' is '../other/0001.png'; expected the path of an image, relative to this folder",
         ),
-        (None, "row 1: 'file_name' is null; an image's path from this folder on is wanted"),
+        (None, "row 1: 'file_name' is null; expected the path of an image, relative to this folder"),
         (".", "row 1: file:///.* cannot be read; .*is a directory"),
     ],
 )
@@ -88,13 +88,13 @@ def test_a_row_without_its_image_is_named(tmp_path: Path, name: str | None, says
     [
         (
             "file_name,text\na.png,red,blue\n",
-            "row 1: there are 3 fields, and the header has 2; quote fields with commas",
+            "row 1: there are 3 fields, but the header has 2; quote fields with commas",
         ),
-        ("file_name,text\na.png,red\na.png\n", "row 2: there are 1 fields, and the header has 2"),
-        ("file_name;text\na.png;red\n", "row 1: there is no column 'file_name'; there are: file_name;text"),
+        ("file_name,text\na.png,red\na.png\n", "row 2: there are 1 fields, but the header has 2"),
+        ("file_name;text\na.png;red\n", "row 1: there is no column 'file_name'; known: file_name;text"),
         (
             'file_name,text\na.png,"red\na.png,blue\n',
-            r"row 1: the CSV is not valid \(unexpected end of data\); quote what",
+            r"row 1: the CSV is not valid \(unexpected end of data\); quote fields",
         ),
         ("file_name,text\ra.png,red\r", r"row 1: the CSV is not valid \(new-line character seen in unquoted field\); "),
         (f"file_name,text\na.png,{'9' * 200_000}\n", r"row 1: the CSV is not valid \(field larger than field limit"),

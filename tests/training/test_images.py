@@ -95,12 +95,12 @@ def header_of(image: bytes, side: int) -> bytes:
 
 
 BAD: dict[str, tuple[object, str]] = {
-    "text": (b"no image", "the image cannot be decoded; PNG and JPEG can be read"),
+    "text": (b"no image", "the image cannot be decoded; supported formats are PNG and JPEG"),
     "cut": (digits()[0][0][:60], "the image cannot be decoded"),
     "huge": (header_of(png(np.zeros((8, 8), np.uint8)), 60_000), "the image has more than 89478485 pixels; make it"),
     "large": (header_of(png(np.zeros((8, 8), np.uint8)), 10_000), "the image has more than 89478485 pixels; make it"),
     "deep": (png(np.full((8, 8), 40_000, np.uint16)), "the image cannot be decoded (its greys have more than 8"),
-    "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide asks for 8"),
+    "tiny": (png(np.zeros((7, 90), np.uint8)), "the image has 90 x 7 pixels; smallestSide requires 8"),
 }
 
 
@@ -117,7 +117,7 @@ def test_a_label_that_is_not_listed_and_a_column_without_images_are_refused_with
     uri = write_images(tmp_path / "bad.parquet", [digits()[0], (digits()[1][0], "ten")])
     for changes, says in {
         "image": "bad.parquet row 2: label 'ten' is not listed in spec.task.imageClassification.labels; known labels:",
-        "label": "bad.parquet row 1: column 'label' holds str, where bytes, or an object {bytes}, are wanted",
+        "label": "bad.parquet row 1: column 'label' holds str, expected bytes, or an object {bytes}",
     }.items():
         with pytest.raises(UserError) as caught:
             gathered(learning(tmp_path, uri, data__train=[{"uri": uri, "column": changes}]))
@@ -225,7 +225,7 @@ def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) 
 def test_a_parent_that_reads_no_images_is_refused(tmp_path: Path) -> None:
     text = run_rank(classification(tmp_path / "text", training__max_steps=1), Ranks(), Silent())
     folder = Folder(uri=text.artifact_uri, digest=text.artifact_digest)
-    with pytest.raises(UserError, match=r"spec\.model\.from: a llama model reads no images; take a vit or a resnet"):
+    with pytest.raises(UserError, match=r"spec\.model\.from: a llama model does not take images; use a vit or"):
         gathered(learning(tmp_path, write_images(tmp_path / "some.parquet", digits()[:9]), parent=folder))
 
 
@@ -237,5 +237,5 @@ def test_a_text_task_refuses_a_parent_that_reads_images(tmp_path: Path) -> None:
 
 
 def test_a_size_that_the_model_does_not_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"imageSize: the model reads images of 8 x 8 pixels; leave it out"):
+    with pytest.raises(UserError, match=r"imageSize: the model takes images of 8 x 8 pixels; remove it"):
         gathered(classified(tmp_path, "vit", {"imageSize": 16}))

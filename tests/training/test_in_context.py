@@ -90,7 +90,8 @@ def test_figures_are_those_of_the_parents_own_likelihoods(tmp_path: Path, parent
     assert found["accuracy"] == pytest.approx(float((scores.argmax(1) == right).float().mean()))
     card = Path(result.artifact_uri.removeprefix("file://"), "README.md").read_text()
     assert f"| loss | {found['loss']:.4f} |" in card
-    assert "Before training, the parent was asked in its prompt, which showed it no examples of each label." in card
+    says = "Before training, the parent was evaluated with its prompt, which contained no examples of each label."
+    assert says in card
 
 
 def test_examples_stand_before_each_text_as_often_for_each_label(tmp_path: Path, parent: Folder) -> None:
@@ -129,14 +130,12 @@ def test_a_run_that_is_resumed_asks_no_more(tmp_path: Path, parent: Folder) -> N
 def test_what_does_not_fit_or_is_no_label_is_refused(tmp_path: Path, parent: Folder) -> None:
     with pytest.raises(UserError, match=r"inContext.examplesPerClass: 40 examples and a text have -?\d+ tokens each"):
         prompted(asking(tmp_path, parent, shown=20))
-    with pytest.raises(UserError, match=r"inContext.words: 'lng' is no label; did you mean long\?"):
+    with pytest.raises(UserError, match=r"inContext.words: 'lng' is not a label; did you mean long\?"):
         prompted(asking(tmp_path, parent, word_for="lng"))
 
 
 def test_a_parent_that_writes_no_text_is_refused(tmp_path: Path, parent: Folder) -> None:
     classifier = made(run_rank(classification(tmp_path / "parent", parent, training__max_steps=1), Ranks(), Silent()))
-    says = (
-        "inContext: it asks a causal language model, and the parent is a LlamaForSequenceClassification; leave it out"
-    )
+    says = "inContext: it needs a causal language model, but the parent is a LlamaForSequenceClassification; remove it"
     with pytest.raises(UserError, match=says):
         prompted(asking(tmp_path, classifier))

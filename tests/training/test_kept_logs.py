@@ -148,7 +148,7 @@ def test_a_store_that_fails_is_said_once_and_disturbs_nothing(
             assert log._thread.is_alive()
         assert log.last_lines().splitlines()[0].endswith("begun")
     [said] = [record.message for record in caplog.records]
-    assert said == "the log cannot be written, training goes on and it is tried again: no route to host"
+    assert said == "the log cannot be written, training continues and the write is retried: no route to host"
 
 
 def test_a_store_that_stalls_holds_up_neither_what_is_said_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_a_store_that_cannot_be_reached_is_not_waited_for(s3: S3Server, caplog: 
     with in_storage(Loggers())(config("general", nowhere), DRIVER) as log:
         log.say("begun")
     assert not log._thread.is_alive()
-    [said] = [record.message for record in caplog.records if "training goes on" in record.message]
+    [said] = [record.message for record in caplog.records if "training continues" in record.message]
     assert "the store cannot be reached" in said
 
 

@@ -139,7 +139,7 @@ def test_sigterm_stops_the_ranks_and_leaves_with_its_own_status(tmp_path, boards
     [
         (None, "cannot be read: No such file or directory"),
         (b"{", "Invalid JSON"),
-        (b'{"version": 2}', "version: Input should be 1; trainer and operator must be of one version"),
+        (b'{"version": 2}', "version: Input should be 1; trainer and operator must have the same version"),
     ],
 )
 def test_a_run_config_that_is_not_understood_is_said(tmp_path, capsys, content: bytes | None, sentence: str) -> None:

@@ -153,8 +153,8 @@ def refused(config: Any, sentence: str) -> None:
 
 def test_what_cannot_learn_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
     causal = {"type": "llama", "config": {"hidden_size": 32, "num_attention_heads": 2}}
-    kind = "spec.model.architecture.type: transformers has no MaskedLM model of type 'llama'; it has one of type bert"
-    refused(masked(tmp_path, model__architecture=causal), kind)
+    says = "transformers has no MaskedLM model of type 'llama'; supported types include bert"
+    refused(masked(tmp_path, model__architecture=causal), f"spec.model.architecture.type: {says}")
     refused(masked(tmp_path, "bart"), "spec.model: a bart model with a decoder cannot learn maskedLM")
     pairs = masked(tmp_path, "roberta", {"nextSentence": True})
     refused(pairs, "spec.model: a roberta model has no head for nextSentence; a bert model has one")
@@ -166,9 +166,9 @@ def test_documents_without_pairs_are_refused(tmp_path: Path) -> None:
     tokenizer = {"train": {"algorithm": "wordpiece", "vocabSize": 64}}
     refused(
         paired(tmp_path, data__train=[{"uri": lines}], tokenizer=tokenizer),
-        r"rows of .*lines.jsonl can be learnt from: nextSentence needs documents of two sentences or more",
+        r"learned from the .* rows of .*lines.jsonl: nextSentence needs documents of two sentences or more",
     )
     refused(
         paired(tmp_path, data={"train": [{"uri": one}], "sequenceLength": 64}, tokenizer=tokenizer),
-        "spec.data.train: nextSentence needs pairs of documents, and there is one alone",
+        "spec.data.train: nextSentence needs pairs of documents, but there is only one",
     )

@@ -113,7 +113,7 @@ def test_updates_alone_are_no_parent(tmp_path: Path, parents: dict[str, Folder])
     method = {"lora": {"rank": 4, "merge": False}}
     result = run_rank(adapt(tmp_path, parents["llama"], method, training__max_steps=1), Ranks(), Silent())
     updates = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
-    with pytest.raises(UserError, match=r"spec.model.from: .* holds LORA updates alone; make it with merge: true"):
+    with pytest.raises(UserError, match=r"spec.model.from: .* holds LORA updates alone; create it with merge: true"):
         run_rank(adapt(tmp_path / "next", updates, {"full": {}}), Ranks(), Silent())
 
 
@@ -279,7 +279,7 @@ def model(family: str) -> Any:
 @pytest.mark.parametrize(
     ("family", "spec", "sentence"),
     [
-        ("llama", Freeze(last_blocks=3), r"spec.method.freeze.lastBlocks: 3 blocks are asked for, the model has 2"),
+        ("llama", Freeze(last_blocks=3), r"spec.method.freeze.lastBlocks: 3 blocks are requested, but the model has 2"),
         (
             "gpt2",
             Freeze(patterns=["*.ln_1.*", "*.layernorm.*"]),
@@ -298,7 +298,5 @@ def test_a_model_without_attention_has_no_attention_to_update() -> None:
     made = Build(mamba, small_tokenizer(), 32).make(AutoModelForCausalLM)
     with pytest.raises(UserError, match=r"spec.method.lora.targets: a mamba model has no such layers"):
         lora(made, Lora())
-    with pytest.raises(
-        UserError, match=r"spec.method.ia3: it does not know the layers of a mamba model; lora fits any"
-    ):
+    with pytest.raises(UserError, match=r"spec.method.ia3: it does not support mamba models; use lora"):
         ia3(made, Ia3())

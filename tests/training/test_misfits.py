@@ -37,8 +37,8 @@ def llama(**fields: Any) -> dict[str, Any]:
     [
         (llama(hiden_size=32), r"config.hiden_size: a llama model has no such field; did you mean hidden_size\?"),
         ({"type": "lama"}, r"type: 'lama' is unknown; did you mean \w*llama\w*\?"),
-        (llama(vocab_size=500), r"config.vocab_size: 500 differs from the tokenizer's 512 entries; leave it out to"),
-        (llama(max_position_embeddings=32), r"the model has 32 positions, spec.data.sequenceLength asks for 64"),
+        (llama(vocab_size=500), r"config.vocab_size: 500 differs from the tokenizer's 512 entries; remove it to"),
+        (llama(max_position_embeddings=32), r"the model has 32 positions, but spec.data.sequenceLength requests 64"),
         (llama(hidden_size="wide"), r"config: Field 'hidden_size' expected int, got str"),
         (llama(hidden_size=33), r"config: The hidden size \(33\) is not a multiple of the number of attention heads"),
     ],
@@ -54,14 +54,15 @@ def test_a_tokenizer_that_does_not_fit_the_parent_is_refused(tmp_path: Path, par
     tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
     config = finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), parent, tokenizer=tokenizer)
     refused(
-        config, r"^spec.tokenizer: it has 600 entries, the model from spec.model.from has embeddings for 512; leave"
+        config,
+        r"^spec.tokenizer: it has 600 entries, but the model from spec.model.from has embeddings for 512; remove",
     )
 
 
 def test_rows_longer_than_the_parent_reaches_are_refused(tmp_path: Path, parent: Folder) -> None:
     refused(
         classification(tmp_path, parent, data__sequence_length=128),
-        r"^spec.data.sequenceLength: the model has 64 positions, spec.data.sequenceLength asks for 128",
+        r"^spec.data.sequenceLength: the model has 64 positions, but spec.data.sequenceLength requests 128",
     )
 
 

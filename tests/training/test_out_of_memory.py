@@ -18,7 +18,7 @@ from support.jobs import Recorder, pretrain
 def _begin(config: RunConfig) -> Start:
     """Start a run that is going to run out of memory; how it started."""
     recorder = Recorder()
-    with pytest.raises(OutOfMemoryError, match="the next run goes on from the last checkpoint"):
+    with pytest.raises(OutOfMemoryError, match="the next run resumes from the last checkpoint"):
         run_rank(config, Ranks(), recorder)
     (start,) = recorder.of(Start)
     assert isinstance(start, Start)

@@ -87,9 +87,9 @@ def test_pairs_without_a_difference_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({**PLAIN, "chosen": 3}, r"row 7: 'text', 'chosen' and 'rejected' are to be three texts, or three lists of"),
+        ({**PLAIN, "chosen": 3}, r"row 7: 'text', 'chosen' and 'rejected' must be three texts, or three lists of"),
         ({**TALK, "text": "Is a list ordered?"}, r"row 7: .* they are str, list, list"),
-        ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; there are: chosen, text"),
+        ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; known: chosen, text"),
         (
             {**TALK, "chosen": [{"role": "assistant"}]},
             r"row 7 chosen\[0\]: a message must be an object with role and content",
@@ -99,7 +99,7 @@ def test_pairs_without_a_difference_are_left_out() -> None:
         ({**TALK, "chosen": [{"role": "gpt", "content": "Yes."}]}, r"row 7 chosen\[0\]: role 'gpt' is unknown; known"),
         (
             {**TALK, "chosen": TALK["text"]},
-            r"row 7: what the chat template makes .*; let an answer begin with what the",
+            r"row 7: the formatted prompt and answer do not begin with the formatted prompt; let an answer begin",
         ),
     ],
 )

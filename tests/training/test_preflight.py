@@ -112,7 +112,7 @@ def test_a_store_is_told_by_what_it_guarantees(tmp_path: Path, s3: S3Server) -> 
 def test_an_existing_model_is_verified_and_made_without_its_weights(tmp_path: Path, parent: Folder) -> None:
     found = by_check(preflight(classification(tmp_path, parent, method={"freeze": {}})))
     assert all(finding.ok for finding in found.values()), [str(finding) for finding in found.values()]
-    assert found["parent"].sentence.startswith(f"{parent.uri} is whole: sha256:")
+    assert found["parent"].sentence.startswith(f"{parent.uri} is intact: sha256:")
     assert found["model"].sentence.endswith(", 64 of them trained")  # the head: two labels of 32 channels
 
 
@@ -131,7 +131,7 @@ def test_the_weights_of_a_parent_are_verified_where_they_lie(
     assert "model.safetensors" not in here
     whole = (s3.folder / location.uri.removeprefix("s3://") / "model.safetensors").read_bytes()
     store.put("model.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(UserError, match="is wanted"):
+    with pytest.raises(UserError, match="expected sha256:"):
         find_parent(
             Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", weights=False
         )
@@ -141,7 +141,7 @@ def test_a_parent_of_another_digest_is_refused(tmp_path: Path, parent: Folder) -
     other = Folder(uri=parent.uri, digest=f"sha256:{'0' * 64}")
     findings = preflight(classification(tmp_path, other))
     found = by_check(findings)
-    assert "is wanted" in found["parent"].sentence
+    assert "expected sha256:" in found["parent"].sentence
     assert found["parent"].cause == Cause.USER_ERROR
     assert found["source"].ok
     assert found["model"].sentence == "not known, because parent is wrong"
@@ -161,7 +161,7 @@ def test_one_failure_does_not_hide_the_others(tmp_path: Path) -> None:
     findings = preflight(config)
     wrong = {finding.check: finding for finding in findings if finding.ok is False}
     assert list(wrong) == ["storage", "model", "rows"]
-    assert "a file stands where a folder is needed" in wrong["storage"].sentence
+    assert "there is a file where a folder is needed" in wrong["storage"].sentence
     assert wrong["storage"].cause == Cause.STORAGE_DENIED
     assert wrong["model"].place == "spec.model.architecture.config"
     assert wrong["rows"].place.endswith("labels.jsonl row 1")

@@ -52,7 +52,7 @@ def test_the_loss_is_that_of_transformers() -> None:
 
 @pytest.mark.parametrize("target", ["3.5", None, True, [1.0], float("nan"), 10**400, 1e39])
 def test_what_is_no_number_is_named_with_its_file_and_row(target: object) -> None:
-    with pytest.raises(BadRowError, match=r"^file:///prices.jsonl row 3: column 'target' holds .*, where a number is"):
+    with pytest.raises(BadRowError, match=r"^file:///prices.jsonl row 3: column 'target' holds .*, expected a number"):
         list(task().examples([row("a", target)]))
 
 

@@ -217,7 +217,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         run_rank(config, Ranks(), Recorder(stop_at=2))
     tokenizer = config.tokenizer
     shorter = pretrain(tmp_path, data__sequence_length=32).model_copy(update={"tokenizer": tokenizer})
-    with pytest.raises(UserError, match=r"spec\.data: .* was trained on other data"):
+    with pytest.raises(UserError, match=r"spec\.data: .* was trained on different data"):
         run_rank(shorter, Ranks(), Recorder())
 
 

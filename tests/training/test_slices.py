@@ -115,7 +115,7 @@ def test_too_many_slices_are_refused_in_a_sentence(tmp_path: Path) -> None:
         figures(judged_on(tmp_path, judged, evaluation__slices=["name"]))
     assert str(caught.value) == (
         "spec.evaluation.slices: name: more than 64 different values, such as '00', '01', '02'; "
-        "name columns with few, such as a language, an accent or a group"
+        "use columns with few values, such as a language, an accent or a group"
     )
 
 
@@ -123,6 +123,4 @@ def test_a_slice_of_a_column_that_is_missing_is_refused(tmp_path: Path) -> None:
     config = judged_on(tmp_path, rows(100, 110), evaluation__slices=["accent"])
     with pytest.raises(BadRowError) as caught:
         figures(config)
-    assert "validation.jsonl row 1: there is no column 'accent'; there are: about, half, label, text" in str(
-        caught.value
-    )
+    assert "validation.jsonl row 1: there is no column 'accent'; known: about, half, label, text" in str(caught.value)

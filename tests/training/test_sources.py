@@ -139,7 +139,7 @@ def test_a_source_lies_apart_from_what_the_job_writes(source, storage, is_apart)
     if is_apart:
         check_apart(data, where, "team")
     else:
-        with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .* reaches into spec.storage.uri"):
+        with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .* overlaps with spec.storage.uri"):
             check_apart(data, where, "team")
 
 
@@ -213,17 +213,17 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
     [
         (lambda folder: folder / "nothing", {}, "spec.data.train[0].uri: file://{uri} matches no file"),
         (lambda folder: folder / "*.jsonl", {}, "spec.data.train[0].uri: file://{uri} matches no file"),
-        (bytes_file("a.xyz", b""), {}, "the format of file://{uri} cannot be told from its name; set format"),
+        (bytes_file("a.xyz", b""), {}, "the format of file://{uri} is not clear from its name; set format"),
         (bytes_file("a.jsonl", GOOD + b'{"text": \n'), {}, "{uri} row 2: the line is not valid JSON (Expecting value"),
-        (bytes_file("a.jsonl", GOOD + LIST), {}, "row 2: the line holds a JSON list; one object a line is wanted"),
+        (bytes_file("a.jsonl", GOOD + LIST), {}, "row 2: the line holds a JSON list; expected one object per line"),
         (bytes_file("a.jsonl", b'{"text": "\xff"}\n'), {}, "row 1: byte 11 is not valid UTF-8"),
         (bytes_file("a.txt", b"a\nb\xffc\n"), {"document": "line"}, "row 2: byte 2 is not valid UTF-8"),
         (bytes_file("a.jsonl", b'{"text": "a\0"}\n'), {}, "row 1: the line has NUL characters; is the file UTF-16"),
-        (bytes_file("a.jsonl", b'{"text": ' + b"9" * 5000 + b"}"), {}, "row 1: a number of thousands of digits"),
-        (bytes_file("a.jsonl", b'{"text": ' + b"[" * 10**5), {}, "row 1: a number of thousands of digits, or lists"),
-        (bytes_file("a.jsonl", b"{}"), {}, "row 1: there is no column 'text'; there are: none"),
-        (bytes_file("a.jsonl", GOOD), {"column": "body"}, "row 1: there is no column 'body'; there are: text"),
-        (bytes_file("a.jsonl", b'{"text": 3}'), {}, "row 1: column 'text' holds int, where text is wanted"),
+        (bytes_file("a.jsonl", b'{"text": ' + b"9" * 5000 + b"}"), {}, "row 1: a number with thousands of digits"),
+        (bytes_file("a.jsonl", b'{"text": ' + b"[" * 10**5), {}, "row 1: a number with thousands of digits, or lists"),
+        (bytes_file("a.jsonl", b"{}"), {}, "row 1: there is no column 'text'; known: none"),
+        (bytes_file("a.jsonl", GOOD), {"column": "body"}, "row 1: there is no column 'body'; known: text"),
+        (bytes_file("a.jsonl", b'{"text": 3}'), {}, "row 1: column 'text' holds int, expected text"),
         (damaged_gzip, {}, "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?"),
         (bytes_file("a.parquet", b"PAR1 and no more"), {}, "file://{uri} cannot be read; is it truncated or damaged?"),
         (
@@ -234,12 +234,12 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         (
             bytes_file("a.parquet.gz", b""),
             {},
-            "file://{uri} is Parquet in gzip, and would be read from its end; unpack",
+            "file://{uri} is Parquet compressed with gzip, which cannot be read; unpack",
         ),
         (
             lambda folder: write_parquet(folder / "a.parquet", {"text": pa.array([2**62], pa.timestamp("us"))}),
             {},
-            "row 1 and following: a time, or number, is none that can be read: date value out of range",
+            "row 1 and following: a time or a number cannot be read: date value out of range",
         ),
         (
             lambda folder: write_parquet(folder / "a.parquet", {"b": [1], "a": [2]}),
@@ -249,7 +249,7 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         (
             lambda folder: write_parquet(folder / "a.parquet", {"text": [1.5]}),
             {},
-            "row 1: column 'text' holds float, where text is wanted",
+            "row 1: column 'text' holds float, expected text",
         ),
     ],
 )
@@ -263,14 +263,14 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (gzip.compress, "it is compressed with gzip; unpack it, or let its name end in .gz"),
+        (gzip.compress, "it is compressed with gzip; unpack it, or rename it to end in .gz"),
         (
             lambda text: pa.compress(text, "zstd", asbytes=True),
-            "it is compressed with zstd; unpack it, or let its name end in .zst",
+            "it is compressed with zstd; unpack it, or rename it to end in .zst",
         ),
         (lzma.compress, "it is compressed with xz; unpack it, or compress it with gzip or zstd"),
         (lambda text: text.decode().encode("utf-16"), "it is UTF-16; convert it to UTF-8"),
-        (lambda _: b"PAR1\xff", "it is Parquet; let its name end in .parquet, or set format"),
+        (lambda _: b"PAR1\xff", "it is Parquet; rename it to end in .parquet, or set format"),
     ],
     ids=["gzip", "zstd", "xz", "utf-16", "parquet"],
 )

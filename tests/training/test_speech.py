@@ -90,24 +90,28 @@ def test_files_have_what_is_said_in_a_text_beside_them(tmp_path: Path) -> None:
     found = {source.example(index)["said"].tobytes().decode() for index in range(len(source))}
     assert found == {said for _, said in chosen}
     (folder / "07.txt").unlink()
-    with pytest.raises(UserError, match=r"07\.wav row 1: there is no 07\.txt beside it"):
+    with pytest.raises(UserError, match=r"07\.wav row 1: there is no 07\.txt next to it"):
         gathered(config)
 
 
 LONG = sound_file(np.zeros(4 * RATE))
 SHORT = sound_file(np.zeros(RATE // 50 * 8))
 BAD: dict[str, tuple[object, object, str]] = {
-    "text": (b"no audio", "a", "the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read"),
+    "text": (b"no audio", "a", "the audio cannot be decoded; supported formats are WAV, FLAC, MP3 and Ogg"),
     "empty": (sound_file(np.zeros(0)), "a", "the audio is empty"),
-    "cut off": (spoken(1)[0][0][:-100], "a", "the audio is cut off: the file is shorter than its header says"),
-    "no number": (sound_file(np.full(RATE, np.nan), subtype="FLOAT"), "a", "the audio has samples that are no numbers"),
-    "long": (LONG, "a", "the clip has 4.00 seconds, and 3 can be heard; cut it, or leave it out with"),
-    "silent": (spoken(1)[0][0], " ", "column 'text' holds ' ', where the transcript is wanted"),
-    "strange": (spoken(1)[0][0], "ÄÖ", "holds 'ÄÖ', of which the tokenizer knows no letter; are they capitals there?"),
+    "cut off": (spoken(1)[0][0][:-100], "a", "the audio is truncated: the file is shorter than its header says"),
+    "no number": (
+        sound_file(np.full(RATE, np.nan), subtype="FLOAT"),
+        "a",
+        "the audio has samples that are NaN or infinite",
+    ),
+    "long": (LONG, "a", "the clip has 4.00 seconds, at most 3 are allowed; shorten it, or drop it with"),
+    "silent": (spoken(1)[0][0], " ", "column 'text' holds ' ', expected the transcript"),
+    "strange": (spoken(1)[0][0], "ÄÖ", "holds 'ÄÖ', none of which the tokenizer knows; does it have capitals only?"),
     "blanks": (
         SHORT,
         "aabbccd",
-        "too few for 7 letters: 10 are needed, with a blank between letters that are the same",
+        "too few for 7 letters: 10 are needed, including a blank between repeated letters",
     ),
 }
 
@@ -142,7 +146,7 @@ def test_no_loss_is_infinite_where_letters_just_fit(tmp_path: Path) -> None:
 def test_a_transcript_of_more_tokens_than_the_model_has_positions_is_refused(tmp_path: Path) -> None:
     long = [(spoken(1, rate=16_000)[0][0], " ".join("abcdefgh" * 4))]
     uri = write_clips(tmp_path / "bad.parquet", [*spoken(30, rate=16_000), *long])
-    with pytest.raises(UserError, match=r"bad\.parquet row 31: the transcript has \d+ tokens, and the model has 24"):
+    with pytest.raises(UserError, match=r"bad\.parquet row 31: the transcript has \d+ tokens, but the model has 24"):
         gathered(listening(tmp_path, uri, "whisper"))
 
 
@@ -247,17 +251,17 @@ def test_audio_is_decoded_again_only_where_other_clips_would_fit(
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a reader": (
         {"model__architecture": {"type": "bert", "config": {}}},
-        r"spec\.model\.architecture: a bert model does not listen; take one of hubert, wav2vec2, wavlm, whisper",
+        r"spec\.model\.architecture: a bert model does not take audio; use one of hubert, wav2vec2, wavlm, whisper",
     ),
     "words": (
         {"tokenizer": {"train": {"algorithm": "unigram"}}},
-        r"spec\.tokenizer\.train\.algorithm: speech is written down with character \(CTC\) or bpe \(Whisper\)",
+        r"spec\.tokenizer\.train\.algorithm: speech recognition needs character \(CTC\) or bpe \(Whisper\)",
     ),
     "pieces": (
         {"tokenizer": {"train": {"vocabSize": 270}}},
-        r"spec\.tokenizer: CTC writes letter by letter; train one",
+        r"spec\.tokenizer: CTC needs tokens for letters; train one",
     ),
-    "a language": ({"task__speech_recognition__language": "en"}, r"language: CTC names no language; leave it out"),
+    "a language": ({"task__speech_recognition__language": "en"}, r"language: CTC does not use a language; remove it"),
 }
 
 
@@ -270,13 +274,14 @@ def test_what_does_not_listen_or_spell_is_refused(tmp_path: Path, name: str) -> 
 
 def test_a_window_of_part_of_a_second_is_refused(tmp_path: Path) -> None:
     architecture = changed("whisper", max_source_positions=120)
-    with pytest.raises(UserError, match=r"max_source_positions: Whisper hears whole seconds of 50 positions, not 120"):
+    says = r"max_source_positions: must be a multiple of Whisper's 50 positions per second, not 120"
+    with pytest.raises(UserError, match=says):
         gathered(listening(tmp_path, clips(tmp_path), "whisper", model__architecture=architecture))
 
 
 def test_only_transcripts_are_spelled(tmp_path: Path) -> None:
     text = classification(tmp_path, tokenizer={"train": {"algorithm": "character"}})
-    with pytest.raises(UserError, match=r"algorithm: character is for speechRecognition alone; use bpe, unigram or"):
+    with pytest.raises(UserError, match=r"algorithm: character is for speechRecognition only; use bpe, unigram or"):
         gathered(text)
 
 
@@ -304,7 +309,7 @@ def test_cleaning_drops_what_cannot_be_heard_and_says_so(tmp_path: Path) -> None
 
 def test_cleaning_that_compares_words_or_knows_no_audio_is_refused(tmp_path: Path) -> None:
     for cleaning, says in {
-        "exact": "row 1: column 'audio' holds dict, and spec.data.cleaning reads text, or audio where it has audio",
+        "exact": "row 1: column 'audio' holds dict, but spec.data.cleaning reads text, or audio if it has audio",
         "near": "row 1: .+ has no words to compare; set spec.data.cleaning.duplicates to exact",
     }.items():
         with pytest.raises(UserError, match=says):

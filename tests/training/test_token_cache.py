@@ -119,7 +119,7 @@ def test_what_stops_one_rank_stops_all(tmp_path, corpus):
 def test_a_bad_row_on_one_rank_is_told_by_all(tmp_path, corpus):
     (corpus / "2.jsonl").write_text('{"text": 1}\n')
     ended = on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks))
-    sentence = f"file://{corpus}/2.jsonl row 1: column 'text' holds int, where text is wanted"
+    sentence = f"file://{corpus}/2.jsonl row 1: column 'text' holds int, expected text"
     assert [(type(error), str(error)) for error in ended] == [(BadRowError, sentence)] * 3
 
 
@@ -195,9 +195,9 @@ def test_a_moved_folder_is_still_the_same_data(tmp_path, corpus):
     ("documents", "fields", "sentence"),
     [
         ([], {}, "spec.data.train[0].uri: file://{uri} is empty: its files have no rows"),
-        (["", None, ""], {}, "spec.data.train[0].uri: none of the 3 rows of file://{uri} can be learnt from"),
-        (["six"], {"validation": {"fraction": 0.4}}, "of 1 documents none is left for the validation; raise it"),
-        (["one"], {"validation": {"fraction": 0.49}}, "spec.data.validation.fraction: of 1 documents none is left to"),
+        (["", None, ""], {}, "spec.data.train[0].uri: nothing can be learned from the 3 rows of file://{uri}"),
+        (["six"], {"validation": {"fraction": 0.4}}, "none of the 1 documents is left for the validation; raise it"),
+        (["one"], {"validation": {"fraction": 0.49}}, "data.validation.fraction: none of the 1 documents is left to"),
     ],
 )
 def test_data_that_leaves_nothing_to_learn_from_is_refused(tmp_path, documents, fields, sentence):

@@ -66,7 +66,7 @@ def test_each_kind_has_the_size_and_the_special_tokens_asked_for(algorithm):
     ("size", "sentence"),
     [
         (90, r"spec.tokenizer.train.vocabSize: 90 entries are too few"),
-        (50_000, r"spec.tokenizer.train.vocabSize: 50000 entries are too many for the training documents: they give"),
+        (50_000, r"spec.tokenizer.train.vocabSize: 50000 entries are too many for the training documents: they yield"),
     ],
 )
 def test_a_vocabulary_that_does_not_fit_the_data_is_refused(algorithm, size, sentence):
@@ -172,8 +172,8 @@ def test_an_empty_source_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("column", "sentence"),
     [
-        ([b"some text"], r"parquet row 1: column 'text' holds bytes, where text is wanted"),
-        ([" ", ""], r"spec.data.train\[0\].uri: .*parquet has no text to learn from, but blanks"),
+        ([b"some text"], r"parquet row 1: column 'text' holds bytes, expected text"),
+        ([" ", ""], r"spec.data.train\[0\].uri: .*parquet has no text to learn from, only blanks"),
         (pa.nulls(3, pa.string()), r"spec.data.train\[0\].uri: .*parquet has no documents to learn from: all are null"),
     ],
 )

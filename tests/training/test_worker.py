@@ -241,7 +241,7 @@ def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Boa
     work(desk, Ranks(), run, lambda config: [], unkept)
     assert [desk.ending(number, 0.0).message for number in (first, second)] == [
         "stopped at step 3",
-        "stopped before the ranks had begun",
+        "stopped before the ranks had started",
     ]
 
 

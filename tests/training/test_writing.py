@@ -83,10 +83,10 @@ def test_a_long_text_is_cut_at_its_end_to_be_summarised_and_its_prompt_stays(bot
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"text": "word " * 200, "translation": "x"}, "the text has 401 tokens, a row has room for 64; raise"),
-        ({"text": "a", "translation": "word " * 40}, "'translation' has .* tokens, spec.task.translation.maxTargetTok"),
-        ({"text": "a", "translation": ""}, "column 'translation' holds '', where text is wanted"),
-        ({"text": "a", "translation": None}, "column 'translation' holds null, where text is wanted"),
+        ({"text": "word " * 200, "translation": "x"}, "the text has 401 tokens, but a row has room for 64; raise"),
+        ({"text": "a", "translation": "word " * 40}, "'translation' has .* tokens, but spec.task.translation.maxTarge"),
+        ({"text": "a", "translation": ""}, "column 'translation' holds '', expected text"),
+        ({"text": "a", "translation": None}, "column 'translation' holds null, expected text"),
         ({"text": "a"}, "there is no column 'translation'"),
     ],
 )

@@ -119,7 +119,7 @@ def test_on_a_disk_all_is_written_down_before_the_marker_and_the_marker_before_a
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (lambda folder: folder.put("a", b"weightz"), "a has other content than when it was committed"),
+        (lambda folder: folder.put("a", b"weightz"), "a has changed since it was committed"),
         (lambda folder: folder.put("a", b"weight"), "a has 6 bytes, its manifest says 7"),
         (lambda folder: folder.delete("a"), "a is missing"),
         (lambda folder: folder.delete("manifest.json"), "manifest.json is missing"),
@@ -202,10 +202,10 @@ def test_another_content_has_another_digest(store: Store) -> None:
 def test_a_committed_model_that_has_changed_is_refused(store: Store) -> None:
     write(store)
     store.put("a", b"weightz")
-    with pytest.raises(DamagedError, match="a has other content than when it was committed"):
+    with pytest.raises(DamagedError, match="a has changed since it was committed"):
         manifest_of(store)
 
 
 def test_an_empty_folder_is_no_model(store: Store) -> None:
-    with pytest.raises(MissingObjectError, match="there is nothing in this folder; check the URI"):
+    with pytest.raises(MissingObjectError, match="the folder is empty; check the URI"):
         manifest_of(store)

@@ -149,7 +149,7 @@ def test_without_a_board_training_goes_on_and_it_is_said_once(caplog: pytest.Log
     nobody.write([step(2)])
     nobody.write([step(3)])
     assert [line["event"] for line in folder.history()] == ["Start", "Step"]
-    assert [record.message for record in caplog.records if "training goes on" in record.message] != []
+    assert [record.message for record in caplog.records if "training continues" in record.message] != []
     assert len(caplog.records) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_history_that_a_store_could_not_take_is_written_once_it_can(caplog: py
     assert [line["step"] for line in folder.history() if line["event"] == "Step"] == [1, 2, 3]
     assert folder["history/0003/run.json"] == CONFIG
     assert [record.message for record in caplog.records] == [
-        "the history cannot be written, training goes on and it is tried again: the store keeps failing"
+        "the history cannot be written, training continues and the write is retried: the store keeps failing"
     ]
 
 
@@ -193,7 +193,7 @@ def test_a_history_that_cannot_be_written_is_given_up_in_words_and_training_goes
         reporter.tell(step(1))
     assert step(1) in seen.heard
     (said,) = [event.text for event in seen.heard if isinstance(event, Said)]
-    assert said == "History is given up, training goes on without it: no space left on device"
+    assert said == "History has failed, training continues without it: no space left on device"
 
 
 def test_a_sink_that_was_given_up_keeps_nothing_of_what_it_is_told(sink: BoardSink, seen: SeenBoard) -> None:

@@ -98,13 +98,13 @@ def test_deleting_twice_is_deleting_once(store: Store) -> None:
 
 def test_a_missing_object_is_named(store: Store) -> None:
     for read in (store.get, store.size, lambda path: store.get_range(path, 0, 1)):
-        with pytest.raises(MissingObjectError, match=f"^{store.uri}/no/where: cannot read: there is nothing"):
+        with pytest.raises(MissingObjectError, match=f"^{store.uri}/no/where: cannot read: it does not exist"):
             read("no/where")
 
 
 def test_an_object_is_created_once(store: Store) -> None:
     store.create("claim", b"mine")
-    with pytest.raises(ObjectExistsError, match="claim: cannot create: there is something under that name already"):
+    with pytest.raises(ObjectExistsError, match="claim: cannot create: it already exists"):
         store.create("claim", b"theirs")
     assert store.get("claim") == b"mine"
 
@@ -155,7 +155,7 @@ def test_a_path_that_no_store_takes_is_refused_in_words(uri: str) -> None:
 
 
 def test_an_unknown_kind_of_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"pvc:// is no store that can be written; use s3://"):
+    with pytest.raises(StorageError, match=r"pvc:// is not a supported store; use s3://"):
         Store.open(Location(uri="pvc://claim/folder"))
 
 
@@ -192,20 +192,20 @@ def test_a_store_that_lacks_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_bucket_is_told_from_a_missing_object(s3: S3Server) -> None:
     store = Store.open(s3.location("no-such-bucket/folder"))
     for use in (lambda: store.put("x", b"1"), lambda: store.get("x"), store.list):
-        with pytest.raises(StorageDeniedError, match="there is no such bucket; create it, or mend the URI"):
+        with pytest.raises(StorageDeniedError, match="the bucket does not exist; create it, or correct the URI"):
             use()
     assert not Store.open(s3.location(f"{BUCKET}/folder")).exists("x")
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(local: Store) -> None:
     local.put("name", b"")
-    with pytest.raises(StorageDeniedError, match="name/below: cannot write: a file stands where a folder is needed"):
+    with pytest.raises(StorageDeniedError, match="name/below: cannot write: there is a file where a folder is needed"):
         local.put("name/below", b"")
 
 
 def test_a_folder_that_cannot_be_made_is_named_at_once() -> None:
     store = Store.open(Location(uri="file:///proc/folder"))
-    with pytest.raises(StorageDeniedError, match=r"/proc/folder/\.probe-.*: its folder cannot be made; mend the URI"):
+    with pytest.raises(StorageDeniedError, match=r"/proc/folder/\.probe-.*: its folder cannot be created; correct"):
         assert store.guarantees_create
 
 

@@ -120,7 +120,7 @@ def test_what_a_server_missed_it_is_told_once_it_is_back_and_people_are_warned_o
     told.write([start(), step(1)])
     told.write([step(2)])
     (warning,) = [record.getMessage() for record in caplog.records if record.name == tracking.__name__]
-    assert warning.startswith(f"MLflow at {away} cannot be told, training goes on: ")
+    assert warning.startswith(f"cannot send to MLflow at {away}, training continues: ")
     told._client = connect(server)
     told.write([step(3)])
     told.close(FINISHED)

@@ -91,7 +91,7 @@ def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = Non
         lineage=_lineage(config, facts),
         sources=sources,
         data=facts.data,
-        cleaned=cleaned.sentence() if cleaned else "As it was: nothing was cleaned.",
+        cleaned=cleaned.sentence() if cleaned else "The data was not cleaned.",
         metrics=_metrics(facts),
         asked=_asked(config),
         training=training,
@@ -119,7 +119,7 @@ def _asked(config: RunConfig) -> str:
     if asks is None:
         return ""
     shown = f"{asks.examples_per_class or 'no'} examples of each label"
-    return f"\n\nBefore training, the parent was asked in its prompt, which showed it {shown}."
+    return f"\n\nBefore training, the parent was evaluated with its prompt, which contained {shown}."
 
 
 def _lineage(config: RunConfig, facts: Facts) -> str:
@@ -137,7 +137,7 @@ def _lineage(config: RunConfig, facts: Facts) -> str:
 def _adaptation(config: RunConfig) -> str:
     if config.tokenizer is None or config.tokenizer.adapt is None:
         return ""
-    return f"Its tokenizer was given {config.tokenizer.adapt.tokens:,} more tokens, listed in `{ADDED_NAME}`."
+    return f"{config.tokenizer.adapt.tokens:,} tokens were added to its tokenizer, listed in `{ADDED_NAME}`."
 
 
 _LOADING = """

@@ -41,7 +41,7 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
             vote.ask()
             sliced.update(step.evaluate(batch.to(ranks.device)), batch.slices)
             if vote.agreed():
-                raise StopRequestedError("the run was asked to stop during an evaluation")
+                raise StopRequestedError("stopped as requested during an evaluation")
     figures, exhibits = _merged(sliced, ranks)
     return Judgement(figures, exhibits, time.perf_counter() - started)
 

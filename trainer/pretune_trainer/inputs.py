@@ -208,7 +208,7 @@ def _existing(parent: Parent, config: RunConfig, ranks: Ranks) -> Vocabulary:
 def _adapted(folder: Path) -> Vocabulary:
     added, tokenizer = Added.load(folder), load_tokenizer(Source(str(folder)))
     if tokenizer.convert_tokens_to_ids(added.tokens[-1]) != added.first + len(added.tokens) - 1:
-        raise UserError("spec.tokenizer.adapt", "transformers loads the parent's tokenizer without what is added to it")
+        raise UserError("spec.tokenizer.adapt", "transformers would load the parent's tokenizer without added tokens")
     return Vocabulary(tokenizer, tokenizer_digest(folder), added)
 
 
@@ -221,7 +221,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
     except (OSError, ValueError) as error:
-        raise UserError("spec.tokenizer", f"no tokenizer can be loaded: {lines_of(error)[0]}") from error
+        raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {lines_of(error)[0]}") from error
     if tokenizer.pad_token_id is None:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -246,20 +246,20 @@ def check_cleaning(config: RunConfig) -> None:
         return
     where = "spec.data.cleaning"
     if cleaning.edits and isinstance(config.learn.value, QuestionAnswering):
-        raise UserError(where, f"mask and c4 change texts, and {stage} has places in them; leave both out")
+        raise UserError(where, f"mask and c4 change texts, but {stage} has positions in them; remove both")
     if cleaning.images is not None and image is None:
-        raise UserError(f"{where}.images", f"{stage} reads no images; leave it out")
+        raise UserError(f"{where}.images", f"{stage} reads no images; remove it")
     if cleaning.duplicates == "near" and image is not None:
         raise UserError(f"{where}.duplicates", "near compares words; set it to exact, which compares images too")
     if cleaning.judges_text and image == OWN_COLUMN:
-        raise UserError(where, f"{stage} reads no text; leave out length, characters, filters and mask")
+        raise UserError(where, f"{stage} reads no text; remove length, characters, filters and mask")
 
 
 def check_recomputing(config: RunConfig) -> None:
     """Refuse to compute blocks twice where a cache brings keys into them: it would have grown meanwhile."""
     if config.training.activation_checkpointing and config.method.prefix is not None:
         raise UserError(
-            "spec.training.activationCheckpointing", "a prefix is lost when blocks are recomputed; leave it out"
+            "spec.training.activationCheckpointing", "a prefix is lost when blocks are recomputed; remove it"
         )
 
 

@@ -166,7 +166,7 @@ class Loop:
 
     def _leave_if_asked(self) -> None:
         if self.parts.vote.agreed():
-            raise StopRequestedError(f"stopped as asked after step {self.state.step}")
+            raise StopRequestedError(f"stopped as requested after step {self.state.step}")
 
     def _pause_if_due(self) -> None:
         """Evaluate and checkpoint, where this step asks for it."""

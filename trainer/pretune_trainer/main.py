@@ -99,7 +99,7 @@ def _launch_board(arguments: argparse.Namespace, token: str) -> dict[str, Any]:
         assert starter.stdout is not None
         line = starter.stdout.readline()
     if not line:
-        raise UserError(f"--metrics-port {arguments.metrics_port}", "cannot be listened on; it is taken")
+        raise UserError(f"--metrics-port {arguments.metrics_port}", "cannot listen on this port; it is in use")
     board: dict[str, Any] = json.loads(line)
     return board
 

@@ -42,7 +42,7 @@ def too_many(rows: int, error: torch.OutOfMemoryError, *, coupled: bool) -> str:
     if coupled:
         return f"{found}; set spec.training.activationCheckpointing, use more ranks, or lower examplesPerStep"
     if rows > 1:
-        return f"{found}; the next run goes on from the last checkpoint with {rows // 2}"
+        return f"{found}; the next run resumes from the last checkpoint with {rows // 2}"
     return f"{found}; set spec.training.activationCheckpointing, or use more ranks"
 
 
@@ -56,7 +56,7 @@ def check_whole(asked: int | None, rows: int) -> None:
         raise UserError(
             "spec.training.microBatchRows",
             f"a row's loss depends on the other rows of its step, of which a rank has {rows}: they cannot be computed "
-            f"{asked} at a time; leave it out, use more ranks, or lower examplesPerStep",
+            f"{asked} at a time; remove it, use more ranks, or lower examplesPerStep",
         )
 
 
@@ -80,8 +80,8 @@ def choose_rows(most: int, length: int, ranks: Ranks, run: Callable[[int], None]
     rows = -ranks.largest([-rows])[0]
     if rows < 1:
         raise OutOfMemoryError(
-            f"one row of {length} tokens needs {one >> 20} MiB beside weights and optimizer, of {free >> 20} MiB free; "
-            "set spec.training.activationCheckpointing, shorten spec.data.sequenceLength, or use more ranks"
+            f"one row of {length} tokens needs {one >> 20} MiB beside weights and optimizer, {free >> 20} MiB are free;"
+            " set spec.training.activationCheckpointing, shorten spec.data.sequenceLength, or use more ranks"
         )
     return min(most, rows)
 

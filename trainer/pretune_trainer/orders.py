@@ -21,4 +21,5 @@ def read_config(path: Path) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} {where}", f"{first['msg']}; trainer and operator must be of one version") from error
+        sentence = f"{first['msg']}; trainer and operator must have the same version"
+        raise UserError(f"{path} {where}", sentence) from error

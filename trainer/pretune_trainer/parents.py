@@ -70,10 +70,10 @@ def _reach(hub: Hub, where: str) -> None:
     try:
         hf_hub_download(hub.repo, "config.json", revision=hub.revision)
     except LocalEntryNotFoundError as error:
-        raise HubError(f"{where}: the hub does not answer, and {hub.repo} is not kept on this machine") from error
+        raise HubError(f"{where}: the hub does not respond, and {hub.repo} is not cached on this machine") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        advice = "check both, and the rights of HF_TOKEN"
-        raise UserError(where, f"the hub shows no {hub.repo} at revision {hub.revision}; {advice}") from error
+        advice = "check both, and the permissions of HF_TOKEN"
+        raise UserError(where, f"the hub has no {hub.repo} at revision {hub.revision}; {advice}") from error
     except RemoteEntryNotFoundError:
         pass  # a tokenizer alone has none
 
@@ -82,8 +82,8 @@ def _check_whole(path: Path, uri: str, where: str) -> None:
     updates = path / "adapter_config.json"
     if updates.is_file() and not (path / "config.json").is_file():
         kind = json.loads(updates.read_text())["peft_type"]
-        advice = "with merge: true" if kind in _MERGED else "by a method that leaves a whole model, such as lora"
-        raise UserError(where, f"{uri} holds {kind} updates alone; make it {advice}")
+        advice = "with merge: true" if kind in _MERGED else "with a method that yields a whole model, such as lora"
+        raise UserError(where, f"{uri} holds {kind} updates alone; create it {advice}")
 
 
 def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
@@ -93,7 +93,7 @@ def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
     except (MissingObjectError, DamagedError) as error:  # it stays so, however often it is tried
         raise UserError(where, str(error)) from error
     if folder.digest not in (None, manifest.digest):
-        raise UserError(where, f"{store.uri} has digest {manifest.digest}, where {folder.digest} is wanted")
+        raise UserError(where, f"{store.uri} has digest {manifest.digest}, expected {folder.digest}")
     return manifest
 
 

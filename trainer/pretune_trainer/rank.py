@@ -243,7 +243,7 @@ class Session:
         if self.config.data.validation is None:
             return None
         if not any(map(len, inputs.cache.validation)):
-            raise UserError("spec.data.validation", "no document is held out; raise the fraction, or name sources")
+            raise UserError("spec.data.validation", "no document is held out; raise the fraction, or set sources")
         task, limit = inputs.task, self.config.evaluation.max_batches
         most = None if limit is None else limit * rows_per_step
 

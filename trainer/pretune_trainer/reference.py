@@ -65,7 +65,7 @@ def _computed(
             outcomes = step.evaluate(pinned(inputs.task.batch(packs), ranks).to(ranks.device))
             found += [inputs.task.reference(outcome) for outcome in outcomes]
             if vote.now():
-                raise StopRequestedError("the run was asked to stop before training began")
+                raise StopRequestedError("stopped as requested before training began")
     shares = ranks.gather(np.stack(found) if found else None)
     table = np.empty((sum(map(len, sources)), next(part.shape[1] for part in shares if part is not None)), np.float32)
     for rank, part in enumerate(shares):

@@ -84,14 +84,14 @@ class Resumable:
         if saved.model_digest != self.model_digest:
             raise UserError(
                 "spec.model",
-                f"{path} began from another model ({saved.model_digest}, now {self.model_digest}); "
-                "what a job starts from must not change: give the job another name",
+                f"{path} started from a different model ({saved.model_digest}, now {self.model_digest}); "
+                "what a job starts from must not change: rename the job",
             )
         if saved.data_digest != self.data_digest:
             raise UserError(
                 "spec.data",
-                f"{path} was trained on other data ({saved.data_digest}, now {self.data_digest}); "
-                "files of a source must not change while a job runs: give the job another name",
+                f"{path} was trained on different data ({saved.data_digest}, now {self.data_digest}); "
+                "the files of a source must not change while a job runs: rename the job",
             )
 
     def _restore_policies(self, saved: CheckpointState) -> None:

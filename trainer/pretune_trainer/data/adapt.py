@@ -68,7 +68,7 @@ def adapt(parent: "PreTrainedTokenizerBase", texts: Iterable[str], count: int, f
     if len(merges) < count:
         raise UserError(
             f"{_WHERE}.tokens",
-            f"{count} are too many for the training documents: they give {len(merges)}; lower it, or add data",
+            f"{count} are too many for the training documents: they yield {len(merges)}; lower it, or add data",
         )
     added = _added(backend, merges, prefix)
     _extend(document, added, merges, learner)
@@ -81,7 +81,7 @@ def _backend(parent: "PreTrainedTokenizerBase") -> "Tokenizer":
     backend: Tokenizer | None = getattr(parent, "backend_tokenizer", None)
     if backend is None or type(backend.model).__name__ not in _KINDS or backend.pre_tokenizer is None:
         raise UserError(
-            _WHERE, "the parent's tokenizer does not cut text into words that BPE, WordPiece or Unigram encode"
+            _WHERE, "the parent's tokenizer does not split text into words that BPE, WordPiece or Unigram encode"
         )
     return backend
 

@@ -25,8 +25,8 @@ def check_apart(data: Data, storage: Storage, namespace: str) -> None:
         if _same_store(source, storage) and any(_reaches(source, folder) for folder in own):
             raise UserError(
                 f"{each.opened.where}.uri",
-                f"{source.uri} reaches into spec.storage.uri, {storage.uri}, where the job keeps its own files;"
-                " name a folder apart from it, or a glob such as *.jsonl",
+                f"{source.uri} overlaps with spec.storage.uri, {storage.uri}, where the job stores its own files;"
+                " use a separate folder, or a glob such as *.jsonl",
             )
 
 

@@ -30,11 +30,11 @@ def decode(content: bytes) -> tuple[Wave, int]:
     try:
         channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError("the audio cannot be decoded; WAV, FLAC, MP3 and Ogg can be read") from error
+        raise ValueError("the audio cannot be decoded; supported formats are WAV, FLAC, MP3 and Ogg") from error
     if _is_cut_off(content):
-        raise ValueError("the audio is cut off: the file is shorter than its header says; fetch or convert it anew")
+        raise ValueError("the audio is truncated: the file is shorter than its header says; convert it again")
     if not np.isfinite(channels).all():
-        raise ValueError("the audio has samples that are no numbers (NaN or infinite); convert it anew")
+        raise ValueError("the audio has samples that are NaN or infinite; convert it again")
     return channels.mean(axis=1), int(rate)
 
 
@@ -66,7 +66,7 @@ def checked(content: bytes, place: object, rate: int, seconds: float) -> Samples
     if len(wave) > seconds * own:
         raise BadRowError(
             str(place),
-            f"the clip has {len(wave) / own:.2f} seconds, and {seconds:g} can be heard; cut it, or leave it out with "
+            f"the clip has {len(wave) / own:.2f} seconds, at most {seconds:g} are allowed; shorten it, or drop it with "
             "spec.data.cleaning.audio.maxSeconds",
         )
     return resampled(wave, own, rate)

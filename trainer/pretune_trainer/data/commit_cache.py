@@ -141,7 +141,7 @@ def _check_source(reported: _Reported, nothing_learnt: str) -> None:
     if reported.documents == 0:
         raise UserError(where, f"{uri} is empty: its files have no rows")
     if reported.documents == reported.dropped:
-        raise UserError(where, f"none of the {reported.documents} rows of {uri} can be learnt from: {nothing_learnt}")
+        raise UserError(where, f"nothing can be learned from the {reported.documents} rows of {uri}: {nothing_learnt}")
 
 
 def _check_sides(reported: Sequence[_Reported], grouping: Grouping) -> None:
@@ -149,7 +149,7 @@ def _check_sides(reported: Sequence[_Reported], grouping: Grouping) -> None:
     for side, advice in _ADVICE.items():
         wanted = [each for each in reported if side in _sides(each.source)]
         if wanted and not any(any(each.by_group(side).values()) for each in wanted):
-            raise UserError(where, f"of {documents} documents none is left {advice}")
+            raise UserError(where, f"none of the {documents} documents is left {advice}")
         grouping.check({group for each in wanted for group in each.by_group(side)}, side)
 
 

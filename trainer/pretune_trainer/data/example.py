@@ -63,7 +63,7 @@ class Row:
         """
         value = self.value(self.column)
         if not isinstance(value, str):
-            raise BadRowError(str(self.place), f"column '{self.column}' holds {kind_of(value)}, where text is wanted")
+            raise BadRowError(str(self.place), f"column '{self.column}' holds {kind_of(value)}, expected text")
         return value
 
     def content(self, column: str | None = None) -> bytes:
@@ -78,7 +78,7 @@ class Row:
         if found is None:
             held = "a path alone" if isinstance(value, Mapping) and value.get("path") else kind_of(value)
             raise BadRowError(
-                str(self.place), f"column '{column}' holds {held}, where bytes, or an object {{bytes}}, are wanted"
+                str(self.place), f"column '{column}' holds {held}, expected bytes, or an object {{bytes}}"
             )
         return found
 
@@ -99,7 +99,7 @@ class Row:
         """
         if column not in self.values:
             known = ", ".join(sorted(self.values)) or "none"
-            raise BadRowError(str(self.place), f"there is no column '{column}'; there are: {known}")
+            raise BadRowError(str(self.place), f"there is no column '{column}'; known: {known}")
         return self.values[column]
 
 

@@ -28,7 +28,7 @@ def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = 
     places = [(number, index) for number, source in enumerate(cache.train) for index in range(len(source))]
     drawn: dict[str, list[tuple[int, int]]] = {name: [] for name in task.classes}
     if not drawn:
-        raise UserError(where, "this task has no classes of which examples could be drawn; leave it out")
+        raise UserError(where, "this task has no classes to sample examples of; remove it")
     missing = count * len(drawn)
     for at in np.random.default_rng((seed, _FEW)).permutation(len(places)):
         if not missing:
@@ -45,7 +45,7 @@ def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = 
 def _check(drawn: dict[str, list[tuple[int, int]]], count: int, where: str) -> None:
     for name, places in drawn.items():
         if len(places) < count:
-            raise UserError(where, f"'{name}' has {len(places)} training examples, {count} are asked for; lower it")
+            raise UserError(where, f"'{name}' has {len(places)} training examples, but {count} are requested; lower it")
 
 
 def _only(cache: TokenCache, places: Sequence[tuple[int, int]]) -> TokenCache:

@@ -53,7 +53,7 @@ class Grouping:
         raise UserError(
             _FIELDS[side],
             f"{' and '.join(self._by_side(side))}: more than {MOST} different values, such as {some}; "
-            "name columns with few, such as a language, an accent or a group",
+            "use columns with few values, such as a language, an accent or a group",
         )
 
     def slices(self, group: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 from pretune_trainer.data.example import Row, content_of
 
 _ALL: Final = 2**64
-HINT: Final = "equal documents fall on one side, and a text file is one document, unless its source has document: line"
+HINT: Final = "equal documents stay together, and a text file is one document, unless its source has document: line"
 """What explains that one side is left without documents."""
 
 

@@ -84,7 +84,7 @@ def decode(content: bytes) -> Image.Image:
         raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
         gist = f" ({error})" if not isinstance(error, UnidentifiedImageError) else ""
-        raise ValueError(f"the image cannot be decoded{gist}; PNG and JPEG can be read") from error
+        raise ValueError(f"the image cannot be decoded{gist}; supported formats are PNG and JPEG") from error
 
 
 def _opened(content: bytes) -> Image.Image:
@@ -121,5 +121,5 @@ def checked(content: bytes, place: object, smallest_side: int) -> bytes:
         raise BadRowError(str(place), str(error)) from error
     if min(image.size) < smallest_side:
         width, height = image.size
-        raise BadRowError(str(place), f"the image has {width} x {height} pixels; smallestSide asks for {smallest_side}")
+        raise BadRowError(str(place), f"the image has {width} x {height} pixels; smallestSide requires {smallest_side}")
     return content

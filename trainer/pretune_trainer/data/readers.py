@@ -161,7 +161,7 @@ def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
     except UnicodeDecodeError as error:
         raise BadRowError(f"{place} and following", f"the text is not valid UTF-8 ({error.reason})") from error
     except (ValueError, OverflowError) as error:
-        raise BadRowError(f"{place} and following", f"a time, or number, is none that can be read: {error}") from error
+        raise BadRowError(f"{place} and following", f"a time or a number cannot be read: {error}") from error
 
 
 def _jsonl(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -185,14 +185,14 @@ def _csv_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, 
         for number, fields in enumerate(lines, start=1):
             place = Place(file.uri, number)
             if len(fields) != len(header):
-                said = f"there are {len(fields)} fields, and the header has {len(header)}; quote fields with commas"
+                said = f"there are {len(fields)} fields, but the header has {len(header)}; quote fields with commas"
                 raise BadRowError(str(place), said)
             yield place, dict(zip(header, fields, strict=True))
     except csv.Error as error:
         gist = str(error).partition(" - ")[0]
         raise BadRowError(
             str(Place(file.uri, number + 1)),
-            f"the CSV is not valid ({gist}); quote what has commas, quotes or line ends",
+            f"the CSV is not valid ({gist}); quote fields with commas, quotes or line breaks",
         ) from error
 
 
@@ -204,21 +204,21 @@ def _record(line: bytes, place: Place) -> dict[str, object]:
         raise BadRowError(str(place), _not_json(text, error)) from error
     except (ValueError, RecursionError) as error:
         raise BadRowError(
-            str(place), "a number of thousands of digits, or lists nested as deeply, cannot be read; leave them out"
+            str(place), "a number with thousands of digits, or lists nested as deeply, cannot be read; remove them"
         ) from error
     if not isinstance(record, dict):
-        raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; one object a line is wanted")
+        raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; expected one object per line")
     if _ESCAPED_HALF.search(text) and not _is_unicode(record):
         raise BadRowError(
-            str(place), "half a character is escaped in it, one of \\ud800 to \\udfff alone; write both halves, or none"
+            str(place), "it escapes half a character, one of \\ud800 to \\udfff alone; write both halves, or none"
         )
     return record
 
 
 def _not_json(line: str, error: json.JSONDecodeError) -> str:
     if "\0" in line:
-        return "the line has NUL characters; is the file UTF-16, or damaged? JSON in UTF-8 is wanted"
-    return f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); one object a line is wanted"
+        return "the line has NUL characters; is the file UTF-16, or damaged? expected JSON in UTF-8"
+    return f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); expected one object per line"
 
 
 def _is_unicode(record: object) -> bool:
@@ -259,7 +259,7 @@ def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> 
     name = Row(record, place, _FILE_NAME).value(_FILE_NAME)
     if not isinstance(name, str) or not name or name.startswith("/") or ".." in name.split("/"):
         raise BadRowError(
-            str(place), f"'{_FILE_NAME}' is {quoted(name)}; an image's path from this folder on is wanted"
+            str(place), f"'{_FILE_NAME}' is {quoted(name)}; expected the path of an image, relative to this folder"
         )
     folder, path = metadata.uri.rpartition("/")[0], metadata.path.rpartition("/")[0]
     return replace(metadata, uri=f"{folder}/{name}", path=f"{path}/{name}")
@@ -282,7 +282,7 @@ def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place:
             return b"".join(_chunks(opened, file))
         except FileNotFoundError as error:
             name = file.path.removeprefix(f"{other.path.rpartition('/')[0]}/")
-            raise BadRowError(str(place), f"there is no {shortened(name)} beside it") from error
+            raise BadRowError(str(place), f"there is no {shortened(name)} next to it") from error
 
 
 def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:

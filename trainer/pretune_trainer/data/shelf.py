@@ -56,7 +56,7 @@ class Shelf:
         size = path.stat().st_size if path.exists() else None
         if size != file.size:
             said = "is missing" if size is None else f"has {size} bytes, its manifest says {file.size}"
-            raise DamagedError(f"{self.store.uri} is damaged: {file.path} {said}; remove the folder, it is made anew")
+            raise DamagedError(f"{self.store.uri} is damaged: {file.path} {said}; remove the folder to create it again")
         return path
 
     def _fetch(self, file: File, copy: Path) -> None:
@@ -72,7 +72,7 @@ class Shelf:
                     written.write(chunk)
             if digest.hexdigest() != file.sha256:
                 raise DamagedError(
-                    f"{self.store.uri} is damaged: {file.path} has changed; remove the folder, it is made anew"
+                    f"{self.store.uri} is damaged: {file.path} has changed; remove the folder to create it again"
                 )
             part.replace(copy)
 

@@ -3,15 +3,15 @@
 from typing import Final
 
 _SIGNATURES: Final = {
-    b"\x1f\x8b": "it is compressed with gzip; unpack it, or let its name end in .gz",
-    b"\x28\xb5\x2f\xfd": "it is compressed with zstd; unpack it, or let its name end in .zst",
+    b"\x1f\x8b": "it is compressed with gzip; unpack it, or rename it to end in .gz",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd; unpack it, or rename it to end in .zst",
     b"\xfd7zXZ": "it is compressed with xz; unpack it, or compress it with gzip or zstd",
     b"BZh": "it is compressed with bzip2; unpack it, or compress it with gzip or zstd",
     b"PK\x03\x04": "it is a ZIP archive; unpack it",
-    b"PAR1": "it is Parquet; let its name end in .parquet, or set format: parquet",
-    b"%PDF": "it is a PDF; take its text out first",
-    b"\x89PNG": "it is an image; let its name end in .png, or set format: image",
-    b"\xff\xd8\xff": "it is an image; let its name end in .jpg, or set format: image",
+    b"PAR1": "it is Parquet; rename it to end in .parquet, or set format: parquet",
+    b"%PDF": "it is a PDF; extract its text first",
+    b"\x89PNG": "it is an image; rename it to end in .png, or set format: image",
+    b"\xff\xd8\xff": "it is an image; rename it to end in .jpg, or set format: image",
     b"\xff\xfe": "it is UTF-16; convert it to UTF-8",
     b"\xfe\xff": "it is UTF-16; convert it to UTF-8",
 }

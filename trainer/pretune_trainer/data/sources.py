@@ -144,12 +144,12 @@ class OpenSource:
             known = ", ".join(_FORMATS)
             raise UserError(
                 f"{self.where}.uri",
-                f"the format of {uri} cannot be told from its name; set format, or use one of {known}"
-                " (a table, such as CSV, is read once it is Parquet or JSONL)",
+                f"the format of {uri} is not clear from its name; set format, or use one of {known}"
+                " (convert tables such as CSV to Parquet or JSONL)",
             )
         if form == "parquet" and compression is not None:
             raise UserError(
-                f"{self.where}.uri", f"{uri} is Parquet in {compression}, and would be read from its end; unpack it"
+                f"{self.where}.uri", f"{uri} is Parquet compressed with {compression}, which cannot be read; unpack it"
             )
         return SourceFile(uri, info.path, self._name(info.path), info.size, info.mtime_ns or 0, form, compression)
 
@@ -206,7 +206,7 @@ def explained(uri: str, where: str) -> Iterator[None]:
         gist = str(error).strip().partition("\n")[0]
         if isinstance(error, PermissionError) or _DENIED.search(gist):
             raise StorageDeniedError(
-                f"{where}: reading {uri} is denied; check the credentials and their rights"
+                f"{where}: reading {uri} is denied; check the credentials and permissions"
             ) from error
         if _UNREACHABLE.search(gist):
             raise StorageError(

@@ -149,7 +149,7 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
             blank += not text or text.isspace()
         if taken == blank:
             opened = sources[number].opened
-            lacks = "has no text to learn from, but blanks" if taken else _lacks(opened, number, files[number])
+            lacks = "has no text to learn from, only blanks" if taken else _lacks(opened, number, files[number])
             raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {lacks}")
         documents -= taken
 
@@ -192,7 +192,7 @@ def _committed(
 def _until(stop: Callable[[], bool], texts: Iterator[str]) -> Iterator[str]:
     for text in texts:
         if stop():
-            raise StopRequestedError("stopped as asked while the tokenizer was trained; it is trained again next time")
+            raise StopRequestedError("stopped as requested while the tokenizer was trained; the next run starts over")
         yield text
 
 

@@ -26,4 +26,4 @@ def told(labels: list[str], where: str) -> str:
     """What these labels mean for whoever wrote the field `where`, in a sentence."""
     names = ", ".join(f"'{label}'" for label in labels[:_MOST_NAMED])
     more = f" and {len(labels) - _MOST_NAMED} others" if len(labels) > _MOST_NAMED else ""
-    return f"{where}: no training row has {names}{more}, which the model cannot learn; add rows, or leave it out"
+    return f"{where}: no training row has {names}{more}, which the model cannot learn; add rows, or remove it"

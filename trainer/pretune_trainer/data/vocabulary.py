@@ -150,21 +150,22 @@ def _framing(tokenizer: "Tokenizer", single: str, pair: str) -> "TemplateProcess
 
 def _check_writes(algorithm: str, form: Form) -> None:
     if form == Form.TRANSCRIPT and algorithm != "bpe":
-        raise UserError(_ALGORITHM, f"speech is written down with character (CTC) or bpe (Whisper), not {algorithm}")
+        raise UserError(_ALGORITHM, f"speech recognition needs character (CTC) or bpe (Whisper), not {algorithm}")
     if form != Form.TRANSCRIPT:
-        raise UserError(_ALGORITHM, "character is for speechRecognition alone; use bpe, unigram or wordpiece")
+        raise UserError(_ALGORITHM, "character is for speechRecognition only; use bpe, unigram or wordpiece")
 
 
 def _check_large_enough(wanted: int, size: int) -> None:
     if size > wanted:
-        raise UserError(_WHERE, f"{wanted} entries are too few: characters and special tokens alone are {size}")
+        raise UserError(_WHERE, f"{wanted} entries are too few: there are {size} characters and special tokens")
 
 
 def _check_size(wanted: int, size: int) -> None:
     _check_large_enough(wanted, size)
     if size < wanted:
         raise UserError(
-            _WHERE, f"{wanted} entries are too many for the training documents: they give {size}; lower it, or add data"
+            _WHERE,
+            f"{wanted} entries are too many for the training documents: they yield {size}; lower it, or add data",
         )
 
 
@@ -202,7 +203,7 @@ def _unigram(size: int, special: list[str], texts: Iterator[str]) -> "Tokenizer"
     except Exception as error:  # tokenizers knows no other
         if "not large enough" not in str(error):
             raise
-        raise UserError(_WHERE, f"{size} entries are too few to hold every character of the documents") from error
+        raise UserError(_WHERE, f"{size} entries are too few for all characters of the documents") from error
     return tokenizer
 
 

@@ -92,7 +92,7 @@ def work_together(work: Iterator[None], ranks: "Ranks", stop: Callable[[], bool]
     while True:
         states = ranks.together(lambda: (_worked_to_the_end(work, stop), stop()))
         if any(stopped for _, stopped in states):
-            raise StopRequestedError(f"stopped as asked while the data was {doing}; what is done is kept")
+            raise StopRequestedError(f"stopped as requested while the data was {doing}; what is done is kept")
         if all(done for done, _ in states):
             return
 

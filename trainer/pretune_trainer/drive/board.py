@@ -139,7 +139,7 @@ class Board:
     def _end_waiting_if_stopped(self) -> None:
         while self._stop and self._waiting:
             order = self._waiting.popleft()
-            self._endings[order.number] = Ending(ExitCode.STOPPED, "stopped before the ranks had begun")
+            self._endings[order.number] = Ending(ExitCode.STOPPED, "stopped before the ranks had started")
             if self._at_work is None:
                 self._progress = Progress(order, ending=self._endings[order.number])
 

@@ -101,7 +101,7 @@ def _wait(desk: Desk, number: int, group: Group, stop: threading.Event, last_lin
 
 def _lost(group: Group) -> Ending:
     if group.error is None:
-        return failure("the ranks left without a word")
+        return failure("the ranks ended without reporting why")
     _log.info("the ranks were lost:", exc_info=group.error)
     if isinstance(group.error, PretuneError):
         return ending_of(group.error)

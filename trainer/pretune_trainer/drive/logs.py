@@ -215,7 +215,7 @@ class Log(AbstractContextManager["Log"]):
             write()
         except Exception as error:  # whatever it is, it must not end the training
             if not self._failing:
-                _log.warning("the log cannot be written, training goes on and it is tried again: %s", error)
+                _log.warning("the log cannot be written, training continues and the write is retried: %s", error)
             self._failing = True
         else:
             self._failing = False

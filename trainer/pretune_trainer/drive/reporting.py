@@ -113,7 +113,7 @@ class _Pump(threading.Thread):
         except Exception as error:  # whatever it is, it must not end the training
             self._given_up = True
             self._queue.clear()
-            self._tell(Said(f"{type(self._sink).__name__} is given up, training goes on without it: {error}"))
+            self._tell(Said(f"{type(self._sink).__name__} has failed, training continues without it: {error}"))
 
     def _taken(self) -> list[Event]:
         return [self._queue.popleft() for _ in range(len(self._queue))]
@@ -136,7 +136,7 @@ class BoardSink:
             self.stop = self._desk.tell(self._order, list(self._unsent))
         except BoardLostError as error:
             if not self._lost:
-                _log.warning("progress cannot be reported, training goes on: %s", error)
+                _log.warning("progress cannot be reported, training continues: %s", error)
             self._lost = True
         else:
             self._unsent.clear()
@@ -189,7 +189,7 @@ class History:
             self._put_lines()
         except StorageError as error:
             if not self._failing:
-                _log.warning("the history cannot be written, training goes on and it is tried again: %s", error)
+                _log.warning("the history cannot be written, training continues and the write is retried: %s", error)
             self._failing = True
         else:
             self._failing = False

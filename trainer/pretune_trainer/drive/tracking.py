@@ -110,7 +110,7 @@ class MLflowRun:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            _log.warning("MLflow at %s cannot be told, training goes on: %s", self._tracker.uri, error)
+            _log.warning("cannot send to MLflow at %s, training continues: %s", self._tracker.uri, error)
         self._warned = True
 
     def _send(self) -> None:

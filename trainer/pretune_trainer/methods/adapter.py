@@ -45,7 +45,7 @@ def _target_modules(model: PreTrainedModel, *, attention: bool) -> list[str]:
     ends = [end for block in blocks_of(model) for end in _ends(block, attention=attention)]
     if not ends or None in ends:
         raise UserError(
-            "spec.method.adapter", f"it does not know the layers of a {model.config.model_type} model; lora fits any"
+            "spec.method.adapter", f"it does not support {model.config.model_type} models; use lora, which supports any"
         )
     return [names[end] for end in ends if end is not None]
 

@@ -35,7 +35,7 @@ def freeze(model: PreTrainedModel, spec: Freeze) -> Tuned:
 def _last_blocks(model: PreTrainedModel, count: int) -> set[str]:
     blocks = list(blocks_of(model))
     if count > len(blocks):
-        raise UserError(f"{_WHERE}.lastBlocks", f"{count} blocks are asked for, the model has {len(blocks)}")
+        raise UserError(f"{_WHERE}.lastBlocks", f"{count} blocks are requested, but the model has {len(blocks)}")
     chosen = {id(parameter) for block in blocks[-count:] for parameter in block.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in chosen}
 

@@ -25,7 +25,7 @@ def ia3(model: PreTrainedModel, spec: Ia3) -> Tuned:
 
     kind = model.config.model_type
     if kind not in TARGETS or kind not in INNER:
-        raise UserError("spec.method.ia3", f"it does not know the layers of a {kind} model; lora fits any")
+        raise UserError("spec.method.ia3", f"it does not support {kind} models; use lora, which supports any")
     config = IA3Config(
         target_modules=TARGETS[kind], feedforward_modules=INNER[kind], modules_to_save=new_heads(model) or None
     )

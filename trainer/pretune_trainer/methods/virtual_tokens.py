@@ -52,7 +52,7 @@ def prompt_tuning(model: PreTrainedModel, spec: PromptTuning) -> Tuned:
     kind = _task_type(model, where)
     if kind != "CAUSAL_LM":
         # Behind virtual tokens peft's classifier looks at the end of the row, be it padding.
-        raise UserError(where, "a head behind virtual embeddings cannot tell text from padding; use prefix")
+        raise UserError(where, "a head after virtual embeddings cannot tell text from padding; use prefix")
     config = PromptTuningConfig(task_type=kind, num_virtual_tokens=spec.tokens, prompt_tuning_init="SAMPLE_VOCAB")
     tuned = _tuned(model, config, _before_embeddings)
     model.base_model.register_forward_hook(partial(_without, spec.tokens), with_kwargs=True)
@@ -64,10 +64,10 @@ def _task_type(model: PreTrainedModel, where: str) -> str:
     kind = model.config.model_type
     if kind not in PACKING_FAMILIES:
         known = ", ".join(sorted(PACKING_FAMILIES))
-        raise UserError(where, f"virtual tokens are for decoders, and '{kind}' is none of {known}; use lora or adapter")
+        raise UserError(where, f"virtual tokens are for decoders ({known}), not '{kind}'; use lora or adapter")
     heads = new_heads(model)
     if heads not in ([], ["score"]):
-        raise UserError(where, f"peft knows no virtual tokens below the head {', '.join(heads)}; use lora or adapter")
+        raise UserError(where, f"peft supports no virtual tokens with the head {', '.join(heads)}; use lora or adapter")
     return "SEQ_CLS" if heads else "CAUSAL_LM"
 
 

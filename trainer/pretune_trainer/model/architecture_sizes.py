@@ -46,7 +46,7 @@ def refused(fields: Mapping[str, Any], default: PretrainedConfig, where: str) ->
         zero = next(_below(1, fields, default, where), None)
         if zero is not None:
             raise UserError(zero, "is zero; write 1 or more") from error
-        raise UserError(where, f"its sizes do not go together: {error}") from error
+        raise UserError(where, f"its sizes do not match: {error}") from error
 
 
 def _below(least: int, fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> Iterator[str]:

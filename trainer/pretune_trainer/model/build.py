@@ -132,7 +132,7 @@ class Build:
         try:
             model = load(auto, source, fields)
         except (OSError, ValueError) as error:
-            raise UserError("spec.model.from", f"no model can be loaded: {lines_of(error)[0]}") from error
+            raise UserError("spec.model.from", f"the model cannot be loaded: {lines_of(error)[0]}") from error
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
@@ -186,7 +186,7 @@ def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Sour
     where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
     head = auto.__name__.removeprefix("AutoModelFor")
     usual = ", ".join(name for name in _USUAL if name in known)
-    raise UserError(where, f"transformers has no {head} model of type '{kind}'; it has one of type {usual} and others")
+    raise UserError(where, f"transformers has no {head} model of type '{kind}'; supported types include {usual}")
 
 
 def _encoder_config(source: Source, kind: str, fields: dict[str, Any]) -> PretrainedConfig:
@@ -245,7 +245,7 @@ def check_language_model(source: Source, where: str) -> None:
     found = config.architectures or []
     if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
         kind = " ".join(found) or config.model_type
-        raise UserError(where, f"it asks a causal language model, and the parent is a {kind}; leave it out")
+        raise UserError(where, f"it needs a causal language model, but the parent is a {kind}; remove it")
 
 
 def positions(source: Source) -> int | None:
@@ -276,7 +276,7 @@ def make_config(
     if vocabulary is not None and text.setdefault("vocab_size", vocabulary) != vocabulary:
         raise UserError(
             f"{where}.vocab_size",
-            f"{text['vocab_size']} differs from the tokenizer's {vocabulary} entries; leave it out to follow them",
+            f"{text['vocab_size']} differs from the tokenizer's {vocabulary} entries; remove it to use that number",
         )
     positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
     if positions in reader.to_dict() and positions not in text:
@@ -362,8 +362,8 @@ def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
     if embedding is not None and tokens > (rows := embedding.num_embeddings):
         raise UserError(
             "spec.tokenizer",
-            f"it has {tokens} entries, the model from spec.model.from has embeddings for {rows}; "
-            "leave spec.tokenizer out to use the model's own",
+            f"it has {tokens} entries, but the model from spec.model.from has embeddings for {rows}; "
+            "remove spec.tokenizer to use the model's own",
         )
 
 

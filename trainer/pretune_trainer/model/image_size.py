@@ -21,14 +21,14 @@ def images_for(origin: Architecture | Source, asked: int | None, where: str) -> 
     whole, model = _config(origin)
     config = getattr(whole, "vision_config", whole)
     if getattr(config, "num_channels", None) is None:
-        raise UserError(model, f"a {whole.model_type} model reads no images; take a vit or a resnet")
+        raise UserError(model, f"a {whole.model_type} model does not take images; use a vit or a resnet")
     if config.num_channels != 3:
-        raise UserError(model, f"it reads {config.num_channels} channels; images have 3 (num_channels)")
+        raise UserError(model, f"it takes {config.num_channels} channels, but images have 3 (num_channels)")
     settings = {} if isinstance(origin, Architecture) else _settings(origin)
     own = getattr(config, "image_size", None)
     height, width = _sides(own or asked or settings.get("size") or _USUAL)
     if asked not in (None, height) or asked not in (None, width):
-        raise UserError(where, f"the model reads images of {width} x {height} pixels; leave it out")
+        raise UserError(where, f"the model takes images of {width} x {height} pixels; remove it")
     return Images(height, width).normalised_as(settings)
 
 

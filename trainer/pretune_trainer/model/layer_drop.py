@@ -22,7 +22,7 @@ def refuse_layer_drop(fields: Mapping[str, Any], where: str) -> None:
     """
     for name, share in fields.items():
         if name.endswith(_NAME) and share:
-            raise UserError(f"{where}.{name}", "layers cannot be left out, since ranks wait for each other's; write 0")
+            raise UserError(f"{where}.{name}", "layers cannot be dropped, since ranks wait for each other; write 0")
 
 
 def keep_layers(model: PreTrainedModel) -> None:

@@ -32,9 +32,9 @@ def check_length(config: PretrainedConfig, sequence_length: int, where: str, vir
     """
     most = reach(config)
     if most is not None and most < sequence_length + virtual_tokens:
-        virtual = f", and spec.method for {virtual_tokens} more" if virtual_tokens else ""
+        virtual = f", and spec.method {virtual_tokens} more" if virtual_tokens else ""
         raise UserError(
-            where, f"the model has {most} positions, spec.data.sequenceLength asks for {sequence_length}{virtual}"
+            where, f"the model has {most} positions, but spec.data.sequenceLength requests {sequence_length}{virtual}"
         )
 
 

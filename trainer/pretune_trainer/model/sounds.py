@@ -88,11 +88,11 @@ def sounds_for(origin: Architecture | Source, spec: SpeechRecognition, where: st
     config, model = _config(origin)
     if config.model_type not in {_WHISPER, *CTC_FAMILIES}:
         known = ", ".join(sorted(CTC_FAMILIES))
-        raise UserError(model, f"a {config.model_type} model does not listen; take one of {known}, whisper")
+        raise UserError(model, f"a {config.model_type} model does not take audio; use one of {known}, whisper")
     found = None if isinstance(origin, Architecture) else _parents(origin)
     extractor = found or _new(config, model, spec.sampling_rate or _USUAL_RATE)
     if spec.sampling_rate not in (None, extractor.sampling_rate):
-        raise UserError(f"{where}.samplingRate", f"the model reads {extractor.sampling_rate} a second; leave it out")
+        raise UserError(f"{where}.samplingRate", f"the model reads {extractor.sampling_rate} per second; remove it")
     sounds = Sounds(extractor, config)
     if config.model_type in CTC_FAMILIES:
         extractor.return_attention_mask = not sounds.by_itself
@@ -124,6 +124,7 @@ def _new(config: PretrainedConfig, where: str, rate: int) -> SequenceFeatureExtr
     if rest:
         raise UserError(
             where if where.endswith("from") else f"{where}.config.max_source_positions",
-            f"Whisper hears whole seconds of {_POSITIONS_A_SECOND} positions, not {config.max_source_positions}",
+            f"must be a multiple of Whisper's {_POSITIONS_A_SECOND} positions per second,"
+            f" not {config.max_source_positions}",
         )
     return WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)

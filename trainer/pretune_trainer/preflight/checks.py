@@ -48,7 +48,7 @@ def check_storage(config: RunConfig) -> tuple[Store, str]:
     job, name = store.child(config.job.folder), f".preflight-{secrets.token_hex(8)}"
     job.put(name, _PROBE)
     if job.get(name) != _PROBE:
-        raise StorageError(f"{job.uri}/{name}: what is read is not what was written; look at the store's own health")
+        raise StorageError(f"{job.uri}/{name}: what was read is not what was written; check the health of the store")
     job.delete(name)
     puts = "has" if job.guarantees_create else "has no"
     return store, f"{job.uri} can be written, read and deleted; the store {puts} conditional puts"
@@ -95,7 +95,7 @@ def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozens
     found = find_parent(parent, config.storage, Ranks(), where, weights=False)
     if parent.folder is None:
         return found, f"{found.source.name} at {found.source.revision}"
-    return found, f"{parent.folder.uri} is whole: {found.digest}"
+    return found, f"{parent.folder.uri} is intact: {found.digest}"
 
 
 def check_tokenizer(
@@ -109,7 +109,7 @@ def check_tokenizer(
     assert parent is not None, "a tokenizer that is not trained comes from somewhere"
     tokenizer = load_tokenizer(parent.source)
     adapted = config.tokenizer.adapt
-    later = f"; the {adapted.tokens} tokens to add are found in all of the data" if adapted else ""
+    later = f"; the {adapted.tokens} tokens to add will be taken from all of the data" if adapted else ""
     return Vocabulary(tokenizer), f"it has {len(tokenizer)} entries{later}"
 
 
@@ -117,7 +117,7 @@ def _stand_in(config: RunConfig, training: TokenizerTraining, rows: Sequence[Row
     columns = text_columns(config.learn)
     texts = (document_of(row, columns) for row in rows if row.value(row.column) is not None)
     tokenizer = stand_in(training, texts, config.data.sequence_length, form_for(config.learn))
-    said = f"a {training.algorithm} of {training.vocab_size} entries can be trained, if the whole data gives so many"
+    said = f"a {training.algorithm} of {training.vocab_size} entries can be trained, if all of the data yields as many"
     return Vocabulary(tokenizer), said
 
 
@@ -148,8 +148,8 @@ def check_rows(made: Design, read: Sequence[Row], source: DataSource, number: in
         grouping.of(row, SIDES[source.holdout(row)])
     examples = list(chain.from_iterable(made.task.examples(kept)))
     if not examples:
-        raise NotKnownError(f"its first {len(found)} rows cannot be learnt from: {made.task.nothing_learnt}")
-    return examples, f"{len(found)} rows give {len(examples)} examples"
+        raise NotKnownError(f"nothing can be learned from its first {len(found)} rows: {made.task.nothing_learnt}")
+    return examples, f"{len(found)} rows yield {len(examples)} examples"
 
 
 def check_batch(made: Design, examples: Sequence[Example]) -> tuple[Batch, str]:
@@ -178,10 +178,10 @@ def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
     kept = _activations(made, tuned, batch)
     place = "GPU" if config.device == "cuda" else "rank"
     if kept is None:
-        return total, f"{amount(total)} a {place} at least: {said}; activations are not known"
+        return total, f"at least {amount(total)} per {place}: {said}; activations not included"
     kept *= rows
     size = f"{rows} row of {length}" if rows == 1 else f"{rows} rows of {length}"
-    return total + kept, f"{amount(total + kept)} a {place} at least: {said}, activations of {size} {amount(kept)}"
+    return total + kept, f"at least {amount(total + kept)} per {place}: {said}, activations of {size} {amount(kept)}"
 
 
 def _rows_at_once(made: Design) -> int:

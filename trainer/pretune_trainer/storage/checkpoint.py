@@ -147,7 +147,7 @@ class Checkpoints:
                 return Found(candidate, self._verified(candidate))
             except (DamagedError, MissingObjectError) as error:
                 passed_over.add(candidate)
-                self._reporter.tell(Said(f"{error}; falling back to the checkpoint before it"))
+                self._reporter.tell(Said(f"{error}; falling back to the previous checkpoint"))
         return None
 
     def _newest(self, step: int | None, passed_over: Set[Commit]) -> Commit | None:

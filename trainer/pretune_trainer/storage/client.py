@@ -91,9 +91,7 @@ def _bucket(scheme: str, bucket: str, location: Location, patience: Patience) ->
         return GCSStore(bucket, client_options=client, retry_config=retries)
     if scheme == "az":
         return AzureStore(bucket, client_options=client, retry_config=retries)
-    raise StorageError(
-        f"{location.uri}: {scheme}:// is no store that can be written; use s3://, gs://, az:// or file://"
-    )
+    raise StorageError(f"{location.uri}: {scheme}:// is not a supported store; use s3://, gs://, az:// or file://")
 
 
 def _address(location: Location) -> "S3Config":
@@ -119,7 +117,7 @@ _MEANINGS: Final = (
     _Meaning(
         r"<Code>(NoSuchBucket|ContainerNotFound)",
         StorageDeniedError,
-        "there is no such bucket; create it, or mend the URI",
+        "the bucket does not exist; create it, or correct the URI",
     ),
     _Meaning(
         r"<Code>NoSuchUpload",
@@ -131,9 +129,9 @@ _MEANINGS: Final = (
         r"os error (1|13|30)\b", StorageDeniedError, "permission denied; check the folder's owner, mode and mount"
     ),
     _Meaning(
-        r"os error 20\b", StorageDeniedError, "a file stands where a folder is needed; remove it, or mend the URI"
+        r"os error 20\b", StorageDeniedError, "there is a file where a folder is needed; remove it, or correct the URI"
     ),
-    _Meaning(r"Unable to create dir", StorageDeniedError, "its folder cannot be made; mend the URI"),
+    _Meaning(r"Unable to create dir", StorageDeniedError, "its folder cannot be created; correct the URI"),
     _Meaning(
         r"/latest/api/token in |(default|oauth2)/token\?|"
         "Missing (AccessKeyId|SecretAccessKey)|Account must be specified",
@@ -193,20 +191,20 @@ def _explain(error: Exception, doing: str, uri: str) -> StorageError:
             return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}")
     match error:
         case FileNotFoundError():
-            return MissingObjectError(f"{uri}: cannot {doing}: there is nothing under that name")
+            return MissingObjectError(f"{uri}: cannot {doing}: it does not exist")
         case AlreadyExistsError():
-            return ObjectExistsError(f"{uri}: cannot {doing}: there is something under that name already")
+            return ObjectExistsError(f"{uri}: cannot {doing}: it already exists")
         case PermissionDeniedError() | UnauthenticatedError():
-            return StorageDeniedError(f"{uri}: cannot {doing}: access denied; check the credentials and their rights")
+            return StorageDeniedError(f"{uri}: cannot {doing}: access denied; check the credentials and permissions")
     return StorageError(f"{uri}: cannot {doing}: {_gist(text)}")
 
 
 def _gist(text: str) -> str:
     """What a failure without a meaning of its own comes down to."""
     if "HTTP error" in text:
-        return "the store cannot be reached, or does not answer; check its endpoint and the network"
+        return "the store cannot be reached, or does not respond; check its endpoint and the network"
     if re.search(r"status code: 5\d\d", text):
-        return "the store keeps failing; look at its own health, then try again"
+        return "the store keeps failing; check its health, then try again"
     code = re.search(r"<Code>(\w+)</Code>", text)
     line = text.split("\n", 1)[0].split(": <?xml", 1)[0]
     return f"{line} ({code[1]})" if code else line

@@ -114,7 +114,7 @@ def _verify_file(folder: Store, file: File) -> None:
     if size != file.size:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} has {size} bytes, its manifest says {file.size}")
     if folder.digest(file.path, size) != file.sha256:
-        raise DamagedError(f"{folder.uri} is damaged: {file.path} has other content than when it was committed")
+        raise DamagedError(f"{folder.uri} is damaged: {file.path} has changed since it was committed")
 
 
 def commits(job: Store, kind: Kind) -> list[Commit]:
@@ -157,7 +157,7 @@ def manifest_of(folder: Store) -> Manifest:
         return manifest
     files = [_describe(folder, object_) for object_ in folder.list() if object_.path != MANIFEST_NAME]
     if not files:
-        raise MissingObjectError(f"{folder.uri}: there is nothing in this folder; check the URI")
+        raise MissingObjectError(f"{folder.uri}: the folder is empty; check the URI")
     return Manifest(content="artifact", files=files)
 
 

@@ -309,7 +309,7 @@ class Store:
         if not self.exists(path):
             self.put(path, data)
         elif self.get(path) != data:
-            raise ObjectExistsError(f"{self._uri(path)}: cannot create: there is something under that name already")
+            raise ObjectExistsError(f"{self._uri(path)}: cannot create: it already exists")
 
 
 def _sync(path: Path) -> None:

@@ -69,10 +69,10 @@ class Contrastive(Task[Compared]):
         """Refuse a tokenizer that does not end texts where the text tower looks for their summary."""
         end, read = self.tokenizer.eos_token_id, config.eos_token_id
         if end is None or self.tokenizer("a")["input_ids"][-1] != end:
-            raise UserError("spec.tokenizer", "it puts no end token behind a text, where clip sums it up; train a bpe")
+            raise UserError("spec.tokenizer", "it adds no end token to a text, which clip needs; train a bpe")
         if end != (len(self.tokenizer) - 1 if read == _ARGMAX else read):
             looked = "the largest id" if read == _ARGMAX else f"id {read}"
-            raise UserError("spec.tokenizer", f"its end token has id {end}, and the model looks for {looked}")
+            raise UserError("spec.tokenizer", f"its end token has id {end}, but the model looks for {looked}")
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a pair: ids int32 [n] with an end, file uint8 [bytes], and label int32 [1] with zeroShot."""

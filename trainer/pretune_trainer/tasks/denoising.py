@@ -105,7 +105,7 @@ class _SpanCorruption(_Noise):
         if spans > len(self.sentinels):
             raise UserError(
                 "spec.objective.denoising.spanCorruption",
-                f"a row of {length} tokens has {spans} spans, the tokenizer has {len(self.sentinels)} sentinels "
+                f"a row of {length} tokens has {spans} spans, but the tokenizer has {len(self.sentinels)} sentinels "
                 "<extra_id_0> …; raise meanSpanLength, or lower maskingRate or spec.data.sequenceLength",
             )
 
@@ -142,7 +142,7 @@ class _Infilling(_Noise):
 def _noise(spec: Spec, tokenizer: PreTrainedTokenizerBase, length: int) -> _Noise:
     frame = Frame.of(tokenizer)
     if frame.end is None:
-        raise UserError("spec.tokenizer", "it has no token that ends a text (eos or sep), which denoising needs")
+        raise UserError("spec.tokenizer", "it has no end token (eos or sep), which denoising needs")
     if spec.span_corruption is not None:
         return _SpanCorruption(spec.span_corruption, tokenizer, length, frame.end)
     assert spec.infilling is not None, "the spec sets one of them"

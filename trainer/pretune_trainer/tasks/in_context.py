@@ -62,8 +62,8 @@ class InContext(SequenceClassification):
         if room < least:
             raise UserError(
                 f"{WHERE}.examplesPerClass",
-                f"{shown} examples and a text have {room} tokens each, beside their labels, in {self._most} "
-                f"positions of the model; {least} are the least: lower it, or shorten the prompt",
+                f"{shown} examples and a text have {room} tokens each, besides labels, in the model's {self._most} "
+                f"positions, but need at least {least}; lower it, or shorten the prompt",
             )
         return room
 
@@ -123,5 +123,5 @@ def _words(labels: Sequence[str], words: Mapping[str, str]) -> list[str]:
     """What is said for each label."""
     unknown = sorted(words.keys() - set(labels))
     if unknown:
-        raise UserError(f"{WHERE}.words", f"'{unknown[0]}' is no label; {choose(labels, unknown[0])}")
+        raise UserError(f"{WHERE}.words", f"'{unknown[0]}' is not a label; {choose(labels, unknown[0])}")
     return [words.get(label, label) for label in labels]

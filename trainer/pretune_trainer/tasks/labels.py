@@ -14,7 +14,7 @@ def label_number(row: Row, label: object, numbers: Mapping[str, int], where: str
         BadRowError: it is not listed, or there is none.
     """
     if label is None:
-        raise BadRowError(str(row.place), f"there is no label, but null; leave the row out, or write one of {where}")
+        raise BadRowError(str(row.place), f"the label is null; remove the row, or write one of {where}")
     name = str(label).lower() if isinstance(label, bool) else str(label)  # as YAML and JSON write it: true, not True
     number = numbers.get(name)
     if number is None:

@@ -127,6 +127,6 @@ def _patches(config: PretrainedConfig, images: Images) -> int:
         raise UserError(
             "spec.model.architecture.config.image_size",
             f"{side} x {images.width} pixels cannot be cut into patches (patch_size {patch}); "
-            "an image must be square, and its side a multiple of a patch's",
+            "images must be square, and their sides a multiple of the patch size",
         )
     return (side // patch) ** 2

@@ -48,13 +48,13 @@ class MaskedLM(Task[PairAnswers]):
 
     def _check_pairs(self) -> None:
         if self.frame.end is None:
-            raise UserError("spec.tokenizer", "it has no token that ends a text (sep or eos), which nextSentence needs")
+            raise UserError("spec.tokenizer", "it has no end token (sep or eos), which nextSentence needs")
 
     def check_documents(self, count: int) -> None:
         """Second segments come from other documents: there must be some."""
         if self.spec.next_sentence and count < 2:
             raise UserError(
-                "spec.data.train", "nextSentence needs pairs of documents, and there is one alone; make each text a row"
+                "spec.data.train", "nextSentence needs pairs of documents, but there is only one; make each text a row"
             )
 
     def model(self, build: Build) -> PreTrainedModel:

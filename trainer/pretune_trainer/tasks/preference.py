@@ -89,7 +89,7 @@ class Preference(Task[Preferred]):
             return self._rendered(row)
         raise BadRowError(
             str(row.place),
-            f"'{row.column}', '{self.columns[0]}' and '{self.columns[1]}' are to be three texts, or three lists of "
+            f"'{row.column}', '{self.columns[0]}' and '{self.columns[1]}' must be three texts, or three lists of "
             f"messages {{role, content}}; they are {', '.join(map(kind_of, values))}",
         )
 
@@ -99,12 +99,12 @@ class Preference(Task[Preferred]):
             before = self._render(prompt, open_turn=True)
             both = [self._render(prompt + answer, open_turn=False) for answer in answers]
         except TEMPLATE_ERRORS as error:
-            raise BadRowError(str(row.place), f"the chat template refuses it: {lines_of(error)[0]}") from error
+            raise BadRowError(str(row.place), f"the chat template rejects it: {lines_of(error)[0]}") from error
         if not all(text.startswith(before) for text in both):
             raise BadRowError(
                 str(row.place),
-                "what the chat template makes of prompt and answer does not begin with the prompt; let an answer begin "
-                "with what the assistant says, and leave the prompt out of it",
+                "the formatted prompt and answer do not begin with the formatted prompt; let an answer begin "
+                "with what the assistant says, without the prompt",
             )
         return _Texts(before, *(text.removeprefix(before) for text in both))
 

@@ -51,7 +51,7 @@ class SequenceClassification(Task[Judged]):
         weights, where = self.spec.class_weights, "spec.task.sequenceClassification.classWeights"
         unknown = sorted(weights.keys() - self.numbers.keys())
         if unknown:
-            raise UserError(where, f"'{unknown[0]}' is no label; {choose(self.numbers, unknown[0])}")
+            raise UserError(where, f"'{unknown[0]}' is not a label; {choose(self.numbers, unknown[0])}")
         return torch.tensor([weights.get(label, 1.0) for label in self.spec.labels])
 
     def model(self, build: Build) -> PreTrainedModel:
@@ -76,7 +76,7 @@ class SequenceClassification(Task[Judged]):
     def _labels(self, row: Row) -> NDArray[np.int32]:
         value = row.value(self.spec.label_column)
         if isinstance(value, list) != self.spec.multi_label:
-            wanted = "multiLabel wants a list of labels" if self.spec.multi_label else "a list needs multiLabel: true"
+            wanted = "multiLabel needs a list of labels" if self.spec.multi_label else "a list needs multiLabel: true"
             raise BadRowError(str(row.place), f"column '{self.spec.label_column}' holds {kind_of(value)}; {wanted}")
         chosen = value if isinstance(value, list) else [value]
         where = "spec.task.sequenceClassification.labels"

@@ -54,7 +54,7 @@ class SequenceRegression(Task[Guessed]):
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise BadRowError(
                 str(row.place),
-                f"column '{self.column}' holds {quoted(value)}, where a number is wanted that 32 bits hold",
+                f"column '{self.column}' holds {quoted(value)}, expected a number that fits into 32 bits",
             )
         return float(value)
 

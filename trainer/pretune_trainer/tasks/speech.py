@@ -54,7 +54,7 @@ class SpeechTask(Task[Transcript]):
         if not isinstance(value, str) or not value.strip():
             raise BadRowError(
                 str(row.place),
-                f"column '{self.spec.transcript_column}' holds {quoted(value)}, where the transcript is wanted",
+                f"column '{self.spec.transcript_column}' holds {quoted(value)}, expected the transcript",
             )
         return " ".join(value.split())
 

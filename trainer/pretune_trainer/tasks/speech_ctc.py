@@ -33,10 +33,10 @@ class SpeechCtc(SpeechTask):
         super().__init__(context)
         if not isinstance(self.tokenizer, Wav2Vec2CTCTokenizer):
             raise UserError(
-                "spec.tokenizer", "CTC writes letter by letter; train one with algorithm: character, or take a parent's"
+                "spec.tokenizer", "CTC needs tokens for letters; train one with algorithm: character, or use a parent's"
             )
         if self.spec.language is not None:
-            raise UserError(f"{self.where}.language", "CTC names no language; leave it out")
+            raise UserError(f"{self.where}.language", "CTC does not use a language; remove it")
         self.fingerprint += f"/{self.sounds.convolutions}/{self.sounds.fewest_frames}"
         self.blank = context.pad
         self.unknown = self.tokenizer.unk_token_id
@@ -52,8 +52,8 @@ class SpeechCtc(SpeechTask):
         if set(ids) <= {self.unknown, self.tokenizer.word_delimiter_token_id}:
             raise BadRowError(
                 str(row.place),
-                f"column '{self.spec.transcript_column}' holds {quoted(said)}, of which the tokenizer knows no letter; "
-                "are they capitals there?",
+                f"column '{self.spec.transcript_column}' holds {quoted(said)}, none of which the tokenizer knows; "
+                "does it have capitals only?",
             )
         return ids
 
@@ -65,8 +65,8 @@ class SpeechCtc(SpeechTask):
         if frames < wanted:
             raise BadRowError(
                 str(row.place),
-                f"the clip has {frames} frames, which is too few for {len(letters)} letters: {wanted} are needed, with "
-                "a blank between letters that are the same; is the transcript of another clip?",
+                f"the clip has {frames} frames, too few for {len(letters)} letters: {wanted} are needed, including "
+                "a blank between repeated letters; is the transcript that of another clip?",
             )
 
     def batch(self, packs: Sequence[Pack]) -> Batch:

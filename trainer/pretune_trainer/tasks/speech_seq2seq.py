@@ -29,7 +29,7 @@ class SpeechSeq2Seq(SpeechTask):
         super().__init__(context)
         if not isinstance(self.tokenizer, WhisperTokenizer):
             raise UserError(
-                "spec.tokenizer", "Whisper has tokens of its own; train some with algorithm: bpe, or take a parent's"
+                "spec.tokenizer", "Whisper has its own special tokens; train one with algorithm: bpe, or use a parent's"
             )
         self.pad = context.pad
         self.most = int(self.sounds.config.max_target_positions)
@@ -43,7 +43,7 @@ class SpeechSeq2Seq(SpeechTask):
             return
         known = self.tokenizer.get_vocab().keys()
         if f"<|{language}|>" not in known or "<|transcribe|>" not in known:
-            raise UserError(f"{self.where}.language", f"the tokenizer knows no language '{language}'; leave it out")
+            raise UserError(f"{self.where}.language", f"the tokenizer lacks the language '{language}'; remove it")
         self.tokenizer.set_prefix_tokens(language=language, task="transcribe")
 
     def model(self, build: Build) -> PreTrainedModel:
@@ -67,8 +67,8 @@ class SpeechSeq2Seq(SpeechTask):
         if len(answer) > self.most:
             raise BadRowError(
                 str(row.place),
-                f"the transcript has {len(answer)} tokens, and the model has {self.most} positions for them "
-                "(max_target_positions); cut the clip, or leave it out",
+                f"the transcript has {len(answer)} tokens, but the model has {self.most} positions for them "
+                "(max_target_positions); shorten the clip, or remove it",
             )
 
     def batch(self, packs: Sequence[Pack]) -> Batch:

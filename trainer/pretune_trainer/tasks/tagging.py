@@ -87,7 +87,7 @@ class Tagger:
     def _from_spans(self, row: Row, marks: list[object]) -> TaggedText:
         text = row.text()
         if self.texts_change:
-            sentence = f"mask and c4 change texts, and '{self.column}' has places in them; leave both out"
+            sentence = f"mask and c4 change texts, but '{self.column}' has positions in them; remove both"
             raise _bad(row, f"spec.data.cleaning: {sentence}")
         words = [match.span() for match in _WORD.finditer(text)]
         tags = [OUTSIDE] * len(words)

@@ -68,9 +68,7 @@ class TextToText(Task[Draft]):
     def _end(self) -> int:
         end = Frame.of(self.tokenizer).end
         if end is None:
-            raise UserError(
-                "spec.tokenizer", f"it has no token that ends a text (eos or sep), which {self.stage} needs"
-            )
+            raise UserError("spec.tokenizer", f"it has no end token (eos or sep), which {self.stage} needs")
         return end
 
     def _around(self) -> tuple[list[int], list[int]]:
@@ -85,7 +83,7 @@ class TextToText(Task[Draft]):
         if most > self.length or self.room < 1:
             raise UserError(
                 f"spec.task.{self.stage}.maxTargetTokens",
-                f"{most} leaves no room for a text to read in a row of {self.length} tokens; lower it, or raise "
+                f"{most} leaves no room for the input in a row of {self.length} tokens; lower it, or raise "
                 "spec.data.sequenceLength",
             )
 
@@ -128,7 +126,7 @@ class TextToText(Task[Draft]):
     def _text(self, row: Row, column: str) -> str:
         value = row.value(column)
         if not isinstance(value, str) or not value.strip():
-            raise BadRowError(str(row.place), f"column '{column}' holds {quoted(value)}, where text is wanted")
+            raise BadRowError(str(row.place), f"column '{column}' holds {quoted(value)}, expected text")
         return value
 
     def _fitting(self, row: Row, ids: Sequence[int], offsets: Sequence[tuple[int, int]], ends: int) -> list[int]:
@@ -140,8 +138,8 @@ class TextToText(Task[Draft]):
         if isinstance(self.spec, Translation) or excess >= last:
             raise BadRowError(
                 str(row.place),
-                f"the text has {len(ids)} tokens, a row has room for {self.room}; raise spec.data.sequenceLength, "
-                "or leave the row out",
+                f"the text has {len(ids)} tokens, but a row has room for {self.room}; raise spec.data.sequenceLength, "
+                "or remove the row",
             )
         return [*ids[: last - excess], *ids[last:]]
 
@@ -153,8 +151,8 @@ class TextToText(Task[Draft]):
         if len(answer) > most:
             raise BadRowError(
                 str(row.place),
-                f"column '{self.target_column}' has {len(answer)} tokens, spec.task.{self.stage}.maxTargetTokens "
-                f"allows {most}; raise it, or leave the row out",
+                f"column '{self.target_column}' has {len(answer)} tokens, but spec.task.{self.stage}.maxTargetTokens "
+                f"allows {most}; raise it, or remove the row",
             )
         return answer
 

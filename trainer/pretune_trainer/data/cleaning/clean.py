@@ -175,7 +175,7 @@ def _check(source: DataSource, found: SourceReport) -> None:
         raise UserError(
             "spec.data.cleaning",
             f"none of the {found.documents} rows of {found.uri} ({source.opened.where}) is left ({reasons}); "
-            "loosen what drops them, or leave out the source",
+            "relax the filters, or remove the source",
         )
 
 

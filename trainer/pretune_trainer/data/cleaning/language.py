@@ -33,7 +33,7 @@ def check_languages(wanted: Sequence[str]) -> None:
     for number, name in enumerate(wanted):
         if name not in known:
             raise UserError(
-                f"spec.data.cleaning.language.keep[{number}]", f"'{name}' is not told; {choose(known, name)}"
+                f"spec.data.cleaning.language.keep[{number}]", f"'{name}' cannot be detected; {choose(known, name)}"
             )
 
 

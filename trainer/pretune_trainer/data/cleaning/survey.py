@@ -166,7 +166,7 @@ class Surveyor:
             raise BadRowError(
                 str(row.place),
                 f"column '{column}' has more than {_MOST_VALUES} different values; "
-                "spec.data.cleaning.balance takes columns with labels or groups",
+                "spec.data.cleaning.balance is for columns with labels or groups",
             )
         return known.setdefault(name, len(known))
 
@@ -180,8 +180,8 @@ def _check(row: Row, cleaning: Cleaning) -> None:
         held = kind_of(value)
         raise BadRowError(
             str(row.place),
-            f"column '{row.column}' holds {held}, and spec.data.cleaning reads text, "
-            "or audio where it has audio: {}, or images where it has images: {}",
+            f"column '{row.column}' holds {held}, but spec.data.cleaning reads text, "
+            "or audio if it has audio: {}, or images if it has images: {}",
         )
 
 
