@@ -56,7 +56,8 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path, name: str) -> None:
     (_, others), *_ = in_ranks(2, run, named(config, "other"))
     for one, other in zip(steps, others, strict=True):
         assert one.tokens_total == other.tokens_total
-        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        # Sums in another order differ by 1e-7; Adam makes more of that where a gradient is next to nothing.
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["pairs", "t5"])
