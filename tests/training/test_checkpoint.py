@@ -308,7 +308,7 @@ def test_a_failure_in_the_background_is_raised_where_it_is_waited_for(local: Sto
 
 
 def test_checkpoints_go_through_a_store_that_fails_and_stalls(s3: S3Server) -> None:
-    patience = Patience(connect_seconds=1, request_seconds=0.3, total_seconds=20)
+    patience = Patience(connect_seconds=1, request_seconds=0.3, total_seconds=60)
     draw = random.Random(1)
     with proxy(s3.endpoint) as faulty:
         location = s3.new_folder().model_copy(update={"endpoint": faulty.endpoint})
