@@ -50,7 +50,7 @@ def test_what_a_preflight_finds_of_a_good_job_is_on_the_resource_and_the_job_goe
     assert {found["result"] for found in status["preflight"]} == {"Ok"}
     said = {found["check"]: found["sentence"] for found in status["preflight"]}
     assert "can be written, read and deleted" in said["storage"]
-    assert "a rank at least: weights" in said["memory"]
+    assert "per rank: weights" in said["memory"]
     assert len(tried.ray_jobs(GOOD)) == 1
 
 
