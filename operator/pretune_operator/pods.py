@@ -54,10 +54,10 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
     env = [
         {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(seconds)},
         *credentials(job.spec.storage.secret_ref),  # for the driver's log: it may be all that a failed attempt leaves
-        *map(_variable, (*head.env, *job.spec.compute.env)),
+        *_variables(head, job),
     ]
     container = _container("ray-head", job, settings, env) | {
-        "resources": _resources(_amounts(RESOURCES, head.resources)),
+        "resources": _resources(_amounts(head.resources)),
         "ports": [
             {"name": "gcs-server", "containerPort": 6379},
             {"name": "dashboard", "containerPort": DASHBOARD_PORT},
@@ -82,10 +82,10 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
         {"name": DESK_FILE_VARIABLE, "value": _DESK_FILE},
         *credentials(job.spec.storage.secret_ref),
         *_credentials_of_tracker(job.spec.tracking),
-        *map(_variable, (*pool.env, *compute.env)),
+        *_variables(pool, job),
     ]
     gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
-    amounts = _amounts(RESOURCES, pool.resources, compute.resources) | pool.extended_resources | gpus
+    amounts = _amounts(pool.resources, compute.resources) | pool.extended_resources | gpus
     container = _container("ray-worker", job, settings, env) | {
         "resources": _resources(amounts),
         "lifecycle": _drain(settings.drain_seconds),
@@ -101,10 +101,10 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
 def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settings) -> Manifest:
     """The template of the pod of preflight `number`: where a head would run, with what a head is given."""
     head = settings.head
-    env = [*credentials(job.spec.storage.secret_ref), *map(_variable, (*head.env, *job.spec.compute.env))]
+    env = [*credentials(job.spec.storage.secret_ref), *_variables(head, job)]
     container = _container(PREFLIGHT_CONTAINER, job, settings, env) | {
         "command": ["python", "-m", "pretune_trainer.preflight", f"{CONFIG_FOLDER}/{RunConfig.FILE_NAME}"],
-        "resources": _resources(_amounts(RESOURCES, head.resources)),
+        "resources": _resources(_amounts(head.resources)),
         # Of one that breaks before it has findings, the end of its log says why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -164,6 +164,11 @@ def _image(job: JobView, settings: Settings) -> str:
     return settings.images.pretrain if job.job.kind == "PretrainJob" else settings.images.finetune
 
 
+def _variables(place: Place, job: JobView) -> list[Manifest]:
+    """The administrator's variables, and the job's."""
+    return [_variable(variable) for variable in (*place.env, *job.spec.compute.env)]
+
+
 def _variable(variable: EnvVar) -> Manifest:
     if variable.secret_key_ref is None:
         return {"name": variable.name, "value": variable.value}
@@ -182,9 +187,9 @@ def _credentials_of_tracker(tracking: Tracking | None) -> list[Manifest]:
 
 
 def _amounts(*said: Resources) -> dict[str, str]:
-    """What is asked for; what is said later has the last word."""
+    """What is asked for; what is said later has the last word, and of what nobody says there is RESOURCES."""
     amounts: dict[str, str] = {}
-    for each in said:
+    for each in (RESOURCES, *said):
         found = {"cpu": each.cpu, "memory": each.memory, "ephemeral-storage": each.ephemeral_storage}
         amounts |= {name: amount for name, amount in found.items() if amount is not None}
     return amounts

@@ -72,9 +72,9 @@ def test_it_belongs_to_its_job_under_a_name_that_follows_from_its_number() -> No
 
 def test_its_pod_is_given_all_that_a_head_is_given_and_no_more() -> None:
     job = view(compute=COMPUTE, storage__secretRef={"name": "s3"})
-    template, of_head = pod(made(job, head=HEAD)), head_pod(job, 1, settings(head=HEAD), "ptj-general-1")
-    assert template["metadata"]["annotations"].items() >= of_head["metadata"]["annotations"].items()
-    found, head = template["spec"], of_head["spec"]
+    ours, heads = pod(made(job, head=HEAD)), head_pod(job, 1, settings(head=HEAD), "ptj-general-1")
+    assert ours["metadata"]["annotations"].items() >= heads["metadata"]["annotations"].items()
+    found, head = ours["spec"], heads["spec"]
     alike = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations", "securityContext")
     assert {name: found[name] for name in alike} == {name: head[name] for name in alike}
     [mine], [of_head] = found["containers"], head["containers"]
