@@ -216,8 +216,10 @@ def test_an_attempt_that_a_quota_forbids_is_told_by_status_and_starts_as_the_job
     told = world.until(job, lambda said: reason(said, "Running") == "Refused", "it is told")["status"]
     assert told["state"] == "Waiting"
     assert "exceeded quota: none" in next(said["message"] for said in told["conditions"] if said["type"] == "Running")
-    world.api.delete(f"{path}/none")
     world.change(job, compute={"workers": 1})
+    world.until(job, lambda said: said["observedGeneration"] == 2, "the change is seen")
+    world.api.delete(f"{path}/none")
+    world.change(job, activeDeadlineSeconds=3600)  # it is looked at before the minute is over
     world.until_condition(job, "Finished")
     (ray_job,) = world.ray_jobs()
     (volume,) = [volume for volume in head(ray_job)["volumes"] if volume["name"] == "config"]
