@@ -18,19 +18,14 @@ Json = dict[str, Any]
 
 NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
 CLUSTER = "ptj-a-1-abcde"
+LIMITS = {"memory": "4Gi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"}
+WORKERS = {
+    "replicas": 2,
+    "rayStartParams": {"num-gpus": "8"},
+    "template": {"spec": {"containers": [{"resources": {"limits": LIMITS}}]}},
+}
 RAY_JOB = {
-    "spec": {
-        "rayClusterSpec": {
-            "workerGroupSpecs": [
-                {
-                    "replicas": 2,
-                    "template": {
-                        "spec": {"containers": [{"resources": {"limits": {"cpu": "4", "nvidia.com/gpu": "8"}}}]}
-                    },
-                }
-            ]
-        }
-    },
+    "spec": {"rayClusterSpec": {"workerGroupSpecs": [WORKERS]}},
     "status": {"jobDeploymentStatus": "Running", "rayClusterName": CLUSTER},
 }
 
@@ -99,7 +94,7 @@ def test_an_attempt_is_its_ray_job_its_cluster_and_its_pods(cache: Cache) -> Non
     put_pod(cache, "worker", "worker")
     found = attempt(cache)
     assert (found.ray_job, found.ray_cluster, found.deployment_status) == ("ptj-a-1", CLUSTER, "Running")
-    assert found.gpus == 16
+    assert found.gpus == 16, "devices that are no GPUs are not counted"
     assert found.head is not None
     assert found.head.ip == "10.0.0.1"
     assert [worker.name for worker in found.workers] == ["worker"]

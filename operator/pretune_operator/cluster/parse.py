@@ -126,10 +126,8 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
 
 
 def _gpus(group: Json) -> int:
-    """GPUs of a worker: the only extended resource that we ask for, whatever its name."""
-    containers = group["template"]["spec"]["containers"]
-    limits = [(container.get("resources") or {}).get("limits") or {} for container in containers]
-    return sum(int(amount) for limit in limits for name, amount in limit.items() if "/" in name)
+    """GPUs of a worker, as its Ray is told: of its container's resources, others than GPUs may be extended ones, too."""
+    return int((group.get("rayStartParams") or {}).get("num-gpus", 0))
 
 
 def _ray_cluster(raw: Json, common: Json) -> StoredRayCluster:
