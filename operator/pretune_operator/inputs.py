@@ -55,6 +55,10 @@ def _obstacle(job: JobView, key: str, parent: SeenParent) -> _Obstacle | None:
             )
         case ParentState.RUNNING:
             return _Obstacle(Reason.PARENT_RUNNING, f"{key} has not finished yet.")
+        case ParentState.SUCCEEDED if parent.artifact is None:
+            return _Obstacle(
+                Reason.PARENT_FAILED, f"{key} has succeeded, but its status.artifact is not valid; recreate {key}."
+            )
         case ParentState.SUCCEEDED:
             return None
 

@@ -248,7 +248,7 @@ def lost_head(cache: Cache, lost: bool) -> bool:
 
 
 def test_a_parent_is_missing_runs_or_has_an_artifact(cache: Cache) -> None:
-    artifact = {"uri": "s3://models/b", "digest": f"sha256:{'0' * 64}"}
+    artifact = {"uri": "s3://models/b", "digest": f"sha256:{'0' * 64}", "saidByNewerVersions": 1}
     child = put_job(cache, "a", parent="b")
     assert seen(cache, child).parents["FinetuneJob/b"].state is ParentState.MISSING
     put_job(cache, "b", state="Succeeded", artifact=artifact)

@@ -8,7 +8,7 @@ import pytest
 
 from pretune_api.names import ExitCode
 from pretune_api.status import Status
-from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt
+from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenParent
 from pretune_operator.reconcile import refused
 from pretune_operator.start import forbidden
 from support.scene import (
@@ -128,6 +128,7 @@ def test_a_mended_job_starts_once_retry_is_raised() -> None:
         ({"PretrainJob/general": parent(ParentState.MISSING)}, "ParentMissing", "create it"),
         ({"PretrainJob/general": parent(ParentState.RUNNING)}, "ParentRunning", "not finished"),
         ({"PretrainJob/general": parent(ParentState.FAILED)}, "ParentFailed", "raise its spec.retry"),
+        ({"PretrainJob/general": SeenParent(ParentState.SUCCEEDED)}, "ParentFailed", "artifact is not valid"),
     ],
 )
 def test_a_parent_without_an_artifact_is_waited_for(parents: dict[str, object], why: str, says: str) -> None:

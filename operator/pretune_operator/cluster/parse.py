@@ -81,7 +81,7 @@ def _parents(spec: Json) -> Iterator[str]:
 
 def _artifact(raw: Json | None) -> Artifact | None:
     try:
-        return Artifact.model_validate(raw) if raw else None
+        return Artifact.model_validate(raw, extra="ignore") if raw else None  # of a newer version, before a rollback
     except ValidationError:
         return None
 
@@ -126,7 +126,7 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
 
 
 def _gpus(group: Json) -> int:
-    """GPUs of a worker, as its Ray is told: of its container's resources, others than GPUs may be extended ones, too."""
+    """GPUs of a worker, as its Ray is told; extended resources of its container may be others, too."""
     return int((group.get("rayStartParams") or {}).get("num-gpus", 0))
 
 
