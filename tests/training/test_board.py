@@ -114,7 +114,57 @@ def test_a_job_is_running_until_it_ends_and_what_a_loss_would_cost_is_told(serve
     board.take(number, [Start("causalLM", 2, 11, 100, 1000, 1000, 8, 4, 10)])
     assert gauge(server, prometheus.UNCOMMITTED_STEPS) == 0
     board.end(number, DONE)
+    at_work(board)  # the next job of a chain, of which nothing has been read yet
     assert gauge(server, prometheus.RUNNING) == 0
+
+
+def test_each_metric_is_the_figure_that_was_told(server: BoardServer, board: Board) -> None:
+    told = Step(11, 3.0, 1e-3, 0.5, 1000, 9000, 2.0, 0.125, True, 0.375, 3, 0.75, 0.25, 77)
+    board.take(at_work(board), [START, told, Committed(11, 0.5, 1.5, 99)])
+    samples = (
+        sample for family in text_string_to_metric_families(read(server.port, "/metrics")) for sample in family.samples
+    )
+    values = {(sample.name, sample.labels.get("rank")): sample.value for sample in samples}
+    expected = {
+        (prometheus.STEP, None): 11,
+        (prometheus.STEPS_PLANNED, None): 100,
+        (prometheus.TOKENS, None): 1000,
+        (prometheus.LOSS, None): 3.0,
+        (prometheus.LEARNING_RATE, None): 1e-3,
+        (prometheus.GRAD_NORM, None): 0.5,
+        (prometheus.MFU, None): 0.375,
+        (prometheus.DATA_WAIT_SECONDS, None): 0.125,
+        (f"{prometheus.STEP_SECONDS}_sum", None): 2.0,
+        (prometheus.SKIPPED_STEPS, None): 1,
+        (prometheus.MEMORY, None): 77,
+        (prometheus.SLOWEST_RANK, None): 3,
+        (prometheus.RANK_BATCH_SECONDS, "slowest"): 0.75,
+        (prometheus.RANK_BATCH_SECONDS, "fastest"): 0.25,
+        (prometheus.CHECKPOINT_STEP, None): 11,
+        (f"{prometheus.CHECKPOINT_SECONDS}_sum", None): 1.5,
+        (prometheus.CHECKPOINT_BLOCKED_SECONDS, None): 0.5,
+        (prometheus.RUNS, None): 1,
+    }
+    assert values.items() >= expected.items()
+
+
+def test_what_is_told_late_of_an_order_that_is_over_is_not_taken_for_the_next(board: Board) -> None:
+    first = at_work(board)
+    board.end(first, DONE)
+    second = at_work(board)
+    board.take(first, [START, step(50)])
+    board.end(first, Ending(1, "the ranks were lost", "Unknown"))
+    assert (board.progress()["state"], board.progress()["step"]) == ("Starting", 0)
+    assert board.ending(second, 0.0) is None
+
+
+def test_an_ending_that_knows_nothing_of_the_run_says_how_far_it_was(board: Board) -> None:
+    number = at_work(board)
+    board.take(number, [START, step(11), Evaluated(10, {"loss": 2.4}, 1.0)])
+    board.end(number, Ending(1, "the ranks were lost", "Unknown"))
+    ending = board.ending(number, 0.0)
+    assert ending is not None
+    assert (ending.step, ending.metrics) == (11, {"loss": 2.4})
 
 
 def test_a_checkpoint_that_a_run_could_not_start_from_is_none_that_counts(server: BoardServer, board: Board) -> None:

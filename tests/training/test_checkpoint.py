@@ -18,6 +18,7 @@ from pretune_api.checkpoint import CheckpointState, Cursor, RunRecord
 from pretune_api.manifest import Manifest
 from pretune_trainer.errors import StorageError, SupersededError, UserError
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.storage import shards
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.client import Patience
 from pretune_trainer.storage.commit import Commit, commit, commits, read_commit, verify
@@ -114,6 +115,12 @@ def test_what_changes_after_staging_is_not_in_the_checkpoint(local: Store) -> No
     assert Trainer(local).resumes_from() == 10
 
 
+def test_tensors_larger_than_a_part_are_read_part_by_part(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(local).save(10)
+    monkeypatch.setattr(shards, "PART", 16)
+    assert Trainer(local).resumes_from() == 10
+
+
 def test_training_goes_on_while_a_checkpoint_is_on_its_way(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     arrives, put = threading.Event(), Store.put
     monkeypatch.setattr(Store, "put", lambda *arguments: arrives.wait() and put(*arguments))
@@ -124,6 +131,19 @@ def test_training_goes_on_while_a_checkpoint_is_on_its_way(local: Store, monkeyp
     arrives.set()
     trainer.checkpoints.wait()
     assert steps(local) == [10]
+
+
+def test_a_checkpoint_waits_for_the_one_before(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrives, put = threading.Event(), Store.put
+    monkeypatch.setattr(Store, "put", lambda *arguments: arrives.wait() and put(*arguments))
+    trainer = Trainer(local)
+    trainer.checkpoints.save(tensors(10), state(10))
+    threading.Timer(0.2, arrives.set).start()
+    trainer.checkpoints.save(tensors(20), state(20))
+    assert 10 in steps(local), "its buffers are needed for the next one"
+    trainer.checkpoints.wait()
+    local.delete(f"{Commit(1, 20).path}/COMMITTED")
+    assert Trainer(local).resumes_from() == 10
 
 
 def test_shards_are_files_that_safetensors_reads(local: Store) -> None:

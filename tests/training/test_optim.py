@@ -85,6 +85,15 @@ def test_after_a_bad_step_the_next_good_one_counts() -> None:
     assert not any(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
+def test_a_spike_is_one_beside_the_steps_before_it_not_beside_the_first() -> None:
+    stability = Stability(
+        Instability(max_skipped_steps=1, spike_factor=2.0), make_optimizer(_model(), TRAINING), torch.device("cpu")
+    )
+    falling = [9.0, *[1.0] * 300]
+    assert not any(stability.judge(torch.tensor(loss), torch.tensor(1.0)) for loss in falling)
+    assert stability.judge(torch.tensor(2.5), torch.tensor(1.0))
+
+
 def test_more_bad_steps_than_allowed_end_training() -> None:
     stability = Stability(Instability(max_skipped_steps=1), make_optimizer(_model(), TRAINING), torch.device("cpu"))
     stability.count(7, math.nan, 1.0)

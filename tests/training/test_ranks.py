@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from pretune_api.run_config import RunConfig
+from pretune_trainer import loop
 from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
 from pretune_trainer.model.build import Build, Source
 from pretune_trainer.parallel import Ranks
@@ -27,8 +28,8 @@ def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
 
 
 def _run_until(ranks: Ranks, config: RunConfig, stop_at: int | None) -> tuple[int, list[Step]]:
-    """Run, and be asked to stop after a step; the step that the run started from, and its steps."""
-    recorder = Recorder(stop_at)
+    """Run, and be asked to stop after a step, which rank 0 alone hears; where the run started from, and its steps."""
+    recorder = Recorder(stop_at if ranks.is_first else None)
     try:
         run_rank(config, ranks, recorder)
     except StopRequestedError:
@@ -88,6 +89,19 @@ def test_a_step_that_does_not_divide_by_the_ranks_is_the_same_step(tmp_path: Pat
     _, steps = _run(Ranks(), pretrain(tmp_path / "one", **odd))
     (_, others), *_ = in_ranks(4, _run, pretrain(tmp_path / "four", **odd))
     _assert_same(steps, others)
+
+
+def _seeds(ranks: Ranks, config: RunConfig) -> list[int]:
+    """What dropout's randomness began with in each step."""
+    seeds, seed_step = [], loop.seed_step
+    loop.seed_step = lambda seed: (seeds.append(seed), seed_step(seed))[1]
+    run_rank(config, ranks, Recorder())
+    return seeds
+
+
+def test_dropout_is_drawn_anew_in_each_step_on_each_rank(tmp_path: Path) -> None:
+    first, second = in_ranks(2, _seeds, pretrain(tmp_path, training__max_steps=3))
+    assert len({*first, *second}) == len(first) + len(second) == 6
 
 
 def test_from_one_rank_to_two_and_back_training_goes_on_as_if_undisturbed(tmp_path: Path) -> None:

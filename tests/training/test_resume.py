@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from pretune_api.run_config import RunConfig
+from pretune_api.training import EarlyStopping, Instability
 from pretune_trainer import rank
+from pretune_trainer.data.example import Cursor
 from pretune_trainer.errors import (
     NumericalError,
     StopRequestedError,
@@ -19,10 +21,14 @@ from pretune_trainer.errors import (
     UserError,
 )
 from pretune_trainer.loop import Loop
+from pretune_trainer.optim import Stability
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
+from pretune_trainer.report import Committed, Evaluated, Said, Silent, Start, Step
+from pretune_trainer.resume import Resumable, State
+from pretune_trainer.stopping import Improvement
 from pretune_trainer.storage.checkpoint import Checkpoints
+from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.crashing import Crash, CrashingStore, Plan
 from support.jobs import Recorder, pretrain
@@ -117,10 +123,10 @@ def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) 
 
 
 class _StopsInEvaluation(Recorder):
-    """Asks to stop while the second evaluation runs: after step 4, when no step is under way."""
+    """Asks to stop while the evaluation after step 4 runs, when no step is under way."""
 
     def stop_requested(self) -> bool:
-        return len(self.of(Evaluated)) == 1 and len(self.of(Step)) == 4
+        return len(self.of(Step)) == 4
 
 
 def test_asked_to_stop_in_an_evaluation_a_run_commits_and_evaluates_after_it_goes_on(tmp_path: Path) -> None:
@@ -132,6 +138,18 @@ def test_asked_to_stop_in_an_evaluation_a_run_commits_and_evaluates_after_it_goe
     assert [event.step for event in first.of(Evaluated)] == [2]
     assert [event.step for event in second.of(Evaluated)] == [4, 6, 8]
     _assert_equal(result, _undisturbed(config, tmp_path))
+
+
+def test_the_best_evaluation_may_be_of_the_step_that_a_run_goes_on_from(tmp_path: Path) -> None:
+    patient = {"metric": "loss", "minDelta": 100.0}
+    config = pretrain(tmp_path, evaluation__every_steps=4, checkpoint__every_steps=100, early_stopping=patient)
+    with pytest.raises(StopRequestedError, match="during an evaluation"):
+        run_rank(config, Ranks(), _StopsInEvaluation())
+    recorder = Recorder()
+    result = run_rank(config, Ranks(), recorder)
+    best, last = recorder.of(Evaluated)
+    assert (best.step, last.step) == (4, 8)
+    assert (result.step, result.metrics) == (4, best.metrics)
 
 
 def test_asked_to_stop_before_the_first_step_a_run_leaves_and_the_next_begins_anew(tmp_path: Path) -> None:
@@ -183,6 +201,55 @@ def test_a_run_that_fails_commits_the_checkpoint_that_is_on_its_way(
     with pytest.raises(StorageError):
         run_rank(config, Ranks(), recorder)
     assert [event.step for event in recorder.of(Committed)] == [4]
+
+
+def test_an_evaluation_that_the_checkpoint_knows_of_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = Loop._gradients
+
+    def fail_after_an_evaluation(loop: Loop, *arguments: Any) -> torch.Tensor:
+        if loop.state.step == 4:
+            raise StorageError("a source does not answer")
+        return gradients(loop, *arguments)
+
+    config, recorders = pretrain(tmp_path, evaluation__every_steps=4), [Recorder(), Recorder()]
+    monkeypatch.setattr(Loop, "_gradients", fail_after_an_evaluation)
+    with pytest.raises(StorageError):
+        run_rank(config, Ranks(), recorders[0])
+    monkeypatch.setattr(Loop, "_gradients", gradients)
+    run_rank(config, Ranks(), recorders[1])
+    assert [[event.step for event in recorder.of(Evaluated)] for recorder in recorders] == [[4], [8]]
+
+
+def _resumable(store: Store) -> Resumable:
+    """A training whose only tensor is one number."""
+    return Resumable(
+        checkpoints=Checkpoints(store, claim_run(store, lambda _: None), Ranks(), 3, Silent()),
+        tensors={"weight": torch.zeros(())},
+        stability=Stability(Instability(), torch.optim.AdamW([torch.zeros(())]), torch.device("cpu")),
+        improvement=Improvement(EarlyStopping(), larger_is_better=False),
+        model_digest="model",
+        data_digest="data",
+        ranks=1,
+        reporter=Silent(),
+    )
+
+
+def test_whatever_training_decides_by_is_gone_on_with(local: Store) -> None:
+    stopped = _resumable(local)
+    assert stopped.improvement is not None
+    stopped.improvement.best, stopped.improvement.best_step, stopped.improvement.waited = 1.5, 6, 2
+    stopped.stability.skipped = 1
+    stopped.stability.mean.fill_(2.5)
+    figures: dict[str, Any] = {"metrics": {"loss": 1.75}, "baseline": {"loss": 9.0}}
+    state = State(9, Cursor(1, 2, 3), tokens=900, seconds=4.5, evaluated_step=8, micro_batch_rows=4, **figures)
+    stopped.save(state)
+    stopped.checkpoints.wait()
+    again = _resumable(local)
+    assert again.restore() == state
+    assert again.improvement == stopped.improvement
+    assert (again.stability.skipped, again.stability.mean) == (1, 2.5)
 
 
 def test_the_metrics_that_the_spec_names_are_reported_and_no_others(tmp_path: Path) -> None:

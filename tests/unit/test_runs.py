@@ -61,6 +61,20 @@ def test_people_are_told_which_guarantee_holds(local: Store, s3: S3Server) -> No
     assert "the store ignores conditional puts" in listener.sentences[1]
 
 
+def test_a_run_whose_claim_is_overwritten_at_once_claims_the_next_ordinal(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival, create = claim(local.child("rival")).record, Store.create
+
+    def create_and_lose(store: Store, path: str, data: bytes) -> None:
+        create(store, path, data)
+        if path == "runs/0001.json":
+            store.put(path, rival.model_dump_json().encode())
+
+    monkeypatch.setattr(Store, "create", create_and_lose)
+    assert claim(local).ordinal == 2
+
+
 def test_without_conditional_puts_one_of_two_simultaneous_runs_stops_before_its_first_commit(s3: S3Server) -> None:
     store = Store.open(s3.new_folder())
     assert not store.guarantees_create
