@@ -228,6 +228,30 @@ def test_ranks_that_are_lost_are_no_ending_and_their_successors_get_the_order(de
     assert ending.succeeded
 
 
+def test_ranks_that_return_from_a_machine_that_was_cut_off_do_not_speak_for_their_successors(
+    desk: Desk, heard: list[Event]
+) -> None:
+    number = desk.put(CONFIG)
+    desk.close()
+    endings: list[Ending | None] = []
+
+    def see_the_others_fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+        reporter.tell(Start("causalLM", 2, 0, 10, 1, 1, 1, 1, 10))
+        cut_off.tell(number, [Start("causalLM", 1, 0, 10, 1, 1, 1, 1, 10)])
+        cut_off.end(number, Ending(1, "run 2 has started after run 1, which stops here", "Unknown"))
+        endings.append(desk.ending(number, 0.0))
+        return finish(config, ranks, reporter)
+
+    cut_off = replace(desk, group="cut off")
+    assert cut_off.next_order() is not None
+    work(desk, Ranks(), see_the_others_fail, lambda config: [], unkept)
+    assert endings == [None]
+    assert [event.run for event in heard if isinstance(event, Start)] == [2]
+    assert cut_off.tell(number, []), "it shall stop"
+    assert cut_off.next_order() is None
+    assert desk.ending(number, 0.0).succeeded
+
+
 def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Board) -> None:
     first, second = desk.put(CONFIG), desk.put(CONFIG)
 

@@ -35,12 +35,17 @@ Listener = Callable[[Event], None]
 
 
 class Board:
-    """Orders, stop flag and progress. Every method may be called from any thread."""
+    """Orders, stop flag and progress. Every method may be called from any thread.
+
+    Ranks say which `group` of them they are. Only the one that came last is at work: another may still run on a machine
+    that was cut off, and must not speak for those that have replaced it.
+    """
 
     def __init__(self, listener: Listener = lambda event: None) -> None:
         """`listener` hears every event, in the thread that brings it."""
         self._changed = threading.Condition(threading.RLock())
         self._listener = listener
+        self._groups: list[str] = []
         self._waiting: deque[Order] = deque()
         self._endings: dict[int, Ending] = {}
         self._orders = 0
@@ -73,22 +78,28 @@ class Board:
             self._end_waiting_if_stopped()
             self._changed.notify_all()
 
-    def next_order(self, wait: float) -> Order | None:
-        """The order to obey: the one at work, if its ranks were lost and are back, or the next.
+    def next_order(self, wait: float, group: str = "") -> Order | None:
+        """The order to obey: the one at work, if its ranks were lost and are back, or the next; None if there are no
+        more for this group.
 
         Raises:
             TimeoutError: there was none within `wait` seconds, and more may come.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._at_work or self._waiting or self._closed, wait):
+            self._arrive(group)
+            if not self._changed.wait_for(lambda: self._has_word_for(group), wait):
                 raise TimeoutError
+            if self._is_replaced(group):
+                return None
             if self._at_work is None and self._waiting:
                 self._progress = Progress(self._waiting.popleft())
             return self._at_work
 
-    def end(self, number: int, ending: Ending) -> None:
+    def end(self, number: int, ending: Ending, group: str = "") -> None:
         """Keep how an order ended, begun or not. The first word stands: others say the same failure once more."""
         with self._changed:
+            if self._is_replaced(group):
+                return
             if self._at_work is None and self._waiting and self._waiting[0].number == number:
                 self._progress = Progress(self._waiting.popleft())
             if self._progress is None or self._progress.order.number != number or self._progress.ending is not None:
@@ -108,9 +119,11 @@ class Board:
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._at_work), wait)
 
-    def take(self, number: int, events: list[Event]) -> bool:
+    def take(self, number: int, events: list[Event], group: str = "") -> bool:
         """Take in what rank 0 tells of an order; returns whether the ranks shall stop."""
         with self._changed:
+            if self._is_replaced(group):
+                return True
             progress = self._progress
             if progress is not None and progress.order.number == number:
                 for event in events:
@@ -131,6 +144,17 @@ class Board:
         with self._changed:
             self._observe_progress()
             return self._metrics.to_text()
+
+    def _arrive(self, group: str) -> None:
+        if group not in self._groups:
+            self._groups.append(group)
+            self._changed.notify_all()
+
+    def _is_replaced(self, group: str) -> bool:
+        return group in self._groups[:-1]
+
+    def _has_word_for(self, group: str) -> bool:
+        return bool(self._at_work or self._waiting or self._closed or self._is_replaced(group))
 
     def _observe_progress(self) -> None:
         if self._progress is not None and self._progress.start is not None:
@@ -194,22 +218,24 @@ def _public_routes(board: Board) -> dict[str, Route]:
 
 def _desk_routes(board: Board) -> dict[str, Route]:
     return {
-        "GET /order": lambda _: _next_order(board),
+        "POST /order": lambda body: _next_order(board, body["group"]),
         "POST /orders": lambda body: _json({"number": board.put(**body)}),
         "POST /close": lambda _: _done(board.close),
         "POST /stop": lambda _: _done(board.stop),
         "POST /events": lambda body: _json(
-            {"stop": board.take(body["number"], [event_from_json(event) for event in body["events"]])}
+            {"stop": board.take(body["number"], [event_from_json(event) for event in body["events"]], body["group"])}
         ),
-        "POST /ending": lambda body: _done(lambda: board.end(body["number"], ending_from_json(body["ending"]))),
+        "POST /ending": lambda body: _done(
+            lambda: board.end(body["number"], ending_from_json(body["ending"]), body["group"])
+        ),
         "POST /rest": lambda body: _json({"atRest": board.at_rest(min(body["wait"], LONGEST_WAIT))}),
         "POST /endings": lambda body: _ending(board, body["number"], body["wait"]),
     }
 
 
-def _next_order(board: Board) -> Answer:
+def _next_order(board: Board, group: str) -> Answer:
     try:
-        order = board.next_order(LONGEST_WAIT)
+        order = board.next_order(LONGEST_WAIT, group)
     except TimeoutError:
         return HTTPStatus.ACCEPTED, _JSON, b"{}"
     return _json(asdict(order)) if order else (HTTPStatus.NO_CONTENT, _JSON, b"")

@@ -43,6 +43,8 @@ class Desk:
     """Address of the guarded port, such as http://127.0.0.1:8081."""
     token: str
     """The board's bearer token."""
+    group: str = ""
+    """Names the group of ranks that speaks; the driver is in none."""
 
     def put(self, config: "RunConfig") -> int:
         """Add an order; returns its number."""
@@ -60,9 +62,9 @@ class Desk:
         self._call("POST", "/stop")
 
     def next_order(self) -> Order | None:
-        """Wait for the order to obey; None when there will be no more."""
+        """Wait for the order to obey; None when there will be no more for this group."""
         while True:
-            status, document = self._patiently("GET", "/order")
+            status, document = self._patiently("POST", "/order", {"group": self.group})
             if status != HTTPStatus.ACCEPTED:
                 return Order(**document) if status == HTTPStatus.OK else None
 
@@ -72,13 +74,13 @@ class Desk:
         Raises:
             BoardLostError: the board does not answer; it is not asked again.
         """
-        document = {"number": number, "events": [event_to_json(event) for event in events]}
+        document = {"number": number, "events": [event_to_json(event) for event in events], "group": self.group}
         stop: bool = self._call("POST", "/events", document)[1]["stop"]
         return stop
 
     def end(self, number: int, ending: Ending) -> None:
         """Say how an order ended."""
-        self._patiently("POST", "/ending", {"number": number, "ending": asdict(ending)})
+        self._patiently("POST", "/ending", {"number": number, "ending": asdict(ending), "group": self.group})
 
     def ending(self, number: int, wait: float) -> Ending | None:
         """How an order ended; None if it has not within `wait` seconds."""

@@ -1,8 +1,10 @@
 """The loop of a group of ranks: fetch an order, obey it, say how it ended, until there are no more orders."""
 
 import logging
+import secrets
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,7 @@ def work(desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenSinks, logs: Ope
     Raises:
         Exception: other ranks were lost. Whoever started this group starts it again, and it is given the same order.
     """
+    desk = replace(desk, group=ranks.share(secrets.token_hex(8)))
     while (order := ranks.share(desk.next_order() if ranks.is_first else None)) is not None:
         ending = _caught(partial(_obey, order, desk, ranks, execute, sinks, logs))
         # A failure may be one rank's alone, while the others wait for it: then only that rank can say so.
