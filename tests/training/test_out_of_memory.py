@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import DistBackendError
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import OutOfMemoryError
@@ -13,6 +14,11 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Start
 from support.jobs import Recorder, pretrain
+
+NCCL = (
+    "NCCL error in: NCCLUtils.cpp:77, unhandled cuda error, NCCL 2.28.9\n"
+    "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\n"
+)
 
 
 def _begin(config: RunConfig) -> Start:
@@ -45,17 +51,43 @@ def test_after_running_out_of_memory_a_job_goes_on_with_half_the_rows(
     assert starts[1].from_step == 4
 
 
+def _without_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def no_memory(*_: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(Loop, "_gradients", no_memory)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (DistBackendError(f"{NCCL}Cuda failure 2 'out of memory'"), "Cuda failure 2 'out of memory'"),
+        (DistBackendError(f"{NCCL}Failed to CUDA calloc 6291456 bytes"), "Failed to CUDA calloc 6291456 bytes"),
+        (RuntimeError("CUDA error: out of memory\nSearch for it."), "CUDA error: out of memory"),
+    ],
+)
+def test_what_else_asks_a_device_for_memory_in_vain_has_run_out_of_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    _without_memory(monkeypatch, error)
+    with pytest.raises(OutOfMemoryError, match=rf"ran out of memory \(rows at once: 8\): {said}; the next run resumes"):
+        run_rank(pretrain(tmp_path), Ranks(), Recorder())
+
+
+def test_ranks_that_are_lost_have_not_run_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_memory(monkeypatch, DistBackendError(f"{NCCL}socketProgress: Connection closed by remote peer node-7"))
+    with pytest.raises(DistBackendError):
+        run_rank(pretrain(tmp_path), Ranks(), Recorder())
+
+
 def test_where_one_row_is_too_much_the_sentence_names_a_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(*_: object) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(Loop, "_gradients", no_memory)
+    _without_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(OutOfMemoryError, match="activationCheckpointing"):
         run_rank(pretrain(tmp_path, training__micro_batch_rows=1), Ranks(), Recorder())
 
 
 def test_rows_that_are_computed_at_once_are_not_promised_to_become_fewer() -> None:
-    said = too_many(8, torch.OutOfMemoryError("CUDA out of memory."), coupled=True)
+    said = too_many(8, "CUDA out of memory.", coupled=True)
     assert said.endswith("set spec.training.activationCheckpointing, use more ranks, or lower examplesPerStep")

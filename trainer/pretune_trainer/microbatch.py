@@ -1,5 +1,6 @@
 """How many rows a rank computes at once."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,13 @@ _NOTES: Final = "memory"
 """Folder of a job with one file for each run whose device ran out of memory."""
 
 
+_FULL: Final = re.compile(
+    r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|Cuda failure (\d+ )?'out of memory'|Failed to CUDA [cm]alloc.*"
+)
+"""What CUDA, cuBLAS and NCCL say, which ask the device for memory beside PyTorch's."""
+
+
 class _Note(BaseModel):
     """What was too much."""
 
@@ -36,9 +44,17 @@ def most_rows(job: Store) -> int | None:
     return min((max(1, note.micro_batch_rows // 2) for note in notes), default=None)
 
 
-def too_many(rows: int, error: torch.OutOfMemoryError, *, coupled: bool) -> str:
+def out_of_memory(error: RuntimeError) -> str | None:
+    """What an error says of it if a device has run out of memory; None where something else has happened."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return lines_of(error)[0]
+    found = _FULL.search(str(error))
+    return found and found[0]
+
+
+def too_many(rows: int, said: str, *, coupled: bool) -> str:
     """What the job's author is told; `coupled` rows are compared with each other, and so computed at once."""
-    found = f"a device ran out of memory (rows at once: {rows}): {lines_of(error)[0]}"
+    found = f"a device ran out of memory (rows at once: {rows}): {said}"
     if coupled:
         return f"{found}; set spec.training.activationCheckpointing, use more ranks, or lower examplesPerStep"
     if rows > 1:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from transformers.utils.logging import disable_progress_bar
 
 from pretune_api.run_config import RunConfig
@@ -21,11 +20,11 @@ from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.data.unseen import told, unseen_labels
-from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError, lines_of
+from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
-from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
+from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, out_of_memory, too_many
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
@@ -79,8 +78,10 @@ def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     session = Session(config, ranks, reporter, run, StopVote(ranks, reporter))
     try:
         return session.carry_out()
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"a device ran out of memory: {lines_of(error)[0]}") from error
+    except RuntimeError as error:
+        if (said := out_of_memory(error)) is None:
+            raise
+        raise OutOfMemoryError(f"a device ran out of memory: {said}") from error
 
 
 def _set_aside_what_stays() -> None:
@@ -232,11 +233,13 @@ class Session:
         except PretuneError:
             resumable.checkpoints.wait()
             raise
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if (said := out_of_memory(error)) is None:
+                raise
             rows, coupled = state.micro_batch_rows, inputs.task.couples_rows
             note_too_many(self.run, rows)
             resumable.checkpoints.wait()
-            raise OutOfMemoryError(too_many(rows, error, coupled=coupled)) from error
+            raise OutOfMemoryError(too_many(rows, said, coupled=coupled)) from error
         resumable.checkpoints.wait()
 
     def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:
