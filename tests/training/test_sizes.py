@@ -37,13 +37,20 @@ def test_a_cpu_computes_as_much_as_its_caches_hold(most: int, length: int) -> No
 @given(size=st.integers(1, 5000))
 def test_every_rank_has_its_place_in_the_mesh(size: int) -> None:
     shape = mesh_shape(size)
-    assert shape[-1] <= 64
     assert (shape[0] if len(shape) == 1 else shape[0] * shape[1]) == size
+
+
+@given(size=st.integers(1, 5000))
+def test_no_rank_holds_much_more_than_with_64_ranks(size: int) -> None:
+    assert mesh_shape(size)[-1] >= min(size, 32)
 
 
 def test_many_nodes_hold_several_copies() -> None:
     assert mesh_shape(8) == (8,)
     assert mesh_shape(512) == (8, 64)
+    assert mesh_shape(96) == (2, 48)
+    assert mesh_shape(67) == (67,)
+    assert mesh_shape(8 * 67) == (8, 67)
 
 
 def test_a_probe_holds_gradients_of_other_rows_where_a_step_does(tmp_path: Path) -> None:

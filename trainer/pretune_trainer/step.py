@@ -1,6 +1,6 @@
 """The module that is trained: a model and its task as one forward pass, sharded over ranks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
@@ -19,7 +19,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.tasks.base import Batch, Task
 
 SHARDED_RANKS: Final = 64
-"""Ranks that share one copy of the weights at most; more ranks hold several copies (hybrid sharding)."""
+"""Ranks that share one copy of the weights, about; more ranks hold several copies (hybrid sharding)."""
 _MOST_WHOLE_GRADIENTS: Final = 4 << 30
 """Bytes of gradients that a rank may hold whole: of more, 1 billion in float32, the arithmetic hides the reduction."""
 
@@ -104,11 +104,17 @@ def _mesh(ranks: Ranks) -> DeviceMesh:
 
 
 def mesh_shape(size: int, sharded: int = SHARDED_RANKS) -> tuple[int, ...]:
-    """(ranks,) where all share one copy of the weights, else (copies, ranks of a copy)."""
+    """(ranks,) where all share one copy of the weights, else (copies, ranks of a copy).
+
+    A copy is shared by `sharded` ranks, by fewer as long as that is half of them, else by more: of 67 ranks, a prime
+    number, each would else hold a whole copy, and run out of memory with a model that fits on 64.
+    """
     if size <= sharded:
         return (size,)
-    shard = max(n for n in range(1, sharded + 1) if size % n == 0)
-    return (size // shard, shard)
+    divisors = [number for number in range(1, size + 1) if size % number == 0]
+    fewer = max(number for number in divisors if number <= sharded)
+    shard = fewer if 2 * fewer >= sharded else min(number for number in divisors if number > sharded)
+    return (size // shard, shard) if shard < size else (size,)
 
 
 def check_precision(training: Training, device: torch.device) -> None:
@@ -150,5 +156,10 @@ def judging(step: Step) -> Iterator[None]:
 def defer_reduction(step: Step, *, last: bool) -> None:
     """Reduce gradients over ranks with the last micro-batch of a step alone, where all may be held whole until then."""
     if isinstance(step, FSDPModule):
-        whole = sum(each.numel() * torch.float32.itemsize for each in step.parameters() if each.requires_grad)
-        step.set_requires_gradient_sync(last or whole > _MOST_WHOLE_GRADIENTS)
+        step.set_requires_gradient_sync(last or not whole_gradients(step.parameters()))
+
+
+def whole_gradients(parameters: Iterable[nn.Parameter]) -> int:
+    """Bytes of gradients that a rank holds whole until a step's last micro-batch; 0 where each one reduces them."""
+    size = sum(each.numel() * torch.float32.itemsize for each in parameters if each.requires_grad)
+    return size if size <= _MOST_WHOLE_GRADIENTS else 0
