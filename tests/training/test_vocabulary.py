@@ -136,6 +136,14 @@ def test_held_out_documents_teach_the_tokenizer_nothing(tmp_path):
     assert "one" not in learnt
 
 
+def test_a_source_that_is_all_held_out_is_left_to_the_validation(tmp_path):
+    judged = write_jsonl(tmp_path / "judged.jsonl", ["one"] * 5)
+    learnt = write_jsonl(tmp_path / "learnt.jsonl", ["two"] * 5)
+    assert list(sample(data_of(judged, learnt, validation={"fraction": 0.4}), 100)) == ["two"] * 5
+    with pytest.raises(UserError, match=r"spec.data.validation.fraction: all documents are held out"):
+        list(sample(data_of(judged, validation={"fraction": 0.4}), 100))
+
+
 def test_the_sample_is_spread_evenly_over_sources_and_files(tmp_path):
     few = write_jsonl(tmp_path / "few.jsonl", ["few"] * 10)
     for name in "ab":

@@ -4,7 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -135,11 +135,12 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
     allow.
 
     Raises:
-        UserError: a source has none, or is damaged.
+        UserError: a source has none, or is damaged; or all documents are held out.
     """
     sources = _training_sources(data)
     files = [source.opened.files() for source in sources]
     smallest_first = sorted(range(len(sources)), key=lambda number: sum(file.size for file in files[number]))
+    total = 0
     for done, number in enumerate(smallest_first):
         share = documents // (len(sources) - done)
         taken = blank = 0
@@ -150,15 +151,24 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
         if taken == blank:
             opened = sources[number].opened
             lacks = "has no text to learn from, only blanks" if taken else _lacks(opened, number, files[number])
-            raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {lacks}")
+            if lacks is not None:
+                raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {lacks}")
         documents -= taken
+        total += taken
+    if not total:
+        raise UserError(
+            "spec.data.validation.fraction", f"all documents are held out, none is left to learn from; {HINT}"
+        )
 
 
-def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str:
-    """Why a source gives no text at all."""
-    if any(True for unit in units(opened, number, files) for _ in rows(opened, unit)):
-        return f"has no documents to learn from: all are null, or held out by spec.data.validation.fraction ({HINT})"
-    return "is empty: it has no documents to learn from"
+def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str | None:
+    """Why a source gives no text at all; None where all that it has is held out."""
+    lacks = "is empty: it has no documents to learn from"
+    for row in chain.from_iterable(rows(opened, unit) for unit in units(opened, number, files)):
+        if row.value(row.column) is not None:
+            return None
+        lacks = "has no documents to learn from: all are null"
+    return lacks
 
 
 def _training_sources(data: Data) -> list[DataSource]:
