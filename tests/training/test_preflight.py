@@ -100,6 +100,14 @@ def test_a_job_that_can_run_passes_every_check_and_leaves_nothing_behind(tmp_pat
     assert [path for path in (tmp_path / "storage").rglob("*") if path.is_file()] == []
 
 
+def test_a_file_that_is_both_learnt_from_and_judged_on_is_refused(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    uri = config.data.train[0].uri
+    finding = by_check(preflight(pretrain(tmp_path, data__validation={"sources": [{"uri": uri}]})))["source"]
+    assert (finding.ok, finding.place) == (False, "spec.data.validation.sources[0].uri")
+    assert "the model would be judged on what it has learnt" in finding.sentence
+
+
 def test_a_store_is_told_by_what_it_guarantees(tmp_path: Path, s3: S3Server) -> None:
     location = s3.new_folder()
     config = pretrain(tmp_path)
@@ -259,6 +267,18 @@ def test_ranks_share_weights_gradients_and_optimizer(tmp_path: Path) -> None:
         assert getattr(shared, part) == pytest.approx(getattr(alone, part) / 8, rel=0.01)
     assert alone.gathered == 0
     assert shared.gathered > 0
+
+
+def test_gradients_of_several_micro_batches_are_whole_on_each_rank_unless_the_model_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = designed(pretrain(tmp_path))
+    tuned, training = check_model(made)[0], made.config.training
+    alone, shared = (held(tuned, training, ranks, accumulates=True) for ranks in (1, 8))
+    assert shared.gradients == alone.gradients == sum(each.nbytes for each in tuned.model.parameters())
+    assert shared.optimizer == held(tuned, training, 8).optimizer
+    monkeypatch.setattr("pretune_trainer.step._MOST_WHOLE_GRADIENTS", alone.gradients - 1)
+    assert held(tuned, training, 8, accumulates=True) == held(tuned, training, 8)
 
 
 def test_it_leaves_its_findings_where_the_environment_says(

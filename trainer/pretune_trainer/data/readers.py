@@ -73,6 +73,11 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
     return [*units, *(unit for run in runs for unit in run)]
 
 
+def files_with_rows(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """What of a source is read as rows: not the text beside audio, and not the images that metadata stands for."""
+    return [*_alone(files), *(file for form in _BY_RUNS for file in _small(files, form))]
+
+
 def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a unit. Of Parquet only the source's column is read, and `columns`; the source's `values` are added.
 

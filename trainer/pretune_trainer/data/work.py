@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pretune_api.manifest import COMMITTED_NAME
 from pretune_trainer.data.commit_cache import unit_number
 from pretune_trainer.data.inputs import DataSource
-from pretune_trainer.data.readers import Unit, units
+from pretune_trainer.data.readers import Unit, files_with_rows, units
 from pretune_trainer.data.sources import SourceFile
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.storage.store import Store
@@ -45,23 +45,27 @@ def find_work(
     store = storage.child(f"cache/{digest}")
     if store.exists(COMMITTED_NAME):
         return Work(digest, True, [], frozenset())
+    check_judged_only(sources, files)
     found = [
         unit
         for number, (source, listed) in enumerate(zip(sources, files, strict=True))
         for unit in units(source.opened, number, listed)
     ]
-    _check_judged_only(found, sources)
     return Work(digest, False, found, frozenset(unit_number(object_.path) for object_ in store.list("units")))
 
 
-def _check_judged_only(found: Sequence[Unit], sources: Sequence[DataSource]) -> None:
-    """Refuse files of validation.sources that are in a training source, too, such as the folder that they lie in."""
+def check_judged_only(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFile]]) -> None:
+    """Refuse files of validation.sources that are in a training source, too, such as the folder that they lie in.
+
+    Raises:
+        UserError: there is one.
+    """
     learnt: dict[tuple[str | None, str], str] = {}
-    for unit in found:  # those of the training come first
-        opened = sources[unit.source].opened
-        for file in unit.files:
+    for source, listed in zip(sources, files, strict=True):  # those of the training come first
+        opened = source.opened
+        for file in files_with_rows(listed):
             name = opened.source.endpoint, file.uri
-            if not sources[unit.source].is_validation:
+            if not source.is_validation:
                 learnt[name] = opened.where
             elif name in learnt:
                 raise UserError(

@@ -21,6 +21,7 @@ from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.sources import SourceFile
 from pretune_trainer.data.tokenizer import document_of
 from pretune_trainer.data.vocabulary import form_for, stand_in
+from pretune_trainer.data.work import check_judged_only
 from pretune_trainer.errors import PretuneError, StorageError, UserError
 from pretune_trainer.inputs import Design, Vocabulary, check_spec, design, load_tokenizer
 from pretune_trainer.methods import Tuned
@@ -73,6 +74,14 @@ def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[lis
         raise UserError(where, f"{uri} is empty: its files have no rows")
     size = amount(sum(file.size for file in files))
     return found, f"{uri}: {len(files)} files of {size}; its first {len(found)} rows can be read"
+
+
+def check_validation(sources: Sequence[DataSource], read: Sequence[Checked[list[Row]]]) -> tuple[bool, str]:
+    """Whether the validation's own files are none that is learnt from; all sources have been `read`."""
+    for each in read:
+        each.get()
+    check_judged_only(sources, [source.opened.files() for source in sources])
+    return True, "none of their files is in spec.data.train"
 
 
 def first_rows(source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str]) -> list[Row]:
@@ -169,7 +178,7 @@ def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
     """What each device must hold at least. The model is used up."""
     config = made.config
     rows, length = _rows_at_once(made), made.task.layout.length
-    found = held(tuned, config.training, config.ranks)
+    found = held(tuned, config.training, config.ranks, accumulates=rows < _most_rows(config))
     parts = {"weights": found.weights, "gradients": found.gradients, "optimizer": found.optimizer}
     if config.ranks > 1:
         parts["gathered from other ranks"] = found.gathered
@@ -187,11 +196,16 @@ def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
 def _rows_at_once(made: Design) -> int:
     """Rows that a rank must compute at once: one, unless they are compared with each other, or more are asked for."""
     config = made.config
-    most, asked = -(-rows_per_step(config) // config.ranks), config.training.micro_batch_rows
+    most, asked = _most_rows(config), config.training.micro_batch_rows
     if made.task.couples_rows:
         check_whole(asked, most)
         return most
     return min(asked or 1, most)
+
+
+def _most_rows(config: RunConfig) -> int:
+    """Rows that a rank has in a step."""
+    return -(-rows_per_step(config) // config.ranks)
 
 
 def _activations(made: Design, tuned: Tuned, batch: Batch) -> int | None:

@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from pretune_api.training import Training
 from pretune_trainer.methods import Tuned
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.step import autocast, blocks_of, mesh_shape
+from pretune_trainer.step import autocast, blocks_of, mesh_shape, whole_gradients
 from pretune_trainer.tasks.base import Batch, Task
 
 _FP32: Final = 4
@@ -41,16 +41,20 @@ class Held:
     """With several ranks: weights and gradients of the root and of the blocks at work, before they are shared out."""
 
 
-def held(tuned: Tuned, training: Training, ranks: int) -> Held:
-    """What one of `ranks` ranks holds of a model and its optimizer."""
+def held(tuned: Tuned, training: Training, ranks: int, *, accumulates: bool = False) -> Held:
+    """What one of `ranks` ranks holds of a model and its optimizer.
+
+    Where a step `accumulates` gradients of several micro-batches, smaller models have theirs whole on each rank.
+    """
     parameters = list(tuned.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     shards = mesh_shape(ranks)[-1]
-    gradients = sum(_share(parameter, shards) for parameter in trained)
+    shares = sum(_share(parameter, shards) for parameter in trained)
+    whole = whole_gradients(trained) if accumulates and ranks > 1 else 0
     return Held(
         weights=sum(_share(each, shards) for each in parameters) + sum(_share(each, 1) for each in _buffers(tuned)),
-        gradients=gradients,
-        optimizer=_MOMENTS * gradients + _FP32 * len(trained),
+        gradients=whole or shares,
+        optimizer=_MOMENTS * shares + _FP32 * len(trained),
         gathered=_gathered(tuned.model, training) if ranks > 1 else 0,
     )
 

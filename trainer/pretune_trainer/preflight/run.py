@@ -5,6 +5,7 @@ from functools import partial
 
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
+from pretune_api.tasks import image_column
 from pretune_trainer.data.example import Example, Row
 from pretune_trainer.data.inputs import DataSource, data_sources
 from pretune_trainer.inputs import Design, Vocabulary
@@ -19,6 +20,7 @@ from pretune_trainer.preflight.checks import (
     check_storage,
     check_task,
     check_tokenizer,
+    check_validation,
     check_whole_spec,
     read_source,
 )
@@ -32,13 +34,15 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     jobs, as KIND/NAME, whose artifacts are not there yet: what depends on them is not known.
     """
     checks = Checks()
-    sources = data_sources(config.data)
+    sources = data_sources(config.data, image_column(config.learn))
     checks.make("storage", "spec.storage.uri", lambda: check_storage(config))
     checks.make("spec", "spec", lambda: check_whole_spec(config))
     read = [
         checks.make("source", source.opened.where, partial(read_source, config, source, number))
         for number, source in enumerate(sources)
     ]
+    if any(source.is_validation for source in sources):
+        checks.make("source", "spec.data.validation.sources", lambda: check_validation(sources, read))
     start = _Start(config, checks, frozenset(waiting))
     vocabulary = start.vocabulary(sources, read)
     task = checks.make("task", f"spec.{config.part}", lambda: check_task(config, start.origin(), vocabulary.get()))
