@@ -23,6 +23,7 @@ class Letters:
     fingerprint: str = "letters/1"
     nothing_learnt: str = "they are null, blank or too short"
     columns: tuple[str, ...] = ()
+    image: None = None
     seen: int = 0
 
     def examples(self, rows):

@@ -137,6 +137,23 @@ def test_the_report_says_what_was_dropped_and_masked_and_how_groups_fare(tmp_pat
     }
 
 
+def test_two_jobs_that_clean_the_same_data_at_once_under_two_spellings_of_its_uri_both_get_it(tmp_path, monkeypatch):
+    plain = write_rows(tmp_path / "a.jsonl", ROWS)
+    spelled = plain.replace("a.jsonl", "%61.jsonl")
+    store, both = store_at(tmp_path / "store"), [data_of({"uri": uri}, cleaning=RULES) for uri in (plain, spelled)]
+    commit, others = clean.commit, []
+
+    def commit_after_the_other(folder, manifest):
+        monkeypatch.setattr(clean, "commit", commit)
+        others.append(cleaned(both[1], (), store, Ranks(), lambda: False))
+        commit(folder, manifest)
+
+    monkeypatch.setattr(clean, "commit", commit_after_the_other)
+    found = [cleaned(both[0], (), store, Ranks(), lambda: False), *others]
+    assert [each.report.sources[0].uri for each in found] == [plain, spelled]
+    assert found[0].digest == found[1].digest
+
+
 def adds_up(report: DataReport) -> bool:
     sources = report.sources
     by_reason = {reason: sum(source.dropped.get(reason, 0) for source in sources) for reason in report.dropped}

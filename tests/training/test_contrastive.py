@@ -46,6 +46,20 @@ def test_the_loss_is_that_of_transformers_and_rows_without_a_pair_change_nothing
         torch.testing.assert_close(inputs.task.loss(model, each)["pair"] / 16, theirs)
 
 
+def test_all_captions_of_an_image_are_on_one_side(tmp_path: Path) -> None:
+    pairs = [{**row, "text": f"{said} {row['text']}"} for row in rows(1, 1) for said in ("here is", "look at", "see")]
+    cleaning = {"duplicates": "exact"}
+    for name, rules in (("plain", {}), ("cleaned", {"data__cleaning": cleaning})):
+        cache = gathered(matched(tmp_path / name, write_pairs(tmp_path / "pairs.parquet", pairs), **rules)).cache
+        learnt, judged = (
+            [source.example(number)["file"].tobytes() for source in side for number in range(len(source))]
+            for side in (cache.train, cache.validation)
+        )
+        assert len(learnt) + len(judged) == len(pairs)
+        assert judged
+        assert not {*learnt} & {*judged}
+
+
 def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     config = matched(tmp_path, some_pairs(tmp_path), LABELS, training__examples_per_step=15)
     whole, steps = run(Ranks(), config)

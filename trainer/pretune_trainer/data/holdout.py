@@ -18,17 +18,19 @@ class Holdout:
 
     fraction: float
     """Share of them, from 0 (none) to 1 (all)."""
+    column: str | None = None
+    """Column whose content decides; None for the source's own."""
 
     def __call__(self, row: Row) -> bool:
         """Whether the row is held out: a hash of its content, as a number from 0 to 1, is below the fraction."""
         if self.fraction in (0.0, 1.0):
             return bool(self.fraction)
-        digest = hashlib.blake2b(_content(row), digest_size=8).digest()
+        digest = hashlib.blake2b(_content(row, self.column or row.column), digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.fraction * _ALL
 
 
-def _content(row: Row) -> bytes:
-    value = row.value(row.column)
+def _content(row: Row, column: str) -> bytes:
+    value = row.value(column)
     content = content_of(value)
     if content is not None:
         return content

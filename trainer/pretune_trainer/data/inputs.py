@@ -25,11 +25,17 @@ class DataSource:
         return self.holdout.fraction == 1.0
 
 
-def data_sources(data: Data) -> list[DataSource]:
-    """The training sources, then those of the validation."""
+def data_sources(data: Data, image: str | None = None) -> list[DataSource]:
+    """The training sources, then those of the validation.
+
+    Where there is a column `image`, as `image_column` has it, rows are held out by its content: all captions of an
+    image fall on one side.
+    """
     held_out = data.validation
     fraction = held_out.fraction if held_out and held_out.fraction else 0.0
-    sources = [DataSource(opened, Holdout(fraction)) for opened in open_sources(data.train, "spec.data.train")]
+    sources = [
+        DataSource(opened, Holdout(fraction, image or None)) for opened in open_sources(data.train, "spec.data.train")
+    ]
     if held_out and held_out.sources:
         apart = open_sources(held_out.sources, "spec.data.validation.sources")
         sources += [DataSource(opened, Holdout(1.0)) for opened in apart]
@@ -45,6 +51,7 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "document": source.opened.source.document,
             "values": source.opened.source.values,
             "heldOut": source.holdout.fraction,
+            **({"heldOutBy": source.holdout.column} if source.holdout.column and source.holdout.fraction else {}),
         }
         for source, listed in zip(sources, files, strict=True)
     ]

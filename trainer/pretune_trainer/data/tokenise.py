@@ -47,6 +47,7 @@ class Tokenises(Protocol):
     fingerprint: str
     nothing_learnt: str
     columns: Sequence[str]
+    image: str | None
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """The examples of each row, in order."""
@@ -60,7 +61,7 @@ def plan(
     Raises:
         UserError: a source has no files, or one of them is damaged or lacks the column.
     """
-    sources = data_sources(data)
+    sources = data_sources(data, task.image)
     files = [source.opened.files() for source in sources]
     layout = (task.layout.length, task.layout.packs)
     digest = digest_of(
@@ -93,7 +94,7 @@ def make(
         UserError: a row cannot be learnt from, or a source has none; or `grouping` makes too many groups.
         StopRequestedError: asked to stop; finished units are kept.
     """
-    sources = data_sources(data)
+    sources = data_sources(data, task.image)
     with closing(_make_units(work, share(work, ranks), sources, task, store, clean, grouping)) as steps:
         work_together(steps, ranks, stop, "tokenised")
     ranks.once(lambda: commit_cache(work.units, sources, grouping, task.nothing_learnt, store))

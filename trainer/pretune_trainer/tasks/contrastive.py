@@ -51,6 +51,7 @@ class Contrastive(Task[Compared]):
         self.layout = Layout(length=context.sequence_length, packs=False)
         zero_shot = self.spec.zero_shot
         self.labels = zero_shot.labels if zero_shot else []
+        self.image = self.spec.image_column
         self.columns = (self.spec.image_column, *((zero_shot.label_column,) if zero_shot else ()))
         self.metrics_known = RetrievalReport.known if zero_shot else RetrievalReport.of_pairs
         self.numbers = {label: number for number, label in enumerate(self.labels)}
@@ -79,7 +80,7 @@ class Contrastive(Task[Compared]):
         captions = [_caption(row) for row in rows]
         encoded = encode_whole(self.tokenizer, captions, self.layout.length)
         for row, ids in zip(rows, encoded, strict=True):
-            content = checked(row.content(self.spec.image_column), row.place, self.spec.smallest_side)
+            content = checked(row.content(self.image), row.place, self.spec.smallest_side)
             example: dict[str, Array] = {"ids": np.array(ids, np.int32), "file": np.frombuffer(content, np.uint8)}
             yield [example | self._label(row)]
 

@@ -4,7 +4,8 @@ cache/<digest>/units/000012.npz        what is known of each row of a unit: the 
                verdicts/000012.npy     what comes of each row
                cleaning.json data.json manifest.json COMMITTED
 
-It comes before the tokenizer, and depends on nothing but sources and rules: all jobs that have both in common share it.
+It comes before the tokenizer, and depends on nothing but sources and rules: all jobs that have both in common share it,
+and those that make it at once write the same, wherever each finds its sources.
 """
 
 import json
@@ -98,15 +99,16 @@ def cleaned(
     work = ranks.once(lambda: _plan(data, cleaning, columns, image, storage))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
-        sources = data_sources(data)
+        sources = data_sources(data, image)
         with closing(_survey(work, share(work, ranks), sources, cleaning, columns, image, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
         ranks.once(lambda: _commit(work.units, sources, cleaning, store))
-    return _open(store, work.digest, cleaning, columns)
+    uris = [source.opened.source.uri for source in data_sources(data)]
+    return _open(store, work.digest, cleaning, columns, uris)
 
 
 def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], image: str | None, storage: Store) -> Work:
-    sources = data_sources(data)
+    sources = data_sources(data, image)
     files = [source.opened.files() for source in sources]
     rules = cleaning.model_dump(mode="json")
     digest = digest_of("cleaning", VERSION, fingerprint(sources, files), rules, list(columns), image)
@@ -140,8 +142,8 @@ def _commit(units: Sequence[Unit], sources: Sequence[DataSource], cleaning: Clea
         contents = pool.map(store.get, (unit_name(number) for number in range(len(units))))
         surveys = [Survey.from_bytes(content) for content in contents]
     verdicts = _verdicts(units, surveys, sources, cleaning)
-    uris = [source.opened.source.uri for source in sources]
-    found = report(surveys, verdicts, [unit.source for unit in units], uris, cleaning)
+    wheres = [source.opened.where for source in sources]  # no URIs: not all jobs that share it have the same
+    found = report(surveys, verdicts, [unit.source for unit in units], wheres, cleaning)
     for source, each in zip(sources, found.sources, strict=True):
         _check(source, each)
     index = json.dumps([_key(unit) for unit in units]).encode()
@@ -174,15 +176,15 @@ def _check(source: DataSource, found: SourceReport) -> None:
         reasons = ", ".join(f"{reason} {count}" for reason, count in found.dropped.items())
         raise UserError(
             "spec.data.cleaning",
-            f"none of the {found.documents} rows of {found.uri} ({source.opened.where}) is left ({reasons}); "
+            f"none of the {found.documents} rows of {source.opened.source.uri} ({found.uri}) is left ({reasons}); "
             "relax the filters, or remove the source",
         )
 
 
-def _open(store: Store, digest: str, cleaning: Cleaning, columns: Sequence[str]) -> Cleaned:
+def _open(store: Store, digest: str, cleaning: Cleaning, columns: Sequence[str], uris: Sequence[str]) -> Cleaned:
     shelf = Shelf(store, read_commit(store))
     index = json.loads(shelf.path(_INDEX).read_bytes())
-    found = DataReport.model_validate_json(shelf.path(REPORT_NAME).read_bytes())
+    found = DataReport.model_validate_json(shelf.path(REPORT_NAME).read_bytes()).at(uris)
     return Cleaned(digest, found, cleaning, columns, shelf, {tuple(key): number for number, key in enumerate(index)})
 
 

@@ -66,6 +66,11 @@ class DataReport(Spec):
     languages: Balance | None = None
     """By language, where languages are told: the rows to learn from."""
 
+    def at(self, uris: Sequence[str]) -> "DataReport":
+        """The same, of sources that are at `uris`."""
+        sources = [each.model_copy(update={"uri": uri}) for each, uri in zip(self.sources, uris, strict=True)]
+        return self.model_copy(update={"sources": sources})
+
     def sentence(self) -> str:
         """For the model card."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.dropped.items())
@@ -77,14 +82,17 @@ def report(
     surveys: Sequence[Survey],
     verdicts: Sequence[NDArray[np.uint8]],
     of_source: Sequence[int],
-    uris: Sequence[str],
+    names: Sequence[str],
     cleaning: Cleaning,
 ) -> DataReport:
-    """The report of units, with the verdicts on their rows; `of_source` is the source of each unit."""
+    """The report of units, with the verdicts on their rows; `of_source` is the source of each unit.
+
+    `names` stand for the sources until the report is read `at` their URIs.
+    """
     units = list(zip(of_source, surveys, verdicts, strict=True))
     sources = [
-        _source_report(uri, [(survey, found) for at, survey, found in units if at == number])
-        for number, uri in enumerate(uris)
+        _source_report(name, [(survey, found) for at, survey, found in units if at == number])
+        for number, name in enumerate(names)
     ]
     return DataReport(
         documents=sum(source.documents for source in sources),
@@ -98,12 +106,12 @@ def report(
     )
 
 
-def _source_report(uri: str, units: Sequence[tuple[Survey, NDArray[np.uint8]]]) -> SourceReport:
+def _source_report(name: str, units: Sequence[tuple[Survey, NDArray[np.uint8]]]) -> SourceReport:
     counts = np.zeros(len(REASONS) + 1, np.int64)
     for _, found in units:
         counts += np.bincount(found, minlength=len(counts))
     return SourceReport(
-        uri=uri,
+        uri=name,
         documents=int(counts.sum()),
         kept=int(counts[KEPT]),
         characters=sum(int(survey.sizes.sum()) for survey, _ in units),
