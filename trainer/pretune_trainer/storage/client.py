@@ -149,6 +149,8 @@ _MEANINGS: Final = (
 )
 
 
+_UNTRUSTED: Final = re.compile(r"InvalidCertificate\(\s*UnknownIssuer")
+"""How obstore says it, in its tree alone."""
 _ONLY_ONCE: Final = re.compile(r"<Code>(RequestTimeout|NoSuchUpload)")
 """What S3 says, with status 400, of a body that came too slowly; and of an upload that was aborted meanwhile, or is
 complete: then obstore has asked for that once more, because the answer was lost."""
@@ -186,6 +188,9 @@ def _text(error: BaseException | None) -> str:
 
 def _explain(error: Exception, doing: str, uri: str) -> StorageError:
     text = _text(error)
+    if _UNTRUSTED.search(str(error)):
+        said = "the authority of the store's certificate is not trusted; add it to the file that SSL_CERT_FILE names"
+        return StorageDeniedError(f"{uri}: cannot {doing}: {said}")
     for meaning in _MEANINGS:
         if re.search(meaning.pattern, text):
             return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}")
