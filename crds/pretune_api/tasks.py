@@ -78,7 +78,7 @@ class QuestionAnswering(Spec):
     """Answer questions with a span of a text. Rows are in SQuAD's format; the source's column holds the text.
 
     The answers are an object: text is a list of answers, answer_start a list of the characters at which they begin. A
-    text that is longer than a row is read in several; evaluation.maxBatches may leave out the one with the answer.
+    text that is longer than a row is read in several; evaluation.maxBatches leaves out all of them, or none.
     """
 
     question_column: ColumnName = "question"

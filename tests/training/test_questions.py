@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.tasks import QuestionAnswering as Spec
 from pretune_trainer.data.example import Example, Pack, Place, Row
-from pretune_trainer.data.vocabulary import train
+from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import BadRowError
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
@@ -65,7 +65,17 @@ def test_of_the_windows_of_a_long_text_those_with_the_whole_answer_have_a_span()
     assert len(examples) > 3
     spans = [example["span"].tolist() for example in examples]
     assert [0, 0] in spans
+    assert len({int(example["question"][0]) for example in examples}) == 1
     assert {said(answering, example) for example in examples if example["span"].any()} == {"Bergen"}
+
+
+def test_a_question_has_one_name_under_all_spellings_of_its_source_and_another_in_each_row() -> None:
+    rows = [
+        Row({"text": TEXT, "question": "Where?", "answers": answers("Oslo")}, Place(uri, number), "text")
+        for uri, number in [("file:///faq.jsonl", 1), ("file:///%66aq.jsonl", 1), ("file:///faq.jsonl", 2)]
+    ]
+    here, there, other = (int(example["question"][0]) for (example,) in task(length=128).examples(rows))
+    assert here == there != other
 
 
 @pytest.mark.parametrize(
@@ -105,6 +115,20 @@ def _loss_of_transformers(model: PreTrainedModel, batch: Batch, number: int) -> 
     start, end = (batch.targets[name][number : number + 1] for name in ("start", "end"))
     loss: torch.Tensor = model(**kept, start_positions=start, end_positions=end).loss
     return loss
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "bpe"])
+def test_a_model_is_given_what_its_tokenizer_gives_those_who_use_it(algorithm: str) -> None:
+    training = TokenizerTraining(algorithm=algorithm, vocab_size=400)
+    tokenizer = train(training, iter(paragraphs()[:800]), 64, Form.FRAMED)
+    answering = QuestionAnswering(Context(Spec(), tokenizer, 64, False, False, 0))
+    architecture = Architecture(type="bert", config=BERT)
+    model = answering.model(Build(architecture, tokenizer, 64)).eval()
+    found = {"text": ["Oslo"], "answer_start": [12]}
+    ((example,),) = answering.examples([row(found, text="He lives in Oslo.")])
+    (ours,) = answering.evaluate(model, answering.batch([Pack((example,))]))
+    theirs = model(**tokenizer("Where is the blue house?", "He lives in Oslo.", return_tensors="pt"))
+    assert ours.none_score == pytest.approx(float((theirs.start_logits + theirs.end_logits)[0, 0]), abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])

@@ -24,13 +24,15 @@ class Numbered:
         self.source, self.touched, self.slices = source, Counter(), slices
         self.lengths = np.array(lengths, np.int32)
         self.tokens = int(self.lengths.sum())
+        self.groups = np.arange(len(lengths))
 
     def __len__(self):
         return len(self.lengths)
 
     def example(self, index):
         self.touched[index] += 1
-        return {"ids": np.zeros(self.lengths[index], np.int32), "name": np.array([self.source, index])}
+        name = np.array([self.source, index])
+        return {"ids": np.zeros(self.lengths[index], np.int32), "name": name, "group": self.groups[[index]]}
 
 
 def cache_of(sizes, seed=0, weights=None):
@@ -142,6 +144,27 @@ def test_packs_of_the_validation_are_of_one_slice_and_every_rank_has_as_many_of_
         (("parity=1",), "parity=1"),
     }
     assert len({pack.key for pack in packs}) == len(packs) <= (most or len(packs))
+
+
+@given(SIZES, st.lists(st.integers(1, 5), min_size=1, max_size=9), st.integers(1, 60))
+@settings(max_examples=40)
+def test_of_what_makes_sense_together_all_is_judged_or_nothing(sizes, groups, most):
+    cache, layout = cache_of(sizes), Layout(length=64, packs=False, together="group")
+    for source in cache.validation:
+        ends = np.cumsum(np.resize(groups, len(source)))
+        source.groups = np.searchsorted(ends, np.arange(len(source)), side="right")
+    packs = [pack for pack in validation(cache, layout, most=most) if pack.examples]
+    judged = {tuple(example["name"].tolist()) for pack in packs for example in pack.examples}
+    for number, index in judged:
+        groups_of = cache.validation[number].groups
+        assert {(number, other) for other in np.flatnonzero(groups_of == groups_of[index]).tolist()} <= judged
+    assert len(packs) == len(judged) <= most
+
+
+def test_much_of_what_may_be_judged_is_judged_though_it_must_be_whole():
+    cache, layout = cache_of([1000]), Layout(length=64, packs=False, together="group")
+    cache.validation[0].groups = np.arange(1000) // 3
+    assert 97 <= len(list(validation(cache, layout, most=100))) <= 100
 
 
 def test_validation_comes_in_the_same_order_each_time():

@@ -134,6 +134,9 @@ class Layout:
     """Whether several examples share a row; otherwise rows are single examples, by length within a step."""
     accompanied: bool = False
     """Whether each single example comes with another one of its window, drawn at random: what it could be taken for."""
+    together: str | None = None
+    """Array that neighbours share which make sense together alone, such as the question that all windows of a text are
+    asked: where not all of the validation is judged, all of them are, or none."""
 
 
 @dataclass(frozen=True, order=True)

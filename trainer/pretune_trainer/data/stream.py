@@ -121,19 +121,57 @@ def validation(
 
 def _held_out(sources: Sequence[SourceExamples], layout: Layout, number: int, most: int | None) -> Iterator[Pack]:
     """Packs of these sources; `number` is that of their first example."""
-    starts = range(0, sum(map(len, sources)), WINDOW)
+    total, spare = sum(map(len, sources)), 0
+    starts = range(0, total, WINDOW)
     for window, start in enumerate(starts):
         plan = _in_order(sources, layout, start)
-        share = None if most is None else most * (window + 1) // len(starts) - most * window // len(starts)
-        for row in _spread(len(plan.rows), share):
+        rows: Sequence[int] = range(len(plan.rows))
+        if most is not None and most < total:
+            share = most * (window + 1) // len(starts) - most * window // len(starts)
+            if layout.together is None:
+                rows = _spread(len(plan.rows), share)
+            else:
+                rows = _whole(sources, plan, share + spare, layout.together)
+                spare += share - len(rows)
+        for row in rows:
             yield replace(_pack(sources, plan, row, (0, number + start, row)), held_out=True)
 
 
-def _spread(count: int, most: int | None) -> Sequence[int]:
+def _spread(count: int, most: int) -> Sequence[int]:
     """Numbers below `count`: all, or `most` of them at equal distances."""
-    if most is None or most >= count:
+    if most >= count:
         return range(count)
     return [each * count // most for each in range(most)]
+
+
+def _whole(sources: Sequence[SourceExamples], plan: _Plan, most: int, name: str) -> list[int]:
+    """At most so many rows, of single examples: chosen at random, with every one all that share its `name`."""
+    row_of = {place: row for row, (place,) in enumerate(plan.rows)}
+    found: list[int] = []
+    for place in np.random.default_rng(most).permutation(len(plan.rows)).tolist():
+        group = _group(sources, plan.window, place, name)
+        if place in group[:1]:  # each as likely, however many examples it has
+            if len(found) + len(group) > most:
+                break
+            found += [row_of[each] for each in group]
+    return sorted(found)
+
+
+def _group(sources: Sequence[SourceExamples], window: Window, place: int, name: str) -> range:
+    """The places of an example and of its neighbours with the same `name`; none where they go on beyond the window."""
+    source, index = sources[window.sources[place]], int(window.indices[place])
+    mine = source.example(index)[name]
+
+    def is_ours(other: int) -> bool:
+        return 0 <= other < len(source) and np.array_equal(source.example(other)[name], mine)
+
+    first, last = index, index
+    while is_ours(first - 1):
+        first -= 1
+    while is_ours(last + 1):
+        last += 1
+    places = range(place - index + first, place - index + last + 1)
+    return places if places.start >= 0 and places.stop <= len(window.indices) else range(0)
 
 
 def _in_order(sources: Sequence[SourceExamples], layout: Layout, start: int) -> _Plan:

@@ -38,17 +38,18 @@ class QuestionAnswering(Task[Answer]):
         self.pad = context.pad
         if not self.tokenizer.is_fast:
             raise UserError("spec.tokenizer", "it does not report the positions of its tokens; use a fast tokenizer")
-        self.layout = Layout(length=context.sequence_length, packs=False)
+        self.layout = Layout(length=context.sequence_length, packs=False, together="question")
         self.columns = (self.spec.question_column, self.spec.answers_column)
-        self.fingerprint = f"questionAnswering/1/{context.sequence_length}/{self.spec.model_dump_json()}"
+        self.fingerprint = f"questionAnswering/2/{context.sequence_length}/{self.spec.model_dump_json()}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with two outputs a token: the answer begins here, it ends here."""
         return build.make(AutoModelForQuestionAnswering)
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """The windows of each text: ids int32 [n], types uint8 [n] (1 in the text), offsets int32 [2 n] in the text's
-        characters, span int32 [2], and for judging question int64 [1], text and answers uint8 (UTF-8, JSON).
+        """The windows of each text: ids int32 [n], types uint8 [n] (the tokenizer's), inside uint8 [n] (1 in the text),
+        offsets int32 [2 n] in the text's characters, span int32 [2], and for judging question int64 [1], text and
+        answers uint8 (UTF-8, JSON).
         """
         for row in rows:
             yield list(self._windows(row, read_question(row, self.spec)))
@@ -69,32 +70,36 @@ class QuestionAnswering(Task[Answer]):
             return_offsets_mapping=True,
             verbose=False,
         )
-        name = np.frombuffer(hashlib.blake2b(str(row.place).encode(), digest_size=8).digest(), np.int64)
         judged: dict[str, Array] = {
-            "question": name,
+            "question": _name(row, question),
             "text": _bytes(question.text),
             "answers": _bytes(json.dumps(question.answers)),
         }
         for number, ids in enumerate(encoded["input_ids"]):
-            in_text = np.array([part == 1 for part in encoded.sequence_ids(number)], np.uint8)
+            inside = np.array([part == 1 for part in encoded.sequence_ids(number)], np.uint8)
+            # What the artifact's users give the model: of BERT's pairs 1 in the text and at its end, of RoBERTa's none.
+            types = encoded["token_type_ids"][number] if "token_type_ids" in encoded else [0] * len(ids)
             offsets = np.asarray(encoded["offset_mapping"][number], np.int32)
-            span = _span(question, offsets, in_text)
             yield {
                 "ids": np.asarray(ids, np.int32),
-                "types": in_text,
+                "types": np.asarray(types, np.uint8),
+                "inside": inside,
                 "offsets": offsets.ravel(),
-                "span": span,
+                "span": _span(question, offsets, inside),
                 **judged,
             }
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
-        """Windows padded on the right; targets "start", "end" int64 [packs], "types" int64 [packs, width]."""
+        """Windows padded on the right; targets "start", "end" int64 [packs], "types", "inside" int64 [packs, width]."""
         spans = [pack.examples[0]["span"].tolist() if pack.examples else [IGNORED, IGNORED] for pack in packs]
         start, end = torch.tensor(spans).unbind(1)
-        in_text = [pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs]
         kept = sum(1 for pack in packs if pack.examples)
         inputs = pad_right(packs, self.pad, self.layout.length)
-        targets = {"start": start, "end": end, "types": padded(in_text, 0, self.layout.length)}
+        types, inside = (
+            padded([pack.examples[0][name] if pack.examples else NOTHING for pack in packs], 0, self.layout.length)
+            for name in ("types", "inside")
+        )
+        targets = {"start": start, "end": end, "types": types, "inside": inside}
         return Batch({**inputs}, targets, {"span": kept}, sum(len(pack) for pack in packs), packs)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -117,7 +122,7 @@ class QuestionAnswering(Task[Answer]):
     def _best(self, logits: Tensor, batch: Batch) -> Iterator[tuple[tuple[int, int], float]]:
         """First and last token of each window's likeliest span in the text, and its log-odds."""
         width = logits.shape[1]
-        outside = batch.targets["types"] == 0
+        outside = batch.targets["inside"] == 0
         start, end = (logits[..., which].masked_fill(outside, -torch.inf) for which in (0, 1))
         allowed = torch.ones(width, width, dtype=torch.bool, device=logits.device)
         allowed = allowed.triu() & ~allowed.triu(self.spec.max_answer_tokens)
@@ -129,6 +134,12 @@ class QuestionAnswering(Task[Answer]):
     def metrics(self) -> list[Metric[Answer]]:
         """Exact match and F1."""
         return [AnswerReport(unanswerable=self.spec.unanswerable)]
+
+
+def _name(row: Row, question: Question) -> Array:
+    """Names a question wherever its source lies: jobs that share a token cache may each find that at another URI."""
+    said = json.dumps([row.place.row, question.question, question.text, question.answers])
+    return np.frombuffer(hashlib.blake2b(said.encode(), digest_size=8).digest(), np.int64)
 
 
 def _bytes(text: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
