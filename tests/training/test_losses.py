@@ -1,4 +1,6 @@
-"""Losses: what is saved in memory changes nothing in the numbers."""
+"""Losses: what is saved in memory changes nothing in the numbers, and what is not there adds nothing."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 
 from pretune_trainer.model import losses
 from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
+from pretune_trainer.step import Step
 
 
 def _problem(*, bias: bool) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
@@ -40,3 +43,9 @@ def test_a_token_s_loss_is_zero_where_nothing_is_learnt() -> None:
     assert each.shape == targets.shape
     assert (each[targets == IGNORED] == 0).all()
     torch.testing.assert_close(each.sum(), head_cross_entropy(hidden, head, targets))
+
+
+def test_a_step_without_targets_of_a_kind_learns_from_the_others() -> None:
+    sums = {"mlm": torch.tensor(0.0), "nsp": torch.tensor(6.0)}
+    step = Step(nn.Identity(), SimpleNamespace(loss=lambda *_: sums))
+    assert step(None, {"mlm": 0, "nsp": 4}) == 1.5

@@ -40,7 +40,7 @@ class Step(nn.Module):
             counts: targets of the whole step over all ranks, by key of the loss.
         """
         losses = self.task.loss(self.model, batch)
-        parts = [self.task.weights.get(key, 1.0) * loss / max(1, counts[key]) for key, loss in losses.items()]
+        parts = [loss / max(1, counts[key]) for key, loss in losses.items()]
         return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 
     def evaluate(self, batch: Batch) -> list[Any]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, Generic, Self
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +105,6 @@ class Task(ABC, Generic[Outcome]):
     couples_rows: bool = False
     """Whether the loss of a row depends on the others of its batch (contrastive, batch normalisation): no accumulation
     then. Known once the model is made."""
-    weights: ClassVar[Mapping[str, float]] = {}
-    """Weights of the losses, by key; 1 where absent."""
     layout: Layout
     """How examples are laid into rows."""
     fingerprint: str
