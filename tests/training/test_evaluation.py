@@ -1,5 +1,6 @@
 """Evaluations: before training, on a part of the data, on several ranks."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pretune_api.checkpoint import STATE_NAME, CheckpointState
 from pretune_api.run_config import RunConfig
 from pretune_trainer import loop
 from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.evaluate import Judgement
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
@@ -42,9 +44,10 @@ def test_a_run_that_is_resumed_remembers_the_baseline_and_ends_as_if_it_had_not_
     plain = run_rank(pretrain(tmp_path / "plain", training__max_steps=4), Ranks(), Silent())
     config = pretrain(tmp_path / "stopped", **BASELINE)
     with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=2))
+        run_rank(config, Ranks(), Recorder(stop_at=1))
     recorder = Recorder()
     resumed = run_rank(config, Ranks(), recorder)
+    assert [each.step for each in recorder.of(Step)] == [4]
     assert [each.step for each in recorder.of(Evaluated)] == [4]
     table = [line for line in card(whole).splitlines() if line.startswith("| loss")]
     assert [line for line in card(resumed).splitlines() if line.startswith("| loss")] == table
@@ -103,6 +106,13 @@ def test_a_part_of_the_validation_data_is_the_same_at_any_number_of_ranks(tmp_pa
     assert together["accuracy"] == alone["accuracy"]
     assert round(alone["accuracy"] * 9) / 9 == alone["accuracy"]
     assert alone["loss"] != whole["loss"]
+
+
+def test_a_figure_that_does_not_exist_keeps_neither_checkpoint_nor_artifact_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "evaluate", lambda *_: Judgement({"loss": 2.0, "perplexity": math.nan}, {}, 0.0))
+    assert run_rank(pretrain(tmp_path, **BASELINE), Ranks(), Silent()).metrics == {"loss": 2.0}
 
 
 def test_an_evaluation_leaves_what_a_report_shows(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Start
 from support.jobs import Recorder, pretrain
+from support.pairs import matched, rows, write_pairs
 
 NCCL = (
     "NCCL error in: NCCLUtils.cpp:77, unhandled cuda error, NCCL 2.28.9\n"
@@ -80,12 +81,28 @@ def test_ranks_that_are_lost_have_not_run_out_of_memory(tmp_path: Path, monkeypa
         run_rank(pretrain(tmp_path), Ranks(), Recorder())
 
 
-def test_where_one_row_is_too_much_the_sentence_names_a_way_out(
+def _fails_twice(config: RunConfig, said: str) -> list[int]:
+    """Rows at once of a run that runs out of memory, and says so, and of the next."""
+    recorder = Recorder()
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError, match=said):
+            run_rank(config, Ranks(), recorder)
+    return [start.micro_batch_rows for start in recorder.of(Start)]
+
+
+def test_where_one_row_is_too_much_the_sentence_names_a_way_out_and_one_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _without_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
-    with pytest.raises(OutOfMemoryError, match="activationCheckpointing"):
-        run_rank(pretrain(tmp_path, training__micro_batch_rows=1), Ranks(), Recorder())
+    assert _fails_twice(pretrain(tmp_path, training__micro_batch_rows=1), "activationCheckpointing") == [1, 1]
+
+
+def test_rows_that_are_compared_with_each_other_stay_together_though_memory_ran_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+    config = matched(tmp_path, write_pairs(tmp_path / "pairs.parquet", rows(2, 1)[:100]))
+    assert _fails_twice(config, "lower examplesPerStep") == [32, 32]
 
 
 def test_rows_that_are_computed_at_once_are_not_promised_to_become_fewer() -> None:

@@ -1,5 +1,6 @@
 """How much at once: micro-batches, and the ranks that share one copy of the weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 from pretune_api.run_config import RunConfig
 from pretune_api.training import EarlyStopping
 from pretune_trainer import step
+from pretune_trainer.course import Course, plot_course
 from pretune_trainer.microbatch import choose_rows, rows_that_fit
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import mesh_shape
@@ -84,15 +86,31 @@ def test_gradients_of_large_models_are_not_held_whole_until_a_step_s_last_micro_
     assert others == pytest.approx(losses, abs=1e-6)
 
 
+def test_training_ends_with_the_last_row_of_its_epochs_or_after_so_many_steps_whichever_comes_first(
+    tmp_path: Path,
+) -> None:
+    inputs = gathered(pretrain(tmp_path))
+
+    def course(epochs: float | None, max_steps: int | None) -> Course:
+        training = inputs.config.training.model_copy(update={"epochs": epochs, "max_steps": max_steps})
+        return plot_course(replace(inputs, config=inputs.config.model_copy(update={"training": training})), Ranks())
+
+    whole = course(0.7, None)
+    rows, steps = 0.7 * whole.stream.rows_per_epoch(), whole.total_steps
+    assert (steps - 1) * whole.rows_per_step < rows <= steps * whole.rows_per_step
+    assert [course(*limits).total_steps for limits in ((0.7, 1), (0.7, 1000), (None, 7))] == [1, steps, 7]
+
+
 def _improvement(*, larger: bool, min_delta: float = 0.0) -> Improvement:
     return Improvement(EarlyStopping(metric="loss", patience=2, min_delta=min_delta), larger)
 
 
 def test_patience_ends_after_so_many_evaluations_without_improvement() -> None:
     improvement = _improvement(larger=False)
-    heard = [improvement.improved(step, {"loss": loss}) for step, loss in enumerate([3.0, 2.0, 2.5, 2.1], start=1)]
-    assert heard == [True, True, False, False]
-    assert improvement.exhausted
+    losses = [3.0, 3.5, 2.0, 2.5, 2.0]
+    heard = [(improvement.improved(step, {"loss": loss}), improvement.exhausted) for step, loss in enumerate(losses)]
+    assert [improved for improved, _ in heard] == [True, False, True, False, False]
+    assert [exhausted for _, exhausted in heard] == [False, False, False, False, True]
     assert (improvement.best, improvement.best_step) == (2.0, 2)
 
 

@@ -1,6 +1,6 @@
 """A checkpoint holds what was there when it was made, however late a GPU copies it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pretune_api.run_config import RunConfig
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage import checkpoint
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.shards import Piece
 from pretune_trainer.storage.staging import Staging
 from support.images import classified
+from support.jobs import pretrain
 from support.runs import named, run
 
 
@@ -47,10 +49,18 @@ def _second_step(folder: Path, job: str) -> dict[str, Tensor]:
     return load_file(file)
 
 
-def test_statistics_of_batches_are_those_of_the_step_that_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+SAVING = {"training__max_steps": 3, "checkpoint__every_steps": 2}
+JOBS: dict[str, Callable[[Path], RunConfig]] = {
+    "weight": lambda folder: pretrain(folder, **SAVING),
+    "running_mean": lambda folder: classified(folder, "resnet", count=40, **SAVING),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_weights_and_statistics_of_batches_are_those_of_the_step_that_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    config = classified(tmp_path, "resnet", count=40, training__max_steps=3, checkpoint__every_steps=2)
+    config = JOBS[name](tmp_path)
     run(Ranks(), named(config, "at-once"))
     wait = Checkpoints.wait
 
@@ -62,6 +72,6 @@ def test_statistics_of_batches_are_those_of_the_step_that_is_saved(
     monkeypatch.setattr(checkpoint, "Staging", Late)
     run(Ranks(), named(config, "late"))
     late = _second_step(tmp_path, "late")
-    assert any(name.endswith("running_mean") for name in late)
-    for name, tensor in _second_step(tmp_path, "at-once").items():
-        assert torch.equal(tensor, late[name]), name
+    assert any(each.endswith(name) for each in late)
+    for each, tensor in _second_step(tmp_path, "at-once").items():
+        assert torch.equal(tensor, late[each]), each
