@@ -113,12 +113,13 @@ def _small(files: Sequence[SourceFile], form: Format) -> list[SourceFile]:
 def _small_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
     """Images and clips are many and small: a run of them is one unit."""
     run: list[SourceFile] = []
+    size = 0
     for file in files:
         run.append(file)
-        size = sum(each.size for each in run)
+        size += file.size
         if len(run) == _SMALL or size >= _UNIT or file is files[-1]:
             yield Unit(number, run[0], size=size, others=tuple(run[1:]))
-            run = []
+            run, size = [], 0
 
 
 def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterator[Unit]:
