@@ -119,6 +119,7 @@ def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) 
     result = run_rank(config, Ranks(), second)
     assert stopped == first.of(Step)[-1].step < 8
     assert second.of(Start)[0].from_step == stopped
+    assert second.of(Committed)[-1].step == 8, "whoever is killed while the artifact is made need not train again"
     _assert_equal(result, _undisturbed(config, tmp_path))
 
 
