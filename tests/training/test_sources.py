@@ -117,6 +117,36 @@ def test_the_name_of_a_local_file_is_taken_as_it_is(tmp_path, name):
     assert texts(file_uri(name, tmp_path)) == [name]
 
 
+@pytest.mark.parametrize("folder", ["[2026] all*", "what?", "50%5B"])
+@pytest.mark.parametrize("written", ["corpus", "corpus/*.jsonl", "corpus/a.jsonl"])
+def test_the_folder_of_a_jobs_file_is_no_glob(tmp_path, folder, written):
+    write_jsonl(tmp_path / folder / "corpus" / "a.jsonl", ["a"])
+    assert texts(file_uri(written, tmp_path / folder)) == ["a"]
+
+
+def test_a_folder_is_found_by_its_name_though_that_looks_like_a_glob(tmp_path):
+    write_jsonl(tmp_path / "runs[1]" / "in" / "a.jsonl", ["a"])
+    assert texts(tmp_path / "runs[1]") == ["a"]
+
+
+def test_a_link_back_to_a_folder_around_it_gives_no_file_twice(tmp_path):
+    write_jsonl(tmp_path / "apart" / "b.jsonl", ["b"])
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", ["a"])
+    for name, target in (("current", "."), ("latest", "../corpus"), ("more", "../apart")):
+        (tmp_path / "corpus" / name).symlink_to(target)
+    assert texts(tmp_path / "corpus") == ["a", "b"]
+
+
+@pytest.mark.parametrize("uri", ["", "*.jsonl"])
+def test_a_link_to_nothing_is_no_data(tmp_path, uri):
+    write_jsonl(tmp_path / "a.jsonl", ["a"])
+    (tmp_path / ".#a.jsonl").symlink_to("an editor's lock")
+    assert texts(tmp_path / uri) == ["a"]
+    (tmp_path / "b.jsonl").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"b\.jsonl is a link to nothing; correct or remove it"):
+        texts(tmp_path / uri)
+
+
 @pytest.mark.parametrize(
     ("source", "storage", "is_apart"),
     [

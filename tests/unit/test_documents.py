@@ -41,6 +41,7 @@ def test_local_paths_are_meant_from_the_folder_of_the_file(tmp_path: Path) -> No
         ("100%.txt", "file:///jobs/100%25.txt"),
         ("a%20b.jsonl", "file:///jobs/a%2520b.jsonl"),
         ("~/x", f"file://{Path.home()}/x"),
+        ("~nobody-here/x", "file:///jobs/~nobody-here/x"),
         ("s3://bucket/x", "s3://bucket/x"),
         ("file:///x", "file:///x"),
         ("s3:/typo", "s3:/typo"),

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ from pretune_cli.overrides import Override
 from pretune_trainer.errors import PretuneError, UserError
 
 _SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+_LITERAL: Final = str.maketrans({character: f"%{ord(character):02X}" for character in "%*?["})
+"""How characters are written in a URI that would mean something else there."""
 
 
 class InvalidFilesError(PretuneError):
@@ -81,12 +84,15 @@ def read(files: Sequence[Path], overrides: Sequence[str] = ()) -> Reading:
 def file_uri(text: str, folder: Path) -> str:
     """A local path, relative to `folder`, as a file:// URI; anything with a scheme stays as it is. Globs stay globs.
 
-    A percent sign is written as %25: in a path it is itself, in a URI it begins the code of a character.
+    In a path a percent sign is itself, in a URI it begins the code of a character; and `folder` is no glob.
     """
     if _SCHEME.match(text):
         return text
-    path = os.path.normpath(folder.absolute() / Path(text).expanduser())
-    return f"file://{path.replace('%', '%25')}"
+    path = Path(text)
+    with suppress(RuntimeError):  # nobody has such a home: ~name is a name like any other
+        path = path.expanduser()
+    written = Path(str(folder.absolute()).translate(_LITERAL), str(path).replace("%", "%25"))
+    return f"file://{os.path.normpath(written)}"
 
 
 @dataclass(frozen=True)

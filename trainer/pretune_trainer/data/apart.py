@@ -1,12 +1,11 @@
 """Sources lie apart from what the job writes: else it would learn from its own token cache and checkpoints."""
 
-import re
 from typing import Final
 
 from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
+from pretune_trainer.data.globs import folder_of, is_glob, path_in
 from pretune_trainer.data.inputs import data_sources
-from pretune_trainer.data.sources import GLOB, folder_of_glob, path_in
 from pretune_trainer.errors import UserError
 
 _CACHE: Final = "cache"
@@ -37,9 +36,7 @@ def _same_store(source: Source, storage: Storage) -> bool:
 
 def _reaches(source: Source, folder: str) -> bool:
     """Whether files in `folder` are among those of a source. Of globs only ** goes from a folder into those in it."""
-    path = path_in(source.uri)
-    if "**" in path:
-        path = folder_of_glob(path)
-    elif re.search(GLOB, path):
+    if is_glob(source.uri) and "**" not in source.uri:
         return False
+    path = folder_of(source.uri) if is_glob(source.uri) else path_in(source.uri)
     return f"{folder}/".startswith(f"{path.rstrip('/')}/")

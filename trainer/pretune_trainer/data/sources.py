@@ -3,27 +3,24 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
 
 from pretune_api.data import Source
+from pretune_trainer.data.globs import folder_of, is_glob, path_in, pattern_of
 from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 
 Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
 METADATA: Final = ("metadata.csv", "metadata.jsonl")
 """Files that say what is known of the images in their folder, as in Hugging Face's imagefolder."""
-GLOB: Final = r"[*?\[]"
-"""What begins a pattern in a path."""
 _TRANSCRIPT: Final = ".txt"
 """What is said in a file of audio is in one of the same name."""
-_SHOWN: Final = r"(?!(?<![^/])\.)"
-"""A name that begins with a dot must be written out, as in a shell."""
 
 _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
@@ -106,14 +103,13 @@ class OpenSource:
         return [self._describe(info) for info in sorted(found, key=lambda info: info.path)]
 
     def _find(self) -> list[fs.FileInfo]:
-        path = self._path
+        path, uri = self._path, self.source.uri
         info = self.filesystem.get_file_info(path)
         if info.type == fs.FileType.File:  # also one whose name looks like a glob
             beside = self._below(info.path.rpartition("/")[0]) if self._format(info) in _ACCOMPANIED else []
             return self._with_companions([info], beside)
-        if re.search(GLOB, path):
-            listed = self._below(folder_of_glob(path))
-            wanted = re.compile(_pattern(path))
+        if is_glob(uri) and info.type != fs.FileType.Directory:  # a folder's name, too, may look like a glob
+            listed, wanted = self._below(folder_of(uri)), pattern_of(uri)
             return self._with_companions([info for info in listed if wanted.fullmatch(info.path)], listed)
         return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
 
@@ -130,8 +126,25 @@ class OpenSource:
         ]
 
     def _below(self, folder: str) -> list[fs.FileInfo]:
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            return list(self._walk(folder))
         selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
         return [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+
+    def _walk(self, folder: str, around: frozenset[str] = frozenset()) -> Iterator[fs.FileInfo]:
+        """Files in and below a local folder, and links to nothing; no link to a folder that is `around` it is followed.
+
+        pyarrow would follow such a link 40 times, and give every file as often.
+        """
+        here = os.path.realpath(folder)
+        if here in around:
+            return
+        for info in self.filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+            if info.type == fs.FileType.Directory:
+                yield from self._walk(info.path, around | {here})
+            elif info.type == fs.FileType.File:
+                yield info
+        yield from _links_to_nothing(folder)
 
     @property
     def _path(self) -> str:
@@ -139,6 +152,8 @@ class OpenSource:
 
     def _describe(self, info: fs.FileInfo) -> SourceFile:
         uri = f"{self.source.uri.partition('://')[0]}://{info.path}"
+        if info.type == fs.FileType.NotFound:
+            raise UserError(f"{self.where}.uri", f"{uri} is a link to nothing; correct or remove it")
         form, compression = self._format(info), _uncompressed(info.path)[1]
         if form is None:
             known = ", ".join(_FORMATS)
@@ -164,26 +179,23 @@ class OpenSource:
 
     def _name(self, path: str) -> str:
         """Relative to the folder of the source: what it is called wherever the folder lies."""
-        root = re.split(GLOB, self._path, maxsplit=1)[0]
-        folder = root if path.startswith(f"{root}/") else root.rpartition("/")[0]
+        root = self._path
+        folder = root if path.startswith(f"{root}/") else folder_of(self.source.uri)
         return path[len(folder) :].lstrip("/")
+
+
+def _links_to_nothing(folder: str) -> Iterator[fs.FileInfo]:
+    """pyarrow leaves them out, as if the data were whole."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and not Path(entry).exists():
+                yield fs.FileInfo(entry.path, fs.FileType.NotFound)
 
 
 def transcript_of(path: str) -> str:
     """Where what is said in a file of audio is written down: beside it. Of a path, or a URI."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{name.rpartition('.')[0] or name}{_TRANSCRIPT}"
-
-
-def path_in(uri: str) -> str:
-    """The path of a URI in its store, from the bucket on, without a slash at the end; of a file://, decoded."""
-    scheme, _, path = uri.partition("://")
-    return "/" + unquote(path).strip("/") if scheme == "file" else path.rstrip("/")
-
-
-def folder_of_glob(path: str) -> str:
-    """The folder that all files lie in which a glob can name."""
-    return re.split(GLOB, path, maxsplit=1)[0].rpartition("/")[0]
 
 
 def open_sources(sources: Sequence[Source], field: str) -> list[OpenSource]:
@@ -238,23 +250,3 @@ def _uncompressed(path: str) -> tuple[str, str | None]:
 def _hidden(path: str) -> bool:
     """Markers and bookkeeping of other tools, such as _SUCCESS or .part-0.crc."""
     return any(name.startswith((".", "_")) for name in path.strip("/").split("/"))
-
-
-def _pattern(glob: str) -> str:
-    """A regular expression for a glob in which * stays in its folder and ** does not."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", glob)
-    meaning = {
-        "**/": f"(?:{_SHOWN}[^/]*/)*",
-        "**": f"(?:{_SHOWN}.)*",
-        "*": f"{_SHOWN}[^/]*",
-        "?": f"{_SHOWN}[^/]",
-    }
-    return "".join(meaning.get(part) or (_class(part) if part.startswith("[") else re.escape(part)) for part in parts)
-
-
-def _class(part: str) -> str:
-    """A regular expression for one of some characters, [a-c], or for any but these, [!a-c]."""
-    characters = part[1:-1].replace("\\", r"\\")
-    if len(characters) > 1 and characters.startswith("!"):
-        characters = f"^{characters[1:]}"
-    return f"{_SHOWN}(?!/)[{characters}]"
