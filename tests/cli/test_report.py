@@ -10,6 +10,7 @@ from pretune_cli.documents import load
 from pretune_cli.stages import Stages
 from pretune_trainer.storage.runs import claim_run
 from support.browser import browser
+from support.job_files import finetune as continuing
 from support.job_files import pretrain as as_written
 from support.job_files import write
 from support.jobs import run_config
@@ -66,6 +67,16 @@ def test_it_tells_of_figures_lineage_runs_confusion_and_samples(tmp_path: Path) 
     assert all(f">{label}</th>" in page for label in CONFUSION["confusion"]["labels"])
     assert "<td>9</td><td>0.85</td>" in page
     assert "animal=dog</th>" in page
+
+
+def test_a_run_that_ended_before_it_trained_has_cost_the_run_before_it_nothing(tmp_path: Path) -> None:
+    config = pretrain(tmp_path)
+    run(config, range(1, 51))
+    claim_run(folder_of(config), lambda text: None)
+    run(config, range(51, 81))
+    page = reported(folder_of(config).uri, tmp_path).read_text()
+    assert "0 to 50</td><td>0</td>" in page
+    assert "none</td><td>0</td>" in page
 
 
 def test_text_of_the_data_is_never_markup(tmp_path: Path) -> None:
@@ -125,12 +136,26 @@ def test_of_a_file_each_job_that_ran_here_has_its_page(
     assert f"--output: names one file, and {file} has 2 jobs; remove it" in capsys.readouterr().err
 
 
+def test_jobs_of_two_kinds_that_have_one_name_have_a_page_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("corpus/a.jsonl"), '{"text": "some"}')
+    file = write(tmp_path / "jobs.yaml", as_written("reviews"), continuing("reviews", "reviews"))
+    ran(file, tmp_path)
+    assert main(["report", str(file), "--storage", "storage"]) == 0
+    assert [page.name for page in sorted(tmp_path.glob("*.html"))] == [
+        "finetunejob-reviews.html",
+        "pretrainjob-reviews.html",
+    ]
+
+
 def ran(file: Path, folder: Path) -> None:
     """Each job of the file has run in the storage of `folder`."""
     documents = load([file], [f"spec.storage.uri={folder}/storage"])
     for job, place in Stages([document.job for document in documents], ranks=1, device="cpu").folders():
         general = pretrain(folder)
-        named = general.job.model_copy(update={"name": job.metadata.name, "uid": place.uri[-8:]})
+        named = general.job.model_copy(
+            update={"kind": job.kind, "name": job.metadata.name, "uid": place.uri[-8:]},
+        )
         config = general.model_copy(update={"job": named})
         assert folder_of(config).uri == place.uri
         run(config, range(1, 3))

@@ -1,6 +1,7 @@
 """Write the report of a job into a file."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,12 +24,19 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.output is not None and len(found) > 1:
         raise UserError("--output", f"names one file, and {arguments.job} has {len(found)} jobs; remove it")
     for _, look in found:
-        _write(read(look()), arguments.output)
+        story = read(look())
+        _write(story, arguments.output or _file(story, [title for title, _ in found]))
     return ExitCode.OK
 
 
-def _write(story: Story, output: Path | None) -> None:
-    file = output or Path(f"{story.config.job.name}.html")
+def _file(story: Story, titles: Sequence[str | None]) -> Path:
+    """Named after the job, and after its kind, too, where one of the other kind has the same name."""
+    job = story.config.job
+    namesakes = [title for title in titles if title is not None and title.endswith(f"/{job.name}")]
+    return Path(f"{job.kind.lower()}-{job.name}.html" if len(namesakes) > 1 else f"{job.name}.html")
+
+
+def _write(story: Story, file: Path) -> None:
     try:
         file.write_text(page(story), encoding="utf-8")
     except OSError as error:
