@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretune_trainer.data.example import Layout
-from pretune_trainer.data.packing import lay, pack
+from pretune_trainer.data.packing import accompany, lay, pack
 
 LENGTHS = st.lists(st.integers(1, 64), max_size=120)
 
@@ -18,6 +18,21 @@ def test_packing_places_every_example_once_and_never_overfills_a_row(lengths):
     rows = pack(np.array(lengths, np.int32), 64)
     assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
     assert all(0 < size <= 64 for size in filled(rows, lengths))
+
+
+@given(LENGTHS, st.integers(0, 9))
+def test_a_task_that_packs_has_the_rows_of_the_packing_shuffled_unless_it_is_judged(lengths, seed):
+    lengths, layout = np.array(lengths, np.int32), Layout(length=64, packs=True)
+    rows = pack(lengths, 64)
+    assert lay(lengths, layout, None) == rows
+    assert sorted(lay(lengths, layout, np.random.default_rng(seed))) == sorted(rows)
+
+
+@given(st.integers(1, 9), st.integers(0, 99))
+def test_an_example_is_accompanied_by_another_one_where_there_is_one(count, seed):
+    rows = accompany([[number] for number in range(count)], np.random.default_rng(seed))
+    assert [first for first, _ in rows] == list(range(count))
+    assert all(other in range(count) and (other != first or count == 1) for first, other in rows)
 
 
 @given(LENGTHS)

@@ -33,6 +33,10 @@ def test_the_rate_rises_to_its_peak_and_never_rises_again(shape: Schedule, steps
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
 
 
+def test_the_warm_up_rises_by_equal_steps_from_the_first_to_the_peak() -> None:
+    assert _rates("constant", 6, warmup_steps=4) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+
+
 def test_warmup_stable_decay_is_stable_until_its_decay() -> None:
     rates = _rates("warmupStableDecay", 100, warmup_steps=10, decay_steps=20)
     assert rates[10:81] == [1.0] * 71
