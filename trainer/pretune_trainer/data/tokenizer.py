@@ -156,9 +156,8 @@ def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Clean
         documents -= taken
         total += taken
     if not total:
-        raise UserError(
-            "spec.data.validation.fraction", f"all documents are held out, none is left to learn from; {HINT}"
-        )
+        said = f"all documents are held out, none is left to learn from; lower it, or add data ({HINT})"
+        raise UserError("spec.data.validation.fraction", said)
 
 
 def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str | None:
