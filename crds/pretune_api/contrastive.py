@@ -6,15 +6,13 @@ from pydantic import Field
 
 from pretune_api.base import Spec
 from pretune_api.images import Pictures
-from pretune_api.units import LABEL_PROMPT, ColumnName, UniqueList
+from pretune_api.units import LABEL_PROMPT, ColumnName, Labels
 
 
 class ZeroShot(Spec):
     """Zero-shot classification in evaluations, from the labels' names alone (Radford et al., 2021, section 3.1)."""
 
-    labels: Annotated[
-        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000)
-    ]
+    labels: Labels
     """Candidate labels; each image is assigned the one whose prompts are most similar to it."""
     label_column: ColumnName = "label"
     """Column with the correct label; images without one are not counted."""

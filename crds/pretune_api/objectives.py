@@ -9,7 +9,7 @@ from pretune_api.contrastive import Contrastive
 from pretune_api.images import Pictures
 from pretune_api.masked_image import MaskedImage
 from pretune_api.speech import SpeechRecognition
-from pretune_api.units import ColumnName, UniqueList
+from pretune_api.units import ColumnName, Labels
 
 MaskingRate = Annotated[float, Field(gt=0.0, lt=1.0)]
 """Share of a text's tokens that the model must predict."""
@@ -80,9 +80,7 @@ class ImageClassification(Pictures):
     consists of image files in folders named after the labels. Images are resized to the model's input size.
     """
 
-    labels: Annotated[
-        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000)
-    ]
+    labels: Labels
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
     """Column with the label; for image files, the label is the name of their folder."""

@@ -11,7 +11,7 @@ from pretune_api.in_context import InContext
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
 from pretune_api.preference import Preference
 from pretune_api.speech import SpeechRecognition
-from pretune_api.units import PROMPT, ColumnName, UniqueList
+from pretune_api.units import PROMPT, ColumnName, LabelName, Labels, UniqueList
 
 
 class Chat(Spec):
@@ -28,9 +28,7 @@ class Chat(Spec):
 class SequenceClassification(Spec):
     """Assign one or several labels to each text: sentiment, legal clauses, fraud."""
 
-    labels: Annotated[
-        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=2, max_length=10_000)
-    ]
+    labels: Labels
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
     """Column with the label, or with a list of labels if multiLabel is set."""
@@ -59,9 +57,7 @@ class TokenClassification(Spec):
     or the column holds text, and the label column a list of {start, end, label}, counted in characters, end excluded.
     """
 
-    labels: Annotated[
-        UniqueList[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1_000)
-    ]
+    labels: Annotated[UniqueList[LabelName], Field(min_length=1, max_length=1_000)]
     """The types of entities, such as Symptom; the model's outputs are O, then B- and I- of each type."""
     label_column: ColumnName = "labels"
     """Column with the tags, or with the spans."""

@@ -111,3 +111,9 @@ def _no_twins(values: list[T]) -> list[T]:
 
 UniqueList = Annotated[list[T], AfterValidator(_no_twins), Field(json_schema_extra={"x-kubernetes-list-type": "set"})]
 """A list of values that all differ."""
+
+LabelName = Annotated[str, Field(min_length=1, max_length=256)]
+"""The name of a class, or of a kind of entity."""
+
+Labels = Annotated[UniqueList[LabelName], Field(min_length=2, max_length=10_000)]
+"""The classes of a classification, in the order of the model's outputs."""

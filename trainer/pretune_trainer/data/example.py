@@ -1,7 +1,7 @@
 """What travels from a source to a model: rows, examples, packs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -156,6 +156,3 @@ class StepPacks:
     """This rank's share of the step's packs: every `size`-th, from `rank` on. Empty packs fill up uneven ranks."""
     after: Cursor = Cursor()
     """Where the next step begins."""
-
-
-Examples = Iterable[Example]
