@@ -48,9 +48,8 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 def _fresh_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
     """What AdamW itself makes at its first step."""
-    local = parameter.to_local() if isinstance(parameter, DTensor) else parameter
     state = {
-        "step": torch.zeros((), dtype=torch.float32, device=local.device),
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter, requires_grad=False),
         "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
     }
