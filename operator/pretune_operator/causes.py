@@ -47,7 +47,7 @@ HANDLING: Final[dict[Cause, Handling]] = {
     Cause.HEAD_LOST: Handling("interrupted", "raise spec.retry to try again"),
 }
 
-_IMAGE: Final = {
+_NO_IMAGE: Final = {
     "ErrImagePull",
     "ImagePullBackOff",
     "InvalidImageName",
@@ -58,7 +58,7 @@ _IMAGE: Final = {
 }
 """Reasons for which the kubelet has no image to start."""
 
-_RAY_JOB: Final = {
+_CAUSE_OF_REASON: Final = {
     "ValidationFailed": Cause.USER_ERROR,
     "DeadlineExceeded": Cause.DEADLINE_EXCEEDED,
 }
@@ -95,8 +95,8 @@ def cause_of(attempt: SeenAttempt) -> tuple[Cause, str]:
         return Cause(ending.cause), ending.message
     if ending is not None and ending.exit_code == ExitCode.STOPPED:
         return Cause.PREEMPTED, "its pods were asked to terminate, such as by a node drain; it committed first"
-    if attempt.reason in _RAY_JOB:
-        return _RAY_JOB[attempt.reason], f"KubeRay reports {attempt.reason}: {attempt.message}"
+    if attempt.reason in _CAUSE_OF_REASON:
+        return _CAUSE_OF_REASON[attempt.reason], f"KubeRay reports {attempt.reason}: {attempt.message}"
     if attempt.reason == "PreRunningDeadlineExceeded":
         return unstarted(attempt)
     found = next(_signs_of_pods(attempt), None)
@@ -156,7 +156,7 @@ def obstacles_of(pod: SeenPod) -> Iterator[Obstacle]:
 
 def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:
     said = f"{pod.name} is waiting: {reason}: {pod.waiting_message or 'the kubelet gives no details'}"
-    if reason in _IMAGE:
+    if reason in _NO_IMAGE:
         yield Obstacle(Cause.IMAGE_PULL, Cause.IMAGE_PULL, said)
     elif reason == "CreateContainerConfigError":
         yield Obstacle(Cause.USER_ERROR, reason, said)

@@ -1,4 +1,4 @@
-"""What reconcile() decides: what to do, to write into status, to say. Only data; cluster.py carries it out."""
+"""What reconcile() decides: what to do, to write into status, to say. Only data; cluster/act.py carries it out."""
 
 from dataclasses import dataclass
 from datetime import timedelta

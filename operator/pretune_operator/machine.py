@@ -140,7 +140,7 @@ class Machine:
         except RefusedError as error:
             decision = forbidden(status, decision, job.generation, str(error), datetime.now(UTC))
         if any(isinstance(action, StartAttempt) for action in decision.actions):
-            if self.queue.is_pressed:
+            if self.queue.has_urgent:
                 self.queue.add(key)  # status takes the attempt in afterwards, as after a crash: others wait for theirs
                 return
             decision = self._with_its_start(job, view, decision)

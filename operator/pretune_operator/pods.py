@@ -10,7 +10,7 @@ from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.job import JobView
 from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
-from pretune_operator.settings import RESOURCES, Place, Pool, Settings
+from pretune_operator.settings import RESOURCES, Placement, Pool, Settings
 from pretune_operator.stores import credentials
 
 CONFIG_FOLDER: Final = "/etc/pretune"
@@ -22,9 +22,9 @@ _HOME: Final = "/tmp"  # noqa: S108  # an emptyDir of the pod's own: the root is
 _DESK_FILE: Final = f"{_HOME}/pretune-desk"
 _RUN_CONFIG: Final = "pretune.dev/run-config"
 """Annotation of a preflight's pod."""
-_LITTLE_SHARED_MEMORY: Final = "256Mi"
-_LATER: Final = 15
-"""Seconds that each step of a head's end comes after the same step of a worker's."""
+_HEAD_SHARED_MEMORY: Final = "256Mi"
+_HEAD_DELAY: Final = 15
+"""Seconds by which each step of a head's termination follows the same step of a worker's."""
 
 # Ray's defaults of 1 to 5 s kill pods of machines that are merely busy. The path and port are those of Ray's own.
 _HEALTH: Final[Manifest] = {"httpGet": {"path": "/api/healthz", "port": 52365}, "timeoutSeconds": 15}
@@ -64,14 +64,14 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
             {"name": "metrics", "containerPort": PROGRESS_PORT},
             {"name": "desk", "containerPort": DESK_PORT},
         ],
-        "lifecycle": _drain(seconds + _LATER, "--linger", str(_LATER // 2)),
+        "lifecycle": _drain(seconds + _HEAD_DELAY, "--linger", str(_HEAD_DELAY // 2)),
         **_PROBES,
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
-    spec = _pod(job, container, head, _LITTLE_SHARED_MEMORY)
+    spec = _pod(job, container, head, _HEAD_SHARED_MEMORY)
     spec["volumes"].append({"name": "config", "configMap": {"name": config_map}})
     # A head that starts again has forgotten its cluster and its job.
-    spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _LATER}
+    spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _HEAD_DELAY}
     return _template(job, attempt_labels(job, number), head.annotations, spec)
 
 
@@ -109,7 +109,7 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
-    spec = _pod(job, container, head, _LITTLE_SHARED_MEMORY)
+    spec = _pod(job, container, head, _HEAD_SHARED_MEMORY)
     # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
     shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
     spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
@@ -122,11 +122,11 @@ def _template(job: JobView, labels: dict[str, str], annotations: dict[str, str],
     return {"metadata": metadata | ({"annotations": annotations} if annotations else {}), "spec": spec}
 
 
-def _pod(job: JobView, container: Manifest, place: Place, shared_memory: str) -> Manifest:
+def _pod(job: JobView, container: Manifest, placement: Placement, shared_memory: str) -> Manifest:
     compute = job.spec.compute
     optional = {
-        "nodeSelector": place.node_selector,
-        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in place.tolerations],
+        "nodeSelector": placement.node_selector,
+        "tolerations": [toleration.model_dump(exclude_none=True) for toleration in placement.tolerations],
         "imagePullSecrets": [secret.model_dump() for secret in compute.image_pull_secrets],
         "serviceAccountName": compute.service_account_name,
         "priorityClassName": compute.priority_class_name,
@@ -164,9 +164,9 @@ def _image(job: JobView, settings: Settings) -> str:
     return settings.images.pretrain if job.job.kind == "PretrainJob" else settings.images.finetune
 
 
-def _variables(place: Place, job: JobView) -> list[Manifest]:
+def _variables(placement: Placement, job: JobView) -> list[Manifest]:
     """The administrator's variables, and the job's."""
-    return [_variable(variable) for variable in (*place.env, *job.spec.compute.env)]
+    return [_variable(variable) for variable in (*placement.env, *job.spec.compute.env)]
 
 
 def _variable(variable: EnvVar) -> Manifest:

@@ -165,7 +165,7 @@ def _none_without_kuberay(resource: Resource, pages: Iterator[Page[Item]]) -> It
     try:
         yield from pages
     except ApiError as error:
-        if not error.gone or resource not in (RAY_JOBS, RAY_CLUSTERS):
+        if not error.not_found or resource not in (RAY_JOBS, RAY_CLUSTERS):
             raise
         yield Page(items=None, metadata=ListMeta(resourceVersion=_EVERYTHING))
 

@@ -17,24 +17,24 @@ class SettingsError(Exception):
 
 
 class Toleration(Spec):
-    """A taint of a pool's nodes that pods put up with, as in a pod's spec."""
+    """A taint of the nodes that pods tolerate, as in a pod's spec."""
 
     key: str | None = None
-    """The taint's key; every key when absent."""
+    """Key of the taint; every key if absent."""
     operator: Annotated[str, Field(pattern="^(Exists|Equal)$")] = "Equal"
     """How the value is compared."""
     value: str | None = None
-    """The taint's value."""
+    """Value of the taint."""
     effect: str | None = None
-    """The taint's effect; every effect when absent."""
+    """Effect of the taint; every effect if absent."""
 
 
 RESOURCES: Final = Resources(cpu="1", memory="4Gi", ephemeral_storage="10Gi")
-"""What a pod gets of that of which nobody says anything."""
+"""What a pod gets where neither the job nor the administrator says otherwise."""
 
 
-class Place(Spec):
-    """Nodes, and what is said to them of the pods that they get."""
+class Placement(Spec):
+    """Which nodes pods run on, and the annotations and variables that they have there."""
 
     node_selector: dict[str, str] = {}
     """Labels of the nodes."""
@@ -46,30 +46,30 @@ class Place(Spec):
     """Variables of the pods, such as a proxy's, or NCCL_IB_HCA for the network; those of a job have the last word."""
 
 
-class Pool(Place):
+class Pool(Placement):
     """A kind of node that jobs ask for by name."""
 
     gpu_resource: str = "nvidia.com/gpu"
-    """Name under which the nodes offer their GPUs."""
+    """Resource name of the nodes' GPUs."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 8
-    """GPUs of a node; a worker that asks for more can never run."""
+    """Number of GPUs of a node, which is the most that a worker can have."""
     resources: Resources = RESOURCES
-    """What a worker gets where its job says nothing."""
+    """Default requests and limits of a worker."""
     extended_resources: dict[str, Quantity] = {}
-    """What each worker asks for beside these and its GPUs, such as devices of a fast network."""
+    """Other resources that each worker requests, such as devices of a fast network."""
     shared_memory: Quantity = "1Gi"
-    """Size of /dev/shm where the job says nothing."""
+    """Default size of a worker's /dev/shm."""
     runtime_class_name: str | None = None
-    """RuntimeClass of workers, where the nodes' default has no GPUs."""
+    """RuntimeClass of workers, if the nodes' default one has no GPUs."""
     namespaces: list[JobName] | None = None
-    """Namespaces whose jobs may use the pool; every one when absent."""
+    """Namespaces whose jobs may use the pool; all if absent."""
 
 
-class Head(Place):
+class Head(Placement):
     """The head pod: CPU only, it runs the driver and no training."""
 
     resources: Resources = RESOURCES
-    """What it asks for and is limited to."""
+    """Requests and limits of a head pod."""
 
 
 class Images(Spec):
@@ -84,37 +84,37 @@ class Images(Spec):
 
 
 class Preflight(Spec):
-    """What is tried on CPUs before a job takes machines."""
+    """Checks that are made on CPUs before a job takes machines."""
 
     enabled: bool = True
-    """Whether jobs are tried that do not say in spec.preflight whether they are."""
+    """Whether jobs that do not set spec.preflight have one."""
     deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
-    """Time that it has from being made to its end; a job of which nothing wrong is known by then goes on."""
+    """Time in seconds from a preflight's creation to its end, after which the job proceeds if no mistake was found."""
 
 
 class Settings(Spec):
     """The operator's configuration."""
 
     images: Images
-    """Trainer images where a job names none."""
+    """Trainer images of jobs that name none."""
     pools: Annotated[dict[JobName, Pool], Field(min_length=1)]
     """Pools, by the name that jobs use."""
     default_pool: JobName
     """Pool of jobs that name none."""
     head: Head = Head()
-    """Head pods; preflights run on the same nodes, and ask for as much."""
+    """Head pods; preflights run on the same nodes, with the same resources."""
     preflight: Preflight = Preflight()
-    """What is tried before machines are taken."""
+    """Checks before the first attempt."""
     drain_seconds: Annotated[int, Field(ge=1, le=3_600)] = 120
-    """Grace period of worker pods, in which a run commits before a stop."""
+    """Grace period of worker pods in seconds, in which a run commits before it stops."""
     operator_namespace: JobName = "pretune-system"
     """Namespace of the operator, which may read progress from head pods."""
     monitoring_namespace: JobName | None = None
-    """Namespace of Prometheus, which may scrape head pods; no other may when absent."""
+    """Namespace of Prometheus, which may scrape head pods; if absent, no namespace may."""
     kuberay_namespace: JobName | None = None
-    """Namespace of KubeRay, which submits to head pods; every one may when absent: a token guards them anyway."""
+    """Namespace of KubeRay, which submits jobs to head pods; if absent, any namespace may try: a token guards them."""
     network_policies: bool = True
-    """Whether each attempt's pods are fenced in by NetworkPolicies."""
+    """Whether NetworkPolicies restrict what can reach each attempt's pods."""
 
     @classmethod
     def read(cls, path: Path) -> "Settings":

@@ -44,7 +44,7 @@ class WorkQueue(Generic[K]):
         return len(self._urgent) + len(self._waiting)
 
     @property
-    def is_pressed(self) -> bool:
+    def has_urgent(self) -> bool:
         """Whether urgent keys wait for a worker."""
         return bool(self._urgent)
 

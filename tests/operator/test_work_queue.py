@@ -88,11 +88,11 @@ def test_it_is_calm_once_no_urgent_key_waits_or_is_worked_on(clock: Clock) -> No
 
     for key in "aB":
         queue.add(key)
-    assert queue.is_pressed
+    assert queue.has_urgent
     waiting = threading.Thread(target=wait)
     waiting.start()
     assert queue.take() == "B"
-    assert not queue.is_pressed
+    assert not queue.has_urgent
     assert not calm.is_set()
     queue.done("B")
     assert calm.wait(30)
@@ -103,7 +103,7 @@ def test_nobody_waits_for_calm_for_ever(clock: Clock) -> None:
     queue = WorkQueue(clock, urgent=str.isupper)
     queue.add("B")
     queue.wait_for_calm(0.01)
-    assert queue.is_pressed
+    assert queue.has_urgent
     queue.close()
     queue.wait_for_calm(1_000_000)
 

@@ -104,7 +104,7 @@ class Actor:
         except ApiError as error:
             if error.refused:
                 raise RefusedError(str(error)) from error
-            if not error.exists:
+            if not error.already_exists:
                 raise
             made = self._ours(resource, manifest, job.uid)
         self._learn(job.key, resource, made)
@@ -126,7 +126,7 @@ class Actor:
         try:
             self._learn(job.key, resource, self._client.delete(resource, job.namespace, name, child.uid))
         except ApiError as error:
-            if not error.gone and error.reason != "Conflict":  # another one of the same name is not ours to delete
+            if not error.not_found and error.reason != "Conflict":  # another one of the same name is not ours to delete
                 raise
             self._cache.remove(child)
 

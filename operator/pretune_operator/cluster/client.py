@@ -43,12 +43,12 @@ class ApiError(Exception):
         self.pause = pause
 
     @property
-    def gone(self) -> bool:
+    def not_found(self) -> bool:
         """Whether what was asked for does not exist."""
         return self.code == 404
 
     @property
-    def exists(self) -> bool:
+    def already_exists(self) -> bool:
         """Whether what was to be created exists already."""
         return self.reason == "AlreadyExists"
 

@@ -44,7 +44,7 @@ class Nodes:
         except ApiError as error:
             if error.code == 403:  # an operator of some namespaces need not be allowed to read nodes
                 return False
-            if error.gone:
+            if error.not_found:
                 return True
             raise
         conditions = (node.get("status") or {}).get("conditions") or ()

@@ -36,7 +36,7 @@ C = TypeVar("C", bound=Child)
 
 _OVERDUE: Final = timedelta(minutes=2)
 """How long after it had to leave a pod is still there only because nobody on its node can say that it has left."""
-ENDED: Final = frozenset({"Complete", "Failed"})
+_ENDED: Final = frozenset({"Complete", "Failed"})
 """Values of status.jobDeploymentStatus after which a Ray job does nothing more."""
 
 
@@ -79,7 +79,7 @@ def _attempt(
     if ray_job is None:
         orphan = next((cluster.name for cluster in present if cluster.orphaned), None)
         return _remains(pods, head, tuple(map(look, workers)), orphan)
-    ending = ray_job.deployment_status in ENDED or ray_job.deleting or (head is not None and head.deleting)
+    ending = ray_job.deployment_status in _ENDED or ray_job.deleting or (head is not None and head.deleting)
     attempt = SeenAttempt(
         number=ray_job.attempt,
         ray_job=ray_job.name,
