@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pretune_api.fields import choose
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.names import LOCAL_NAMESPACE
+from pretune_api.run_config import Folder
 from pretune_trainer.errors import UserError
 
 
@@ -70,3 +71,8 @@ def name_of(job: PretrainJob | FinetuneJob) -> str:
 def namespace_of(job: PretrainJob | FinetuneJob) -> str:
     """The namespace that a job names, or the one that stands for it on one machine."""
     return job.metadata.namespace or LOCAL_NAMESPACE
+
+
+def placeholder(job: PretrainJob | FinetuneJob, parent: str) -> Folder:
+    """Stands for the artifact of `parent`, KIND/NAME, from which `job` starts, where there is none yet."""
+    return Folder(uri=f"{job.spec.storage.uri}/artifact-of/{parent}", job=parent)

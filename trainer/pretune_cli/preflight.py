@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretune_api.run_config import Folder, RunConfig
-from pretune_cli.chain import name_of, namespace_of, parents_first
+from pretune_cli.chain import name_of, namespace_of, parents_first, placeholder
 from pretune_cli.documents import load
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan, ranks_of
@@ -46,9 +46,8 @@ def preflight(arguments: argparse.Namespace) -> int:
 
 def _plan(job: Job, artifacts: Mapping[str, Folder]) -> RunConfig:
     """The run config for a cluster; placeholders stand for artifacts that are not there yet."""
-    compute, root = job.spec.compute, job.spec.storage.uri
-    missing = {parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in job.spec.parent_jobs()}
-    known = {**missing, **artifacts}
+    compute = job.spec.compute
+    known = {**{parent: placeholder(job, parent) for parent in job.spec.parent_jobs()}, **artifacts}
     return plan(job, Inputs(_uid(job, known), namespace_of(job), ranks_of(compute), device_of(compute), known))
 
 

@@ -14,6 +14,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from pretune_api.names import ExitCode
 from pretune_api.run_config import Folder
+from pretune_cli.chain import placeholder
 from pretune_cli.documents import Document, InvalidFilesError, load
 from pretune_operator.errors import UnfitError
 from pretune_operator.job import JobView
@@ -83,10 +84,8 @@ def _manifests(document: Document, given: Mapping[str, Folder], settings: Settin
     job = document.job
     namespace = job.metadata.namespace or NAMESPACE
     view = JobView(job, uid=_UID, namespace=namespace, generation=1, labels=job.metadata.labels)
-    root, compute = job.spec.storage.uri, job.spec.compute
-    placeholders = {
-        parent: Folder(uri=f"{root}/artifact-of/{parent}", job=parent) for parent in _unknown(document, given)
-    }
+    compute = job.spec.compute
+    placeholders = {parent: placeholder(job, parent) for parent in _unknown(document, given)}
     inputs = Inputs(_UID, namespace, ranks_of(compute), device_of(compute), {**given, **placeholders})
     config = plan(job, inputs)
     try:
