@@ -119,7 +119,8 @@ class Stability:
     The fused optimizer skips an update whose `found_inf` is 1. Every rank sees the same values: all decide alike.
     """
 
-    _MEMORY: Final = 0.98
+    _DECAY: Final = 0.98
+    """Weight of the running mean against the loss of one more step."""
 
     def __init__(self, policy: Instability, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self._policy = policy
@@ -134,7 +135,7 @@ class Stability:
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         if self._policy.spike_factor is not None:
             bad = bad | (loss > self._policy.spike_factor * self.mean)
-        good_mean = torch.where(self.mean.isnan(), loss, self.mean * self._MEMORY + loss * (1.0 - self._MEMORY))
+        good_mean = torch.where(self.mean.isnan(), loss, self.mean * self._DECAY + loss * (1.0 - self._DECAY))
         self.mean = torch.where(bad, self.mean, good_mean)
         verdict = bad.float()
         self._optimizer.found_inf = verdict  # type: ignore[attr-defined]  # how GradScaler tells fused optimizers, too

@@ -68,8 +68,8 @@ def trained_tokenizer(
     """The folder, on this node, of a tokenizer trained on `data`; it is trained if nobody has yet. Collective.
 
     Text in `columns` is learnt from beside that in the sources' own column, and only from documents that `clean`, if
-    there is one, leaves. Rank 0 trains and commits it, the others
-    read it: WordPiece and Unigram give other ids each time they are trained.
+    there is one, leaves. Rank 0 trains and commits it, the others read it: WordPiece and Unigram give other ids each
+    time they are trained.
 
     Raises:
         UserError: a source is empty or damaged, or the vocabulary does not fit the data.
