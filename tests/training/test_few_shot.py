@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.data.few import few
+from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
@@ -34,7 +34,7 @@ def all_of_it(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 def test_each_class_gets_as_many_examples(all_of_it: Inputs) -> None:
-    chosen = few(all_of_it.cache, all_of_it.task, 5, seed=1)
+    chosen = few_shot(all_of_it.cache, all_of_it.task, 5, seed=1)
     assert Counter(label for label, _ in drawn(chosen)) == {0: 5, 1: 5}
     assert set(drawn(chosen)) <= set(drawn(all_of_it.cache))
     assert chosen.validation is all_of_it.cache.validation
@@ -43,7 +43,7 @@ def test_each_class_gets_as_many_examples(all_of_it: Inputs) -> None:
 
 
 def test_the_draw_follows_the_seed(all_of_it: Inputs) -> None:
-    one, again, other = (drawn(few(all_of_it.cache, all_of_it.task, 5, seed)) for seed in (1, 1, 2))
+    one, again, other = (drawn(few_shot(all_of_it.cache, all_of_it.task, 5, seed)) for seed in (1, 1, 2))
     assert one == again != other
 
 
@@ -51,7 +51,7 @@ def test_a_class_that_has_too_few_is_named(all_of_it: Inputs) -> None:
     with pytest.raises(
         UserError, match=r"spec.data.examplesPerClass: 'short' has \d+ training examples, but 500 are requested"
     ):
-        few(all_of_it.cache, all_of_it.task, 500, seed=1)
+        few_shot(all_of_it.cache, all_of_it.task, 500, seed=1)
 
 
 def test_a_task_without_classes_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from pretune_api.run_config import RunConfig
 from pretune_api.storage import Location
 from pretune_trainer.drive import logs
+from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.logs import Log, Loggers, Output, in_storage
-from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
 from pretune_trainer.storage.logs import DRIVER, LogReader, LogWriter, attempts_of, log_folder, processes_of
@@ -174,7 +174,7 @@ def test_a_failure_gets_last_lines_unless_it_has_those_of_a_rank() -> None:
 
 def test_what_a_run_tells_is_said_in_words_but_not_every_step() -> None:
     said: list[str] = []
-    told = Told(said.append)
+    told = LogSink(said.append)
     told.write([Start("causalLM", 3, 100, 400, 9000, 10, 8, 4, 10)])
     told.write([Step(number, 3.0, 1e-3, 0.5, 1000, 1000 * number, 0.5, 0.0) for number in range(101, 200)])
     told.write([Evaluated(200, {"loss": 2.0, "recall[cat]": 0.5}, 1.0), Committed(200, 0.0, 1.5, 4096), Said("odd")])

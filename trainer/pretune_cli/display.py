@@ -18,7 +18,7 @@ from rich.text import Text
 from pretune_cli.chain import name_of
 from pretune_cli.identity import Job
 from pretune_cli.streams import let_go, tell
-from pretune_trainer.drive.told import figures
+from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
 from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
 

@@ -11,8 +11,8 @@ from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.data.apart import check_apart
 from pretune_trainer.drive.group import Orders
+from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.logs import Loggers, in_storage
-from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.report import Event
 from pretune_trainer.storage.finished import finished
@@ -34,7 +34,7 @@ class Stages:
     """The stages that have ended, in order."""
     _fingerprints: list[str] = field(init=False)
     _artifacts: dict[str, Folder] = field(default_factory=dict)
-    _told: Told | None = None
+    _sink: LogSink | None = None
 
     def __post_init__(self) -> None:
         """Look at every job's data before anything is started.
@@ -71,15 +71,15 @@ class Stages:
 
     def hear(self, event: Event) -> None:
         """Add an event to the driver's log of the stage at work."""
-        if self._told is not None:
-            self._told.write([event])
+        if self._sink is not None:
+            self._sink.write([event])
 
     def _attempt(self, config: RunConfig) -> Generator[RunConfig, Ending, Ending]:
         """One order, and the driver's log of it."""
         earlier = attempts_of(Store.open(config.storage).child(config.job.folder))
         config = config.model_copy(update={"attempt": max(earlier, default=0) + 1})
         with in_storage(Loggers())(config, DRIVER) as log:
-            self._told = Told(log.say)
+            self._sink = LogSink(log.say)
             return log.ended((yield config))
 
     def _plan(self, job: Job, own: str) -> RunConfig:

@@ -11,7 +11,7 @@ from pretune_api.status import Attempt, Finding, Progress
 from pretune_cli.cluster import Cluster, SeenJob
 from pretune_cli.report.words import duration
 from pretune_cli.watching import follow, why
-from pretune_trainer.drive.told import figures
+from pretune_trainer.drive.log_sink import figures
 
 
 def status(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pretune_api.base import Spec
 from pretune_api.tasks import in_context_of
-from pretune_trainer.data.few import few
+from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.evaluate import Judgement
@@ -58,10 +58,10 @@ def asked_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Reporter)
     assert asks is not None, "`asked` has made it"
     storage, grouping = Store.open(config.storage), grouping_of(config.data, config.evaluation)
     cache = token_cache(
-        config.data, task, inputs.vocabulary, storage, ranks, reporter.stop_requested, inputs.clean, grouping
+        config.data, task, inputs.vocabulary_digest, storage, ranks, reporter.stop_requested, inputs.clean, grouping
     )
     if asks.examples_per_class:
-        _show(task, few(cache, task, asks.examples_per_class, config.training.seed, f"{WHERE}.examplesPerClass"))
+        _show(task, few_shot(cache, task, asks.examples_per_class, config.training.seed, f"{WHERE}.examplesPerClass"))
     return replace(inputs, build=made.build, task=task, cache=cache)
 
 

@@ -18,7 +18,7 @@ from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
-from pretune_trainer.data.few import few
+from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.token_cache import TokenCache, token_cache
@@ -35,15 +35,6 @@ from pretune_trainer.parents import find_parent
 from pretune_trainer.report import Reporter
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks import TASKS, Context, Task
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the weights come from."""
-
-    origin: Architecture | Source
-    digest: str
-    """Names it."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +74,9 @@ class Inputs(Design):
     """Names the model that training starts from."""
     cache: TokenCache
     """The data, tokenised."""
-    vocabulary: str = ""
-    """Digest of the tokenizer."""
-    clean: Cleaned | None = None
+    vocabulary_digest: str
+    """Names the tokenizer; empty where no text is read."""
+    clean: Cleaned | None
     """What was left out of the data; None where nothing was to be cleaned."""
 
 
@@ -96,18 +87,18 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         UserError: the parent, the tokenizer, the data or the spec do not fit.
         StopRequestedError: asked to stop while the token cache was made.
     """
-    start = _origin(config, ranks)
+    origin, model_digest = _origin(config, ranks)
     storage, stop = Store.open(config.storage), reporter.stop_requested
     check_spec(config)
     clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image_column(config.learn))
     vocabulary = _vocabulary(config, ranks, stop, clean)
-    made = design(config, start.origin, vocabulary, ranks.device)
+    made = design(config, origin, vocabulary, ranks.device)
     grouping = grouping_of(config.data, config.evaluation)
     cache = token_cache(config.data, made.task, vocabulary.digest, storage, ranks, stop, clean, grouping)
     made.task.check_documents(cache.documents - cache.dropped)
     if config.data.examples_per_class is not None:
-        cache = few(cache, made.task, config.data.examples_per_class, config.training.seed)
-    return Inputs(config, made.build, made.task, start.digest, cache, vocabulary.digest, clean)
+        cache = few_shot(cache, made.task, config.data.examples_per_class, config.training.seed)
+    return Inputs(config, made.build, made.task, model_digest, cache, vocabulary.digest, clean)
 
 
 def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary, device: torch.device) -> Design:
@@ -153,14 +144,14 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
     return Design(config, build, task)
 
 
-def _origin(config: RunConfig, ranks: Ranks) -> Origin:
+def _origin(config: RunConfig, ranks: Ranks) -> tuple[Architecture | Source, str]:
     """Where the weights come from, and a digest of it."""
     architecture = config.model.architecture
     if architecture is not None:
-        return Origin(architecture, f"sha256:{sha256(architecture.model_dump_json().encode()).hexdigest()}")
+        return architecture, f"sha256:{sha256(architecture.model_dump_json().encode()).hexdigest()}"
     assert config.model.parent is not None, "a model is new, or has a parent"
     found = find_parent(config.model.parent, config.storage, ranks, "spec.model.from")
-    return Origin(found.source, found.digest)
+    return found.source, found.digest
 
 
 def _images(config: RunConfig, origin: Architecture | Source) -> Images | None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from pretune_api.names import PROGRESS_PORT
 from pretune_api.run_config import RunConfig
+from pretune_trainer.config_file import read_config
 from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.group import Group, Orders, drive
 from pretune_trainer.drive.logs import FORMAT, Log, in_storage, own_source
@@ -25,7 +26,6 @@ from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError, UserError
-from pretune_trainer.orders import read_config
 from pretune_trainer.storage.logs import DRIVER
 
 _ANY: Final = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104

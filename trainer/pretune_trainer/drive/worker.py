@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.logs import OpenLog
 from pretune_trainer.drive.reporting import Background, BoardSink, Sink
-from pretune_trainer.drive.told import Told
 from pretune_trainer.drive.wire import Artifact, Ending, Order, ending_of, failure
 from pretune_trainer.errors import PretuneError
 from pretune_trainer.parallel import Ranks
@@ -53,7 +53,7 @@ def _obey(order: Order, desk: Desk, ranks: Ranks, execute: Execute, sinks: OpenS
     def train() -> Ending:
         if not ranks.is_first:
             return success(execute(config, ranks, Silent()))
-        with Background(BoardSink(desk, order.number), Told(log.say), *sinks(config)) as reporter:
+        with Background(BoardSink(desk, order.number), LogSink(log.say), *sinks(config)) as reporter:
             return reporter.ended(_caught(lambda: success(execute(config, ranks, reporter))))
 
     with logs(config, of_rank(ranks.rank)) as log:

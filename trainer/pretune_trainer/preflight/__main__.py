@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from pretune_api.names import FINDINGS_FILE_VARIABLE
+from pretune_trainer.config_file import read_config
 from pretune_trainer.errors import PretuneError
-from pretune_trainer.orders import read_config
 from pretune_trainer.preflight.findings import Finding, exit_code, message
 from pretune_trainer.preflight.run import preflight
 

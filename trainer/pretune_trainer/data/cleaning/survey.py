@@ -15,9 +15,9 @@ from pretune_api.cleaning import Cleaning
 from pretune_api.tasks import OWN_COLUMN
 from pretune_trainer.data.cleaning.audio import judge_audio
 from pretune_trainer.data.cleaning.c4 import c4_page
+from pretune_trainer.data.cleaning.images import judge_image
 from pretune_trainer.data.cleaning.language import language_of
 from pretune_trainer.data.cleaning.minhash import PLACES, signature
-from pretune_trainer.data.cleaning.pictures import judge_image
 from pretune_trainer.data.cleaning.quality import characters, gopher_quality, length
 from pretune_trainer.data.cleaning.reasons import Reason, verdict
 from pretune_trainer.data.cleaning.repetition import gopher_repetition

@@ -1,4 +1,4 @@
-"""What rank 0 tells, in words for a log."""
+"""What rank 0 tells, as lines of a log."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 
 _STEP_SECONDS: Final = 30.0
-"""Between two steps that are told."""
+"""Between two steps that are written."""
 
 
-class Told:
-    """Tells a log of what is worth keeping: of steps, one every half minute."""
+class LogSink:
+    """Writes into a log what is worth keeping: of steps, one every half minute."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         """`say` adds a line to the log."""

@@ -11,13 +11,13 @@ from pretune_trainer.data.views import Chosen
 from pretune_trainer.errors import UserError
 from pretune_trainer.tasks.base import Task
 
-_FEW: Final = 4
+_DRAW: Final = 4
 """Keeps the randomness of the draw apart from that of the order."""
 WHERE: Final = "spec.data.examplesPerClass"
 """The field that asks for few-shot learning."""
 
 
-def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = WHERE) -> TokenCache:
+def few_shot(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = WHERE) -> TokenCache:
     """The cache with `count` training examples of each class of `task`, the same wherever they are drawn.
 
     `where` is the field that says how many.
@@ -30,7 +30,7 @@ def few(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = 
     if not drawn:
         raise UserError(where, "this task has no classes to sample examples of; remove it")
     missing = count * len(drawn)
-    for at in np.random.default_rng((seed, _FEW)).permutation(len(places)):
+    for at in np.random.default_rng((seed, _DRAW)).permutation(len(places)):
         if not missing:
             break
         source, index = places[at]

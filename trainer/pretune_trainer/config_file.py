@@ -1,4 +1,4 @@
-"""Orders on a cluster: a run config in a file."""
+"""The file in which a run config reaches a trainer on a cluster."""
 
 from pathlib import Path
 
