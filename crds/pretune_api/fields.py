@@ -22,14 +22,14 @@ class Place(NamedTuple):
         return f"{self.path}.{name}" if self.path else name
 
 
-def known(model: type[Spec]) -> dict[str, str]:
+def python_names(model: type[Spec]) -> dict[str, str]:
     """Python names of a model's fields, by their YAML names."""
     return {model.alias(name): name for name in model.model_fields}
 
 
-def inside(model: type[Spec], name: str) -> type[Spec] | None:
+def field_model(model: type[Spec], name: str) -> type[Spec] | None:
     """The model of the field with the YAML name `name`, or of its items; None for plain values."""
-    field = known(model).get(name)
+    field = python_names(model).get(name)
     return None if field is None else _model_in(model.model_fields[field].annotation)
 
 
@@ -42,13 +42,13 @@ def places(model: type[Spec], value: object, path: str = "") -> Iterator[Place]:
         place = Place(model, value, path)
         yield place
         for name, item in value.items():
-            if inner := inside(model, name):
+            if inner := field_model(model, name):
                 yield from places(inner, item, place.at(name))
 
 
-def choose(among: Iterable[str], wrong: str) -> str:
+def suggestion(known: Iterable[str], wrong: str) -> str:
     """The end of a sentence about a name that does not exist: the nearest that does, or else all."""
-    names = {name.lower(): name for name in among}
+    names = {name.lower(): name for name in known}
     near = get_close_matches(wrong.lower(), names, n=1)
     return f"did you mean {names[near[0]]}?" if near else f"known: {', '.join(names.values()) or 'none'}"
 

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from pretune_api.base import RULE_ERROR, Rule, Spec
-from pretune_api.fields import choose, inside, known, places
+from pretune_api.fields import field_model, places, python_names, suggestion
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.names import API_VERSION
 from pretune_api.sentences import sentence, shown
@@ -54,7 +54,7 @@ def _model_of(document: dict[str, Any]) -> type[PretrainJob] | type[FinetuneJob]
     kind, version = document.get("kind"), document.get("apiVersion")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        said = f"unknown kind {shown(kind)}; {choose(KINDS, str(kind))}" if kind else "is missing"
+        said = f"unknown kind {shown(kind)}; {suggestion(KINDS, str(kind))}" if kind else "is missing"
         raise InvalidJobError([f"kind: {said}"])
     if version != API_VERSION:
         said = f"{shown(version)} is not supported" if version else "is missing"
@@ -78,21 +78,21 @@ def _drop_nulls(model: type[Spec], document: dict[str, Any]) -> None:
     """Take out what the API server takes out: nulls of fields that it knows, but where null is a choice beside another
     default."""
     for place in list(places(model, document)):
-        for name in [name for name in known(place.model) if name in place.value and place.value[name] is None]:
+        for name in [name for name in python_names(place.model) if name in place.value and place.value[name] is None]:
             if not _null_is_a_choice(place.model, name):
                 del place.value[name]
 
 
 def _null_is_a_choice(model: type[Spec], name: str) -> bool:
-    field = model.model_fields.get(known(model).get(name, ""))
+    field = model.model_fields.get(python_names(model).get(name, ""))
     return field is not None and field.default is not None and type(None) in get_args(field.annotation)
 
 
 def _unknown_fields(model: type[Spec], document: dict[str, Any]) -> Iterator[str]:
     for place in places(model, document):
-        names = known(place.model)
+        names = python_names(place.model)
         for name in [name for name in place.value if name not in names]:
-            yield f"{place.at(name)}: unknown field; {choose(names, name)}"
+            yield f"{place.at(name)}: unknown field; {suggestion(names, name)}"
 
 
 def _broken_rules(model: type[Spec], document: dict[str, Any]) -> Iterator[str]:
@@ -113,9 +113,9 @@ def _holds(rule: Rule, instance: Spec) -> bool:
 
 def _unchecked(model: type[Spec], value: dict[str, Any]) -> Spec:
     """An instance with whatever the fields hold, and defaults for those that are absent."""
-    names = known(model)
+    names = python_names(model)
     fields: dict[str, Any] = {
-        names[name]: _unchecked_value(inside(model, name), item) for name, item in value.items() if name in names
+        names[name]: _unchecked_value(field_model(model, name), item) for name, item in value.items() if name in names
     }
     return model.model_construct(**fields)
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pretune_api.base import Rule, Spec
 from pretune_api.compute import Compute
 from pretune_api.data import Data
-from pretune_api.fields import inside, known
+from pretune_api.fields import field_model, python_names
 from pretune_api.jobs import FinetuneJob, FinetuneJobSpec, JobSpec, Metadata, PretrainJob, PretrainJobSpec
 from pretune_api.lifecycle import FailurePolicy
 from pretune_api.methods import Method
@@ -141,11 +141,11 @@ def _places() -> dict[type[Spec], list[str]]:
 
 def _parts(model: type[Spec]) -> dict[str, type[Spec]]:
     """The models of the model's fields, by their YAML names."""
-    return {name: inner for name in known(model) if (inner := inside(model, name))}
+    return {name: inner for name in python_names(model) if (inner := field_model(model, name))}
 
 
 def _fields(model: type[Spec]) -> dict[str, FieldInfo]:
-    return {name: model.model_fields[field] for name, field in known(model).items()}
+    return {name: model.model_fields[field] for name, field in python_names(model).items()}
 
 
 @cache
@@ -166,7 +166,7 @@ def _table(before: str, fields: dict[str, FieldInfo], model: type[Spec]) -> Iter
 
 def _what(model: type[Spec], name: str, field: FieldInfo) -> str:
     said = _line(field.description or "")
-    changes = issubclass(model, JobSpec) and known(model)[name] in model.mutable
+    changes = issubclass(model, JobSpec) and python_names(model)[name] in model.mutable
     return f"{said} *Mutable.*" if changes else said
 
 

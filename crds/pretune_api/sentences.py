@@ -8,7 +8,7 @@ from typing import Final
 from pydantic_core import ErrorDetails
 
 from pretune_api.base import Spec
-from pretune_api.fields import choose, inside, known
+from pretune_api.fields import field_model, python_names, suggestion
 from pretune_api.units import LOOKS
 
 _LONGEST_QUOTE: Final = 60
@@ -48,7 +48,7 @@ def sentence(details: ErrorDetails, model: type[Spec]) -> str:
         return f"is missing ({_description(model, details['loc'])})"
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"unknown value {shown(value)}; {choose(choices, str(value))}"
+        return f"unknown value {shown(value)}; {suggestion(choices, str(value))}"
     if kind == "string_pattern_mismatch":
         return f"{shown(value)} is invalid; write {LOOKS.get(context['pattern'], context['pattern'])}"
     if kind in _WANTED:
@@ -96,6 +96,6 @@ def _description(model: type[Spec], location: tuple[int | str, ...]) -> str:
     *above, last = [step for step in location if isinstance(step, str)]
     found: type[Spec] | None = model
     for name in above:
-        found = inside(found, name) if found else None
+        found = field_model(found, name) if found else None
     assert found is not None, "pydantic misses fields of models only"
-    return (found.model_fields[known(found)[last]].description or "").rstrip(".")
+    return (found.model_fields[python_names(found)[last]].description or "").rstrip(".")

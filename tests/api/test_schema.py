@@ -8,7 +8,7 @@ import pytest
 
 from pretune_api import FinetuneJob, PretrainJob, schema
 from pretune_api.base import OneOf, Spec
-from pretune_api.fields import inside
+from pretune_api.fields import field_model
 from pretune_api.problems import parse
 from pretune_api.status import Status
 from support.api_server import ApiServer
@@ -36,7 +36,7 @@ def models(model: type[Spec]) -> Iterator[type[Spec]]:
     """Every model that `model` is made of."""
     yield model
     for name in model.model_fields:
-        inner = inside(model, model.alias(name))
+        inner = field_model(model, model.alias(name))
         if inner:
             yield from models(inner)
 

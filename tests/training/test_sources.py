@@ -14,10 +14,10 @@ import pytest
 from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
 from pretune_cli.documents import file_uri
-from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.inputs import data_sources, fingerprint
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 from pretune_trainer.storage.store import Store
 from support.letters import data_of, write_jsonl
@@ -167,10 +167,10 @@ def test_a_link_to_nothing_is_no_data(tmp_path, uri):
 def test_a_source_lies_apart_from_what_the_job_writes(source, storage, is_apart):
     data, where = Data(train=[Source(uri=source)]), Storage(uri=storage)
     if is_apart:
-        check_apart(data, where, "team")
+        check_storage_overlap(data, where, "team")
     else:
         with pytest.raises(UserError, match=r"spec.data.train\[0\].uri: .* overlaps with spec.storage.uri"):
-            check_apart(data, where, "team")
+            check_storage_overlap(data, where, "team")
 
 
 def test_every_format_gives_the_same_rows(tmp_path):

@@ -20,7 +20,7 @@ _LAST_PORT = 65_535
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command, or show which there are; its exit status."""
-    streams.hold()
+    streams.fill_closed()
     given = sys.argv[1:] if arguments is None else arguments
     parsed = _parser().parse_args(given or ["--help"])
     try:
@@ -40,7 +40,7 @@ def _unwritten(error: OSError) -> int:
     """The exit status where standard output takes no more. Who stops reading knows it; others are told."""
     from pretune_api.names import ExitCode
 
-    streams.let_go(sys.stdout)
+    streams.discard(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return _UNREAD
     streams.tell(f"cannot write to standard output: {error.strerror}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pretune_api.fields import choose
+from pretune_api.fields import suggestion
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder
@@ -24,7 +24,7 @@ def order(
         for path, parent in _references(job):
             if parent not in by_name:
                 others = [name for name in by_name if name != name_of(job)]
-                advice = choose(others, parent) if others else missing
+                advice = suggestion(others, parent) if others else missing
                 raise UserError(f"{name_of(job)} {path}", f"{parent} is not defined in any of the files; {advice}")
     return parents_first(jobs)
 

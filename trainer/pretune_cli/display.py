@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pretune_cli.chain import name_of
 from pretune_cli.identity import Job
-from pretune_cli.streams import let_go, tell
+from pretune_cli.streams import discard, tell
 from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
 from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
@@ -75,7 +75,7 @@ class Terminal(Display):
         try:
             self._console.print(Text(sentence))
         except OSError:  # the terminal was closed
-            let_go(self._console.file)
+            discard(self._console.file)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -110,7 +110,7 @@ class Lines(Display):
         try:
             print(json.dumps(line), file=self._output, flush=True)
         except OSError as error:  # the reader of a pipe is gone, or a disk is full: no reason to lose a training
-            let_go(self._output)
+            discard(self._output)
             self.say(f"cannot write to standard output ({error.strerror}); training continues")
 
     @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pretune_api.fields import known, places
+from pretune_api.fields import places, python_names
 from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import KINDS, InvalidJobError, parse
@@ -133,7 +133,7 @@ def _raw_documents(file: Path, problems: list[str]) -> list[_Raw]:
 def _resolve_paths(raw: _Raw, folder: Path) -> None:
     for place in places(raw.kind, raw.value) if raw.kind else ():
         uri = place.value.get("uri")
-        if isinstance(uri, str) and uri and "uri" in known(place.model):
+        if isinstance(uri, str) and uri and "uri" in python_names(place.model):
             place.value["uri"] = file_uri(uri, folder)
 
 

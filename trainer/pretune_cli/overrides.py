@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from pretune_api.base import Spec
-from pretune_api.fields import choose, inside, known
+from pretune_api.fields import field_model, python_names, suggestion
 from pretune_cli import yaml
 from pretune_trainer.errors import UserError
 
@@ -46,10 +46,11 @@ class Override:
                 return
             if isinstance(step, int):
                 continue
-            if step not in known(found):
-                advice = choose(known(found), step) if found is not model else f"a path begins with spec, {_EXAMPLE}"
+            names = python_names(found)
+            if step not in names:
+                advice = suggestion(names, step) if found is not model else f"a path begins with spec, {_EXAMPLE}"
                 raise UserError(f"--set {self.path}", f"unknown field '{step}'; {advice}")
-            found = inside(found, step)
+            found = field_model(found, step)
 
     def apply(self, document: dict[str, Any]) -> None:
         """Change a raw document; objects on the way are made where they are missing.

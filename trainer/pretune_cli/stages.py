@@ -9,7 +9,7 @@ from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.chain import name_of, namespace_of
 from pretune_cli.identity import Job, fingerprint, uid
 from pretune_operator.plan import Inputs, plan
-from pretune_trainer.data.apart import check_apart
+from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.drive.group import Orders
 from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.logs import Loggers, in_storage
@@ -44,7 +44,7 @@ class Stages:
             StorageError: a source cannot be listed.
         """
         for job in self.jobs:
-            check_apart(job.spec.data, job.spec.storage, namespace_of(job))
+            check_storage_overlap(job.spec.data, job.spec.storage, namespace_of(job))
         self._fingerprints = [fingerprint(job) for job in self.jobs]
 
     def orders(self) -> Orders:

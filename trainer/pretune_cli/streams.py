@@ -8,8 +8,8 @@ _LAST: Final = 2
 """Number of standard error, the last of the three."""
 
 
-def hold() -> None:
-    """Put nothing in the place of standard streams that are closed, before a file or a socket takes it."""
+def fill_closed() -> None:
+    """Open /dev/null in place of standard streams that are closed, before a file or a socket takes their numbers."""
     while (taken := os.open(os.devnull, os.O_RDWR)) <= _LAST:
         pass
     os.close(taken)
@@ -19,7 +19,7 @@ def hold() -> None:
     )
 
 
-def let_go(stream: IO[str]) -> None:
+def discard(stream: IO[str]) -> None:
     """Whatever is written to `stream` from now on goes nowhere, without an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -43,4 +43,4 @@ def tell(sentence: str) -> None:
     try:
         print(sentence, file=sys.stderr, flush=True)
     except OSError:
-        let_go(sys.stderr)
+        discard(sys.stderr)

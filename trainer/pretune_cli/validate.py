@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pretune_api.names import ExitCode
 from pretune_cli import chain, documents, streams
-from pretune_trainer.data.apart import check_apart
+from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.errors import UserError
 
 
@@ -14,7 +14,7 @@ def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
     reading = documents.read(files, overrides)
     problems = list(reading.problems)
     for document in reading.documents:
-        if wrong := _mixed_up(document):
+        if wrong := _overlap(document):
             problems.append(wrong)
         else:
             print(f"{document.name}: ok")
@@ -24,10 +24,10 @@ def validate(files: Sequence[Path], overrides: Sequence[str]) -> int:
     return ExitCode.USER_ERROR if problems else ExitCode.OK
 
 
-def _mixed_up(document: documents.Document) -> str | None:
+def _overlap(document: documents.Document) -> str | None:
     job = document.job
     try:
-        check_apart(job.spec.data, job.spec.storage, chain.namespace_of(job))
+        check_storage_overlap(job.spec.data, job.spec.storage, chain.namespace_of(job))
     except UserError as error:
         return f"{document.file}: {document.name}: {error}"
     return None

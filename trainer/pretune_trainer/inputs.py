@@ -16,11 +16,11 @@ from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
 from pretune_trainer.data.adapt import Added
-from pretune_trainer.data.apart import check_apart
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.images import Images
+from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
@@ -225,7 +225,7 @@ def check_spec(config: RunConfig) -> None:
     Raises:
         UserError: two parts of the spec exclude each other.
     """
-    check_apart(config.data, config.storage, config.job.namespace)
+    check_storage_overlap(config.data, config.storage, config.job.namespace)
     check_cleaning(config)
     check_recomputing(config)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from pretune_api.fields import choose
+from pretune_api.fields import suggestion
 from pretune_trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_languages(wanted: Sequence[str]) -> None:
     for number, name in enumerate(wanted):
         if name not in known:
             raise UserError(
-                f"spec.data.cleaning.language.keep[{number}]", f"'{name}' cannot be detected; {choose(known, name)}"
+                f"spec.data.cleaning.language.keep[{number}]", f"'{name}' cannot be detected; {suggestion(known, name)}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Sources lie apart from what the job writes: else it would learn from its own token cache and checkpoints."""
+"""Sources must not overlap with what the job writes: it would learn from its own token cache and checkpoints."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ _CACHE: Final = "cache"
 """Folder below `storage.uri` that all jobs share."""
 
 
-def check_apart(data: Data, storage: Storage, namespace: str) -> None:
+def check_storage_overlap(data: Data, storage: Storage, namespace: str) -> None:
     """Refuse sources in which the job would find what jobs of its namespace write.
 
     Raises:
