@@ -116,7 +116,7 @@ def test_an_image_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path:
 def test_a_label_that_is_not_listed_and_a_column_without_images_are_refused_with_their_place(tmp_path: Path) -> None:
     uri = write_images(tmp_path / "bad.parquet", [digits()[0], (digits()[1][0], "ten")])
     for changes, says in {
-        "image": "bad.parquet row 2: label 'ten' is not listed in spec.task.imageClassification.labels; known labels:",
+        "image": "bad.parquet row 2: label 'ten' is not listed in spec.task.imageClassification.labels; known:",
         "label": "bad.parquet row 1: column 'label' holds str, expected bytes, or an object {bytes}",
     }.items():
         with pytest.raises(UserError) as caught:
