@@ -19,7 +19,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoder_decoder import judge_answers
-from pretune_trainer.tasks.language import NOTHING, Frame, attended, encode, padded, pieces
+from pretune_trainer.tasks.language import NOTHING, Frame, encode, padded, padded_inputs, pieces
 from pretune_trainer.tasks.masking import Ids, mask_token
 from pretune_trainer.tasks.spans import Spans, longest_text, segments
 
@@ -70,9 +70,9 @@ class Denoising(Task[Answers]):
         """
         pairs = [self._damaged(pack) for pack in packs]
         texts, answers = [text for text, _ in pairs], [answer for _, answer in pairs]
-        inputs = {"input_ids": padded(texts, self.pad, self.most), "attention_mask": attended(texts, self.most)}
+        inputs = padded_inputs(texts, self.pad, self.most)
         count, targets = sum(map(len, answers)), padded(answers, IGNORED, self.most)
-        return Batch({**inputs}, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count)
+        return Batch(inputs, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count)
 
     def _damaged(self, pack: Pack) -> tuple[Ids, Ids]:
         if not pack.examples:

@@ -16,12 +16,12 @@ from pretune_trainer.tasks.base import Batch, Context
 from pretune_trainer.tasks.labels import nearest
 from pretune_trainer.tasks.language import (
     NOTHING,
-    attended,
     encode,
     following,
     language_model,
     log_probabilities,
     padded,
+    padded_inputs,
 )
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 
@@ -95,11 +95,7 @@ class InContext(SequenceClassification):
         """
         pairs = [self._row(pack, answer) for pack in packs for answer in self._endings]
         rows, targets = [row for row, _ in pairs], [target for _, target in pairs]
-        inputs = {
-            "input_ids": padded(rows, self.pad, self._most),
-            "attention_mask": attended(rows, self._most),
-            "use_cache": False,
-        }
+        inputs = {**padded_inputs(rows, self.pad, self._most), "use_cache": False}
         found = {"lm": padded(targets, IGNORED, self._most), "label": torch.tensor(self.chosen(packs))}
         kept = sum(1 for pack in packs if pack.examples)
         return Batch(inputs, found, {"label": kept}, sum(map(len, rows)))

@@ -165,8 +165,12 @@ class Packer:
 
 
 def pad_right(packs: Sequence[Pack], pad: int, most: int) -> dict[str, Tensor]:
-    """Single examples as rows of one width: input_ids, attention_mask int64 [packs, width]; `padded` chooses it."""
-    rows = [pack.examples[0]["ids"] if pack.examples else NOTHING for pack in packs]
+    """Single examples as `padded_inputs`: int64 [packs, width]."""
+    return padded_inputs([pack.examples[0]["ids"] if pack.examples else NOTHING for pack in packs], pad, most)
+
+
+def padded_inputs(rows: Sequence[Array], pad: int, most: int) -> dict[str, Tensor]:
+    """Rows of tokens as a model reads them: input_ids, attention_mask int64 [rows, width], as `padded` chooses it."""
     return {"input_ids": padded(rows, pad, most), "attention_mask": attended(rows, most)}
 
 

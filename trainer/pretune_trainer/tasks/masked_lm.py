@@ -17,7 +17,7 @@ from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
 from pretune_trainer.model.build import Build, has_weights
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.language import NOTHING, Frame, attended, encode_words, padded, pieces_of
+from pretune_trainer.tasks.language import NOTHING, Frame, encode_words, padded, padded_inputs, pieces_of
 from pretune_trainer.tasks.masking import Ids, Masking
 from pretune_trainer.tasks.sentence_pairs import pair, runs, sentences
 
@@ -95,7 +95,7 @@ class MaskedLM(Task[PairAnswers]):
         rows = [self._row(pack) for pack in packs]
         hidden = [row["hidden"] for row in rows]
         most = self.layout.length
-        inputs = {"input_ids": padded(hidden, self.pad, most), "attention_mask": attended(hidden, most)}
+        inputs = padded_inputs(hidden, self.pad, most)
         width = inputs["input_ids"].shape[1]
         targets = {
             "mlm": torch.from_numpy(np.concatenate([row["ids"][row["places"]] for row in rows])),
@@ -106,7 +106,7 @@ class MaskedLM(Task[PairAnswers]):
             inputs["token_type_ids"] = padded([row["types"] for row in rows], 0, most)
             targets["nsp"] = torch.from_numpy(np.concatenate([row["nsp"] for row in rows]))
             counts["nsp"] = int((targets["nsp"] != IGNORED).sum())
-        return Batch({**inputs}, targets, counts, sum(map(len, hidden)))
+        return Batch(inputs, targets, counts, sum(map(len, hidden)))
 
     def _row(self, pack: Pack) -> dict[str, Ids]:
         """A row with hidden tokens; its randomness belongs to the pack, and so to seed, epoch and row."""

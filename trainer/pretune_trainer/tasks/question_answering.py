@@ -100,7 +100,7 @@ class QuestionAnswering(Task[Answer]):
             for name in ("types", "inside")
         )
         targets = {"start": start, "end": end, "types": types, "inside": inside}
-        return Batch({**inputs}, targets, {"span": kept}, sum(len(pack) for pack in packs), packs)
+        return Batch(inputs, targets, {"span": kept}, sum(len(pack) for pack in packs), packs)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The mean of the two cross-entropies, summed over windows."""

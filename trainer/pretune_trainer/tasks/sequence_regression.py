@@ -64,7 +64,7 @@ class SequenceRegression(Task[Guessed]):
         values = [float(pack.examples[0]["target"][0]) if pack.examples else 0.0 for pack in packs]
         targets = {"target": torch.tensor(values), "kept": torch.tensor(kept)}
         inputs = pad_right(packs, self.pad, self.layout.length)
-        return Batch({**inputs}, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
+        return Batch(inputs, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Squared errors, summed over texts."""

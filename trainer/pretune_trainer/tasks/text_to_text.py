@@ -25,12 +25,12 @@ from pretune_trainer.tasks.language import (
     NOTHING,
     Frame,
     Packer,
-    attended,
     encode,
     language_model,
     next_token_loss,
     next_token_losses,
     padded,
+    padded_inputs,
 )
 
 _TO_DECODERS: Final = "{text}\n"
@@ -175,9 +175,9 @@ class TextToText(Task[Draft]):
             return Batch(made.inputs, made.targets, made.counts, made.tokens, packs)
         pairs = [pack.examples[0] if pack.examples else {"ids": NOTHING, "answer": NOTHING} for pack in packs]
         texts, answers = [pair["ids"] for pair in pairs], [pair["answer"] for pair in pairs]
-        inputs = {"input_ids": padded(texts, self.pad, self.length), "attention_mask": attended(texts, self.length)}
+        inputs = padded_inputs(texts, self.pad, self.length)
         count, targets = sum(map(len, answers)), padded(answers, IGNORED, self.length)
-        return Batch({**inputs}, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count, packs)
+        return Batch(inputs, {"lm": targets}, {"lm": count}, sum(map(len, texts)) + count, packs)
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the answers."""
