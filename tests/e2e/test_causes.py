@@ -40,28 +40,28 @@ def pending(team: Namespace, crowded: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("pending")
-def test_an_image_that_does_not_exist(team: Namespace) -> None:
+def test_an_image_that_does_not_exist_is_the_cause_image_pull(team: Namespace) -> None:
     cause, message = failed(team, "no-image", PENDING_SECONDS)
     assert cause == "ImagePull"
     assert "pretune.test/there-is-none:1" in message
 
 
 @pytest.mark.usefixtures("pending")
-def test_a_pool_without_a_free_node(team: Namespace) -> None:
+def test_a_pool_without_a_free_node_is_the_cause_unschedulable(team: Namespace) -> None:
     cause, message = failed(team, "no-node", PENDING_SECONDS)
     assert cause == "Unschedulable"
     assert "nvidia.com/gpu" in message
 
 
 @pytest.mark.usefixtures("pending")
-def test_a_namespace_without_quota_left(crowded: Namespace) -> None:
+def test_a_namespace_without_quota_left_is_the_cause_quota(crowded: Namespace) -> None:
     cause, message = failed(crowded, "no-quota", PENDING_SECONDS)
     assert cause == "Quota"
     assert "exceeded quota" in message
 
 
 @pytest.mark.usefixtures("pending")
-def test_a_pool_that_there_is_not(team: Namespace) -> None:
+def test_a_pool_that_does_not_exist_is_an_error_of_the_user(team: Namespace) -> None:
     cause, message = failed(team, "no-pool", PENDING_SECONDS)
     assert cause == "UserError"
     assert "h100" in message
@@ -98,7 +98,7 @@ def test_the_whole_log_of_a_failed_attempt_is_in_storage(
 
 
 @pytest.mark.usefixtures("running")
-def test_a_memory_limit_that_is_too_small(team: Namespace) -> None:
+def test_a_memory_limit_that_is_too_small_is_the_cause_out_of_memory(team: Namespace) -> None:
     cause, message = failed(team, "no-memory", RUNNING_SECONDS)
     assert cause == "OutOfMemory"
     assert "spec.compute.resources.memory" in message

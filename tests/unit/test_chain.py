@@ -11,6 +11,7 @@ from pretune_api.jobs import FinetuneJob, PretrainJob
 from pretune_api.problems import parse
 from pretune_cli import yaml
 from pretune_cli.chain import order, parents_first
+from pretune_cli.documents import load
 from pretune_trainer.errors import UserError
 from support.job_files import continued, finetune, pretrain
 
@@ -93,7 +94,5 @@ def test_in_any_forest_every_job_comes_after_its_parent(data: st.DataObject, siz
 
 
 def test_the_demo_is_a_chain() -> None:
-    from pretune_cli.documents import load
-
     demo = load([Path(__file__).parents[2] / "examples" / "demo" / "chain.yaml"])
     assert order([document.job for document in demo])[0].metadata.name == "general"

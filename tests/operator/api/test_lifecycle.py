@@ -8,6 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.process import wait_until
+from pretune_api.problems import parse
+from pretune_operator.job import JobView
+from pretune_operator.naming import attempt_name
 from support.fake_kuberay import DIGEST, FakeKubeRay, Play
 from support.job_world import Json, World, finetune, pretrain, reason
 from support.kube_api import KubeApi
@@ -264,8 +267,4 @@ def made(kuberay: FakeKubeRay, world: World) -> dict[str, int]:
 
 
 def name_of_attempt(job: dict, uid: str) -> str:
-    from pretune_api.problems import parse
-    from pretune_operator.job import JobView
-    from pretune_operator.naming import attempt_name
-
     return attempt_name(JobView(parse(job), uid, "any", 1), 1)
