@@ -27,7 +27,7 @@ from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Images, Pool, Settings, SettingsError
 from pretune_trainer.errors import UserError
 
-NAMESPACE: Final = "default"
+_NAMESPACE: Final = "default"
 """Namespace of jobs that name none, as kubectl's is unless it was told otherwise."""
 
 _UID: Final = "00000000-0000-0000-0000-000000000000"
@@ -82,7 +82,7 @@ def _unknown(document: Document, given: Mapping[str, Folder]) -> list[str]:
 def _manifests(document: Document, given: Mapping[str, Folder], settings: Settings) -> Iterator[Manifest]:
     """In the order in which they are made."""
     job = document.job
-    namespace = job.metadata.namespace or NAMESPACE
+    namespace = job.metadata.namespace or _NAMESPACE
     view = JobView(job, uid=_UID, namespace=namespace, generation=1, labels=job.metadata.labels)
     compute = job.spec.compute
     placeholders = {parent: placeholder(job, parent) for parent in _unknown(document, given)}

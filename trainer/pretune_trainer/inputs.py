@@ -130,7 +130,7 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
         part=config.part,
     )
     task = TASKS[config.stage](context)
-    check_metrics(config, task)
+    _check_metrics(config, task)
     build = Build(
         origin=origin,
         text=vocabulary.tokenizer,
@@ -226,11 +226,11 @@ def check_spec(config: RunConfig) -> None:
         UserError: two parts of the spec exclude each other.
     """
     check_storage_overlap(config.data, config.storage, config.job.namespace)
-    check_cleaning(config)
-    check_recomputing(config)
+    _check_cleaning(config)
+    _check_recomputing(config)
 
 
-def check_cleaning(config: RunConfig) -> None:
+def _check_cleaning(config: RunConfig) -> None:
     """Refuse rules on what the data has not, and to change texts where the task knows places in them."""
     cleaning, stage, image = config.data.cleaning, config.stage, image_column(config.learn)
     if cleaning is None:
@@ -246,7 +246,7 @@ def check_cleaning(config: RunConfig) -> None:
         raise UserError(where, f"{stage} reads no text; remove length, characters, filters and mask")
 
 
-def check_recomputing(config: RunConfig) -> None:
+def _check_recomputing(config: RunConfig) -> None:
     """Refuse to compute blocks twice where a cache brings keys into them: it would have grown meanwhile."""
     if config.training.activation_checkpointing and config.method.prefix is not None:
         raise UserError(
@@ -254,7 +254,7 @@ def check_recomputing(config: RunConfig) -> None:
         )
 
 
-def check_metrics(config: RunConfig, task: Task[Any]) -> None:
+def _check_metrics(config: RunConfig, task: Task[Any]) -> None:
     """Refuse names of metrics that the task does not measure."""
     known = ", ".join(task.metrics_known)
     names = config.evaluation.metrics or []

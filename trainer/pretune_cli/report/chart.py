@@ -55,7 +55,7 @@ def draw(chart: Chart) -> Html:
     )
 
 
-def ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float) -> list[float]:
     """A few round numbers from `low` to `high`."""
     rough = (high - low) / _TICKS
     unit = 10.0 ** math.floor(math.log10(rough))
@@ -73,11 +73,11 @@ def _axes(lines: Iterable[Line]) -> _Axes:
 
 
 def _grid(axes: _Axes) -> Iterable[Html]:
-    for value in ticks(axes.low, axes.high):
+    for value in _ticks(axes.low, axes.high):
         y = f"{axes.y(value):.1f}"
         yield element("line", class_="grid", x1=_LEFT, x2=_RIGHT, y1=y, y2=y)
         yield element("text", _tick(value), x=_LEFT - 6, y=y, dy="0.32em", text_anchor="end")
-    for step in ticks(0, axes.last):
+    for step in _ticks(0, axes.last):
         yield element("text", amount(step), x=f"{axes.x(step):.1f}", y=_BOTTOM + 17, text_anchor="middle")
 
 

@@ -13,7 +13,7 @@ from pretune_trainer.errors import UserError
 Group = tuple[str, ...]
 """The values of the columns that rows are kept apart by."""
 
-MOST: Final = 64
+_MOST: Final = 64
 """Groups of rows on one side, at most: each has files of its own, and figures."""
 _SHOWN: Final = 3
 _FIELDS: Final[dict[Side, str]] = {"train": "spec.data.mixture.column", "validation": "spec.evaluation.slices"}
@@ -45,14 +45,14 @@ class Grouping:
         """Refuse columns with too many different values.
 
         Raises:
-            UserError: there are more than `MOST` groups.
+            UserError: there are too many groups.
         """
-        if len(groups) <= MOST:
+        if len(groups) <= _MOST:
             return
         some = ", ".join(f"'{' '.join(group)}'" for group in sorted(groups)[:_SHOWN])
         raise UserError(
             _FIELDS[side],
-            f"{' and '.join(self._by_side(side))}: more than {MOST} different values, such as {some}; "
+            f"{' and '.join(self._by_side(side))}: more than {_MOST} different values, such as {some}; "
             "use columns with few values, such as a language, an accent or a group",
         )
 

@@ -55,7 +55,7 @@ class BottleneckLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # like
 
     def add(self, name: str, config: BottleneckConfig) -> None:
         """Add a bottleneck, and use it."""
-        width = width_of(self.get_base_layer())
+        width = _width_of(self.get_base_layer())
         up = nn.Linear(config.channels, width)
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
@@ -99,7 +99,7 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]  # likewise
             self._replace_module(parent, target_name, BottleneckLinear(target, adapter_name, peft_config), target)
 
 
-def width_of(layer: nn.Module) -> int:
+def _width_of(layer: nn.Module) -> int:
     """Width of a linear layer's output."""
     assert isinstance(layer, nn.Linear | Conv1D), "only linear layers are targets"
     return layer.out_features if isinstance(layer, nn.Linear) else int(layer.nf)

@@ -12,7 +12,7 @@ from pretune_trainer.methods.base import Tuned, head_names, save_model
 if TYPE_CHECKING:
     from peft import PeftModel
 
-ADAPTER_FOLDER = "adapter"
+_ADAPTER_FOLDER = "adapter"
 """Where an artifact keeps the updates when they are merged into the model."""
 
 _OF_LANGUAGE = {"lm_head", "embed_out"}
@@ -28,7 +28,7 @@ def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
     """A model with updates, which peft has put in; `package` is what must be imported before peft knows them."""
     model = adapted.get_base_model()
     loading = "" if merge else _loading(model, package)
-    return Tuned(model, partial(save_updates, adapted, merge), loading=loading)
+    return Tuned(model, partial(_save_updates, adapted, merge), loading=loading)
 
 
 def _loading(model: PreTrainedModel, package: str) -> str:
@@ -43,9 +43,9 @@ parent = {kind}.from_pretrained("PARENT"{head})
 model = PeftModel.from_pretrained(parent, "THIS FOLDER")"""
 
 
-def save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:
+def _save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:
     """The merged model with the updates beside it, or the updates alone; these stay in float32."""
-    updates = folder / ADAPTER_FOLDER if merge else folder
+    updates = folder / _ADAPTER_FOLDER if merge else folder
     adapted.save_pretrained(updates)
     (updates / "README.md").unlink()  # peft's card is a form to fill in; the artifact brings its own
     if merge:

@@ -136,7 +136,7 @@ class Build:
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
-            check_vocabulary(model, len(self.text))
+            _check_vocabulary(model, len(self.text))
             check_length(
                 text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens
             )
@@ -356,7 +356,7 @@ def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
     return found if isinstance(found, nn.Embedding) else None
 
 
-def check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
+def _check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
     """Refuse a tokenizer with ids that the model has no embedding for, where it embeds tokens."""
     embedding = token_embedding(model)
     if embedding is not None and tokens > (rows := embedding.num_embeddings):

@@ -12,7 +12,7 @@ from pretune_trainer.model.build import token_embedding
 from pretune_trainer.parallel import Ranks
 
 _TERA: Final = 1e12
-PEAKS: Final = {
+_PEAKS: Final = {
     "H200 NVL": 835.5,
     "H200": 989.4,
     "H100 80GB HBM3": 989.4,
@@ -33,7 +33,7 @@ def peak_flops(name: str) -> float:
     words = f"{name} ".replace("-", " ")
     if " MIG " in words:
         return math.nan
-    return next((peak * _TERA for key, peak in PEAKS.items() if f"{key} " in words), math.nan)
+    return next((peak * _TERA for key, peak in _PEAKS.items() if f"{key} " in words), math.nan)
 
 
 def flops_per_token(computed: int, trained: int) -> float:

@@ -34,7 +34,7 @@ from pretune_trainer.preflight.memory import activations, amount, held
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
 
-FIRST_ROWS: Final = 64
+_FIRST_ROWS: Final = 64
 """Rows read of each source."""
 _FOOTERS: Final = 16
 """Parquet files whose footers are read before their rows are."""
@@ -68,7 +68,7 @@ def check_whole_spec(config: RunConfig) -> tuple[int, str]:
 def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[list[Row], str]:
     """A source's first rows, with the columns that a tokenizer is trained on."""
     files = source.opened.files()
-    found = first_rows(source, number, files, text_columns(config.learn))
+    found = _first_rows(source, number, files, text_columns(config.learn))
     where, uri = f"{source.opened.where}.uri", source.opened.source.uri
     if not found:
         raise UserError(where, f"{uri} is empty: its files have no rows")
@@ -84,10 +84,10 @@ def check_validation(sources: Sequence[DataSource], read: Sequence[Checked[list[
     return True, "none of their files is in spec.data.train"
 
 
-def first_rows(source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str]) -> list[Row]:
+def _first_rows(source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str]) -> list[Row]:
     """The first rows of a source; no more is read than they take."""
     found = (rows(source.opened, unit, columns) for unit in _units(source, number, files))
-    return list(islice(chain.from_iterable(found), FIRST_ROWS))
+    return list(islice(chain.from_iterable(found), _FIRST_ROWS))
 
 
 def _units(source: DataSource, number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
@@ -151,7 +151,7 @@ def check_rows(made: Design, read: Sequence[Row], source: DataSource, number: in
     """The examples of a source's first rows; they were `read` already, but not all of their columns."""
     grouping = grouping_of(made.config.data, made.config.evaluation)
     files, columns = source.opened.files(), [*made.task.columns, *grouping.columns]
-    found = first_rows(source, number, files, columns) if columns else read
+    found = _first_rows(source, number, files, columns) if columns else read
     kept = [row for row in found if row.values.get(row.column, "") is not None]
     for row in kept:
         grouping.of(row, SIDES[source.holdout(row)])

@@ -10,7 +10,7 @@ from pretune_trainer.errors import PretuneError, UserError, shortened
 
 T = TypeVar("T")
 
-MOST_BYTES: Final = 4096
+_MOST_BYTES: Final = 4096
 """What Kubernetes keeps of a container's termination message."""
 _MOST_CHARACTERS: Final = 500
 """Of a sentence or a place among the findings that are left for a program."""
@@ -103,7 +103,7 @@ def exit_code(findings: Sequence[Finding]) -> ExitCode:
     return next((finding.exit_code for finding in findings if finding.ok is False), ExitCode.OK)
 
 
-def message(findings: Sequence[Finding], most: int = MOST_BYTES) -> str:
+def message(findings: Sequence[Finding], most: int = _MOST_BYTES) -> str:
     """As many findings as fit into `most` bytes of JSON, failures before all others; `leftOut` counts the rest."""
     important_first = sorted(findings, key=lambda finding: (finding.ok is not False, finding.ok is not None))
     return next(

@@ -195,7 +195,7 @@ def attended(rows: Sequence[Array], most: int) -> Tensor:
     return mask
 
 
-def hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     """The last hidden states below the head, flattened to [tokens, width]."""
     assert isinstance(model, PreTrainedModel)
     hidden = model.base_model(**inputs).last_hidden_state
@@ -205,12 +205,12 @@ def hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Summed cross-entropy of the batch's next tokens."""
-    return head_cross_entropy(hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
+    return head_cross_entropy(_hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
 
 
 def next_token_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of each position's next token, float32 [positions]; 0 where there is no target."""
-    return token_cross_entropy(hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
+    return token_cross_entropy(_hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
 
 
 def following(row: Array, before: int) -> Array:
