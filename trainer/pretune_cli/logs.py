@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from pretune_api.names import ExitCode
-from pretune_cli.report.place import Look, Place, places
+from pretune_cli.job_folder import JobFolder, Look, job_folders
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.logs import DRIVER, LogReader, attempts_of, has_ended, log_folder, of_rank, processes_of
 
@@ -23,7 +23,7 @@ def logs(arguments: argparse.Namespace) -> int:
     Raises:
         PretuneError: there is no such log, or the storage cannot be read.
     """
-    for title, look in places(arguments.job, arguments.namespace, arguments.overrides):
+    for title, look in job_folders(arguments.job, arguments.namespace, arguments.overrides):
         if title:
             print(f"{title}:", flush=True)
         _show(look, arguments)
@@ -31,13 +31,13 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def _show(look: Look, arguments: argparse.Namespace) -> None:
-    place = look()
-    attempt = arguments.attempt or _newest(place, arguments.follow)
+    job = look()
+    attempt = arguments.attempt or _newest(job, arguments.follow)
     process = DRIVER if arguments.rank is None else of_rank(arguments.rank)
-    reader = LogReader(log_folder(place.folder, attempt, process))
+    reader = LogReader(log_folder(job.store, attempt, process))
     said = _print(reader)
     if not said and not arguments.follow:
-        raise _missing(place, attempt, process)
+        raise _missing(job, attempt, process)
     if arguments.follow:
         while not _is_over(look(), attempt):
             time.sleep(_SECONDS)
@@ -45,13 +45,13 @@ def _show(look: Look, arguments: argparse.Namespace) -> None:
         _print(reader)  # what was said between the last look and the end
 
 
-def _newest(place: Place, follow: bool) -> int:
+def _newest(job: JobFolder, follow: bool) -> int:
     """The attempt that was begun last; it may have said nothing yet."""
-    if place.status is not None and place.status.attempt_count:
-        return place.status.attempt_count
-    known = attempts_of(place.folder)
+    if job.status is not None and job.status.attempt_count:
+        return job.status.attempt_count
+    known = attempts_of(job.store)
     if not known and not follow:
-        raise UserError(place.folder.uri, "there are no logs yet; --follow waits for the first")
+        raise UserError(job.store.uri, "there are no logs yet; --follow waits for the first")
     return max(known, default=1)
 
 
@@ -65,16 +65,16 @@ def _print(reader: LogReader) -> bool:
     return said
 
 
-def _is_over(place: Place, attempt: int) -> bool:
-    if place.status is None:
-        return has_ended(place.folder, attempt)
-    return any(record.number == attempt and record.completion_time is not None for record in place.status.attempts)
+def _is_over(job: JobFolder, attempt: int) -> bool:
+    if job.status is None:
+        return has_ended(job.store, attempt)
+    return any(record.number == attempt and record.completion_time is not None for record in job.status.attempts)
 
 
-def _missing(place: Place, attempt: int, process: str) -> UserError:
-    where = log_folder(place.folder, attempt, process).uri
-    if processes := processes_of(place.folder, attempt):
+def _missing(job: JobFolder, attempt: int, process: str) -> UserError:
+    where = log_folder(job.store, attempt, process).uri
+    if processes := processes_of(job.store, attempt):
         return UserError(where, f"there is no such log; available: {', '.join(processes)}")
-    known = attempts_of(place.folder)
+    known = attempts_of(job.store)
     others = f"; there are logs of attempts {', '.join(map(str, known))}" if known else ""
     return UserError(where, f"attempt {attempt} has no log{others}")

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from pretune_api.names import ExitCode
+from pretune_cli.job_folder import job_folders
 from pretune_cli.report.page import page
-from pretune_cli.report.place import places
 from pretune_cli.report.story import Story, read
 from pretune_trainer.errors import UserError
 
@@ -20,7 +20,7 @@ def report(arguments: argparse.Namespace) -> int:
     Raises:
         PretuneError: there is nothing to report, because of what its sentence says.
     """
-    found = list(places(arguments.job, arguments.namespace, arguments.overrides))
+    found = list(job_folders(arguments.job, arguments.namespace, arguments.overrides))
     if arguments.output is not None and len(found) > 1:
         raise UserError("--output", f"names one file, and {arguments.job} has {len(found)} jobs; remove it")
     for _, look in found:

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Status
+from pretune_cli.job_folder import JobFolder
 from pretune_cli.report.history import Course, follow, read_config, read_runs
 from pretune_cli.report.lineage import Ancestor, ancestors
-from pretune_cli.report.place import Place
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.errors import MissingObjectError, UserError
 from pretune_trainer.metrics.exhibits import Exhibits
@@ -84,20 +84,20 @@ class Story:
         return self.seconds * self.config.ranks / 3600 if self.config.device == "cuda" else None
 
 
-def read(place: Place) -> Story:
+def read(folder: JobFolder) -> Story:
     """The story of a job.
 
     Raises:
         UserError: no run has begun to train yet, or another version of Pretune wrote what is there.
         StorageError: the storage cannot be read.
     """
-    job = place.folder
+    job = folder.store
     try:
         runs, config = read_runs(job), read_config(job)
         artifact = finished(job)
     except (ValidationError, KeyError) as error:
         raise UserError(job.uri, "was written by another version of Pretune; use that version") from error
-    return Story(job.uri, config, follow(runs), artifact, _cleaned(job, artifact), ancestors(config), place.status)
+    return Story(job.uri, config, follow(runs), artifact, _cleaned(job, artifact), ancestors(config), folder.status)
 
 
 def _cleaned(job: Store, artifact: Finished | None) -> DataReport | None:

@@ -27,20 +27,20 @@ _BY_FOLDER: Final = "specify the job's folder instead of its file; pretune run p
 
 
 @dataclass(frozen=True)
-class Place:
+class JobFolder:
     """A job's folder, and what its cluster says of it."""
 
-    folder: Store
-    """In the storage."""
+    store: Store
+    """The folder in the storage."""
     status: Status | None = None
     """None where no cluster was asked."""
 
 
-Look = Callable[[], Place]
-"""A job's place, as it is now."""
+Look = Callable[[], JobFolder]
+"""A job's folder, as it is now."""
 
 
-def places(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterator[tuple[str | None, Look]]:
+def job_folders(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterator[tuple[str | None, Look]]:
     """Where each job is that `job` means, with its KIND/NAME where there may be several.
 
     `job` is a file with jobs that ran here, after the overrides (`path=value`); or a path, a URI, or a name on the
@@ -53,20 +53,20 @@ def places(job: str, namespace: str | None, overrides: Sequence[str]) -> Iterato
     if file.is_file() and not _FOLDER.match(file_uri(job, Path.cwd())):
         jobs = order([document.job for document in load([file], overrides)], missing=_BY_FOLDER)
         for one, folder in Stages(jobs, ranks=1, device="cpu").folders():
-            yield name_of(one) if len(jobs) > 1 else None, partial(Place, folder)
+            yield name_of(one) if len(jobs) > 1 else None, partial(JobFolder, folder)
     elif overrides:
         raise UserError("--set", f"applies to files of jobs, and {job} is not one; remove --set and --storage")
     else:
         yield None, partial(_locate, job, namespace)
 
 
-def _locate(job: str, namespace: str | None) -> Place:
+def _locate(job: str, namespace: str | None) -> JobFolder:
     if "://" in job or Path(job).exists():
-        return Place(_in_storage(file_uri(job, Path.cwd())))
+        return JobFolder(_in_storage(file_uri(job, Path.cwd())))
     if not _NAME.match(job):
         raise UserError(job, "there is no such file or folder, and no job on a cluster can have that name")
     seen = _cluster(job, namespace).find(job)
-    return Place(Store.open(seen.storage).child(seen.ref.folder), seen.status)
+    return JobFolder(Store.open(seen.storage).child(seen.ref.folder), seen.status)
 
 
 def _cluster(job: str, namespace: str | None) -> "Cluster":
