@@ -52,7 +52,7 @@ def held(tuned: Tuned, training: Training, ranks: int, *, accumulates: bool = Fa
     shares = sum(_share(parameter, shards) for parameter in trained)
     whole = whole_gradients(trained) if accumulates and ranks > 1 else 0
     return Held(
-        weights=sum(_share(each, shards) for each in parameters) + sum(_share(each, 1) for each in _buffers(tuned)),
+        weights=sum(_share(each, shards) for each in parameters) + sum(each.nbytes for each in tuned.model.buffers()),
         gradients=whole or shares,
         optimizer=_MOMENTS * shares + _FP32 * len(trained),
         gathered=_gathered(tuned.model, training) if ranks > 1 else 0,
@@ -63,10 +63,6 @@ def _share(tensor: Tensor, shards: int) -> int:
     """Bytes of the largest of the shards that a tensor is cut into, along its first dimension."""
     rows = tensor.shape[0] if tensor.ndim else 1
     return -(-rows // shards) * (tensor.nbytes // max(1, rows))
-
-
-def _buffers(tuned: Tuned) -> list[Tensor]:
-    return list(tuned.model.buffers())
 
 
 def _gathered(model: nn.Module, training: Training) -> int:
