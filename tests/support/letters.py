@@ -48,6 +48,9 @@ class ThreadRanks(Ranks):
         self.meeting.wait(30)
         return values
 
+    def share(self, value):
+        return self.gather(value)[0]
+
 
 def on_ranks(size, work):
     """What `work(ranks)` returns, or raises, on each of `size` ranks."""

@@ -1,6 +1,8 @@
 """One rank, two or four: the same training."""
 
+import resource
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from pretune_api.run_config import RunConfig
 from pretune_trainer import loop
 from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
 from pretune_trainer.model.build import Build, Source
-from pretune_trainer.parallel import Ranks
+from pretune_trainer.parallel import PATIENCE, Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Start, Step
 from support.group import in_ranks
@@ -61,6 +63,29 @@ def _failing(ranks: Ranks) -> str:
     with pytest.raises(StorageError) as caught:
         ranks.together(do)
     return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def _bytes_for(ranks: Ranks, size: int) -> int:
+    """By how much a rank grows that is told as many bytes by rank 0."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(ranks.once(lambda: bytes(size))) == size
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+
+
+def test_what_one_rank_tells_the_others_is_held_once_and_not_for_each_rank() -> None:
+    size = 64 << 20  # as it comes, as it is read, and as it is kept: 3.3 times; gathered, it would be 7 times
+    assert max(in_ranks(4, _bytes_for, size)[1:]) < 5 * size
+
+
+def _longest_wait(ranks: Ranks) -> timedelta:
+    group = ranks.fork(PATIENCE).group
+    assert group is not None
+    wait: timedelta = group._get_backend(torch.device("cpu")).options._timeout
+    return wait
+
+
+def test_ranks_wait_as_long_as_one_of_them_may_work_alone() -> None:
+    assert in_ranks(2, _longest_wait) == [timedelta(days=1)] * 2
 
 
 def test_ranks_that_fail_in_different_ways_go_on_alike() -> None:

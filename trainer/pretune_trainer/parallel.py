@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Generic, Self, TypeVar
+from datetime import timedelta
+from typing import Final, Generic, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,14 @@ import torch.distributed as dist
 from pretune_trainer.errors import PretuneError
 
 T = TypeVar("T")
+
+
+PATIENCE: Final = timedelta(days=1)
+"""How long ranks wait for what one of them does alone, such as uploading a model of hundreds of gigabytes.
+
+gloo's own 30 minutes would end the group each time it gets there. A rank that is lost is noticed without it: its
+connections close, and Ray watches its process and its node.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,12 @@ class Ranks:
         """Whether this rank does what is done once: rank 0."""
         return self.rank == 0
 
-    def fork(self) -> Self:
-        """The same ranks with a communication channel of their own, for a background thread. Collective."""
+    def fork(self, patience: timedelta | None = None) -> Self:
+        """The same ranks with a communication channel of their own, for a background thread, or for waits of `patience`
+        instead of gloo's 30 minutes. Collective."""
         if self.size == 1:
             return self
-        group = dist.new_group(backend="gloo")
+        group = dist.new_group(backend="gloo", timeout=patience)
         assert isinstance(group, dist.ProcessGroup), "every rank is in the group"
         return replace(self, group=group)
 
@@ -67,8 +77,16 @@ class Ranks:
         return values  # type: ignore[return-value]  # every place has been filled
 
     def share(self, value: T) -> T:
-        """Rank 0's `value`, on every rank. Collective."""
-        return self.gather(value)[0]
+        """Rank 0's `value`, on every rank. Collective.
+
+        It is sent, not gathered: for that each rank would hold it as many times as there are ranks, and a list of a
+        million files is hundreds of megabytes.
+        """
+        if self.size == 1:
+            return value
+        values = [value if self.is_first else None]
+        dist.broadcast_object_list(values, src=0, group=self.group)
+        return values[0]  # type: ignore[return-value]  # it has been received
 
     def together(self, do: Callable[[], T]) -> list[T]:
         """Every rank's `do()`, on every rank; where it fails on one, it fails on all. Collective.
@@ -86,7 +104,11 @@ class Ranks:
 
     def once(self, do: Callable[[], T]) -> T:
         """What rank 0's `do()` returns, on every rank; where it fails, it fails on all. Collective."""
-        return self.together(do if self.is_first else lambda: None)[0]  # type: ignore[return-value]  # rank 0's
+        mine: _Outcome[T] = _attempt(do) if self.is_first else _Outcome()
+        shared = self.share(mine.portable())
+        if error := mine.error or shared.error:  # on rank 0 as it was raised, with its traceback
+            raise error
+        return shared.value  # type: ignore[return-value]  # set wherever there is no error
 
     def add_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """The element-wise sum over ranks, on the device, in place. Collective."""
