@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from pretune_api.manifest import Manifest
 from pretune_api.model import Architecture
 from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import parse
@@ -23,6 +24,7 @@ from pretune_trainer.preflight.checks import check_model, check_storage, check_t
 from pretune_trainer.preflight.findings import Checked, Finding, exit_code, message
 from pretune_trainer.preflight.memory import activations, held
 from pretune_trainer.preflight.run import preflight
+from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.store import Store
 from support.jobs import classification, finetune, pretrain, write_rows
 from support.language import TINY, small_tokenizer
@@ -143,6 +145,27 @@ def test_the_weights_of_a_parent_are_verified_where_they_lie(
         find_parent(
             Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", weights=False
         )
+
+
+def test_a_run_reads_a_parent_in_a_remote_store_once_and_refuses_one_that_is_damaged(
+    tmp_path: Path, parent: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = s3.new_folder()
+    store = Store.open(location)
+    files = [store.put(file.name, file) for file in sorted(Path(parent.uri.removeprefix("file://")).iterdir())]
+    commit(store, Manifest(content="artifact", files=files))
+    there, storage = Parent(folder=Folder(uri=location.uri)), Storage(**location.model_dump())
+    read, stream = [], Store.stream
+    monkeypatch.setattr(Store, "stream", lambda self, path, size: read.append(path) or stream(self, path, size))
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "cache"))
+    for where in ("spec.model.from", "spec.tokenizer"):
+        assert find_parent(there, storage, Ranks(), where).digest == Manifest(content="artifact", files=files).digest
+    assert read.count("model.safetensors") == 1
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "another machine"))
+    whole = store.get("model.safetensors")
+    store.put("model.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"^spec.model.from: .* is damaged: model.safetensors has changed"):
+        find_parent(there, storage, Ranks(), "spec.model.from")
 
 
 def test_a_parent_of_another_digest_is_refused(tmp_path: Path, parent: Folder) -> None:

@@ -14,15 +14,15 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from pretune_api.manifest import Manifest
+from pretune_api.manifest import COMMITTED_NAME, Manifest
 from pretune_api.model import Hub
 from pretune_api.run_config import Folder, Parent
 from pretune_api.storage import Storage
-from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.data.shelf import Shelf, local_path
 from pretune_trainer.errors import DamagedError, HubError, MissingObjectError, UserError
 from pretune_trainer.model.build import Source
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.storage.commit import manifest_of
+from pretune_trainer.storage.commit import manifest_of, read_commit
 from pretune_trainer.storage.store import Store
 
 _MERGED: Final = ("LORA", "IA3")
@@ -49,7 +49,6 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
     Raises:
         UserError: there is nothing, only updates of a model, or other content than its digest says.
         HubError: the hub that it is on does not answer.
-        DamagedError: it changes while it is read.
     """
     if parent.hub is not None:
         hub = parent.hub
@@ -59,8 +58,8 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
     assert parent.folder is not None, "a parent is a folder or on a hub"
     folder = parent.folder
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
-    manifest = ranks.once(lambda: _manifest(store, folder, where))
-    path = _here(store, manifest, weights=weights)
+    manifest = ranks.once(lambda: _manifest(store, folder, where, weights=weights))
+    path = ranks.together(lambda: _here(store, manifest, where, weights=weights))[ranks.rank]
     _check_whole(path, folder.uri, where)
     return Found(Source(str(path)), manifest.digest)
 
@@ -86,10 +85,12 @@ def _check_whole(path: Path, uri: str, where: str) -> None:
         raise UserError(where, f"{uri} holds {kind} updates alone; create it {advice}")
 
 
-def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
-    """What the folder consists of, all of it read and verified."""
+def _manifest(store: Store, folder: Folder, where: str, *, weights: bool) -> Manifest:
+    """What the folder consists of. All of it is verified here, unless that is done when it is brought to this machine:
+    hundreds of gigabytes need not be read twice each time that a run starts."""
     try:
-        manifest = manifest_of(store)
+        is_brought = weights and local_path(store) is None and store.exists(COMMITTED_NAME)
+        manifest = read_commit(store) if is_brought else manifest_of(store)
     except (MissingObjectError, DamagedError) as error:  # it stays so, however often it is tried
         raise UserError(where, str(error)) from error
     if folder.digest not in (None, manifest.digest):
@@ -97,11 +98,14 @@ def _manifest(store: Store, folder: Folder, where: str) -> Manifest:
     return manifest
 
 
-def _here(store: Store, manifest: Manifest, *, weights: bool) -> Path:
+def _here(store: Store, manifest: Manifest, where: str, *, weights: bool) -> Path:
     """The folder on this machine."""
     shelf = Shelf(store, manifest)
     names = [file.path for file in manifest.files]
     wanted = [name for name in names if weights or not name.endswith(_WEIGHTS)] or names[:1]
-    paths = [(shelf.path(name), name) for name in wanted]
+    try:
+        paths = [(shelf.path(name), name) for name in wanted]
+    except (MissingObjectError, DamagedError) as error:
+        raise UserError(where, str(error)) from error
     first, name = paths[0]
     return first.parents[name.count("/")]
