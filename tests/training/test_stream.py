@@ -167,6 +167,12 @@ def test_much_of_what_may_be_judged_is_judged_though_it_must_be_whole():
     assert 97 <= len(list(validation(cache, layout, most=100))) <= 100
 
 
+def test_a_rank_reads_no_more_of_the_validation_than_it_judges():
+    cache = cache_of([50, 20])
+    mine = list(validation(cache, PACKED, 1, 4))
+    assert sum(source.touched.total() for source in cache.validation) == sum(len(pack.examples) for pack in mine)
+
+
 def test_validation_comes_in_the_same_order_each_time():
     cache = cache_of([50, 20])
     first, second = ([names(pack) for pack in validation(cache, SINGLE)] for _ in range(2))

@@ -12,6 +12,9 @@ from pretune_trainer.data.order import WINDOW, Order, SourceSize, Window
 from pretune_trainer.data.packing import Lengths, Rows, accompany, lay
 from pretune_trainer.data.token_cache import SourceExamples, TokenCache
 
+Key = tuple[int, int, int]
+"""Names a pack, as `Pack.key` does."""
+
 _ROWS: Final = 3
 """Keeps the randomness of rows apart from that of the order."""
 _COUNTED: Final = 256
@@ -110,17 +113,19 @@ def validation(
         after = before + sum(map(len, sources))
         share = None if most is None else most * after // total - most * before // total
         dealt = 0
-        for pack in _held_out(sources, layout, before, share):
+        for plan, row, key in _held_out(sources, layout, before, share):
             if dealt % size == rank:
-                yield replace(pack, slices=slices)
+                yield replace(_pack(sources, plan, row, key), held_out=True, slices=slices)
             dealt += 1
         if 0 < dealt % size <= rank:
             yield Pack(slices=slices)
         before = after
 
 
-def _held_out(sources: Sequence[SourceExamples], layout: Layout, number: int, most: int | None) -> Iterator[Pack]:
-    """Packs of these sources; `number` is that of their first example."""
+def _held_out(
+    sources: Sequence[SourceExamples], layout: Layout, number: int, most: int | None
+) -> Iterator[tuple[_Plan, int, Key]]:
+    """Where the packs of these sources are, and their keys; `number` is that of their first example."""
     total, spare = sum(map(len, sources)), 0
     starts = range(0, total, WINDOW)
     for window, start in enumerate(starts):
@@ -134,7 +139,7 @@ def _held_out(sources: Sequence[SourceExamples], layout: Layout, number: int, mo
                 rows = _whole(sources, plan, share + spare, layout.together)
                 spare += share - len(rows)
         for row in rows:
-            yield replace(_pack(sources, plan, row, (0, number + start, row)), held_out=True)
+            yield plan, row, (0, number + start, row)
 
 
 def _spread(count: int, most: int) -> Sequence[int]:
@@ -193,7 +198,7 @@ def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:
     return lengths
 
 
-def _pack(sources: Sequence[SourceExamples], plan: _Plan, row: int, key: tuple[int, int, int]) -> Pack:
+def _pack(sources: Sequence[SourceExamples], plan: _Plan, row: int, key: Key) -> Pack:
     chosen = plan.rows[row]
     places = zip(plan.window.sources[chosen].tolist(), plan.window.indices[chosen].tolist(), strict=True)
     return Pack(tuple(sources[source].example(index) for source, index in places), key)
