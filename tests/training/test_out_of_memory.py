@@ -1,4 +1,4 @@
-"""A device that runs out of memory in the midst of training ends the run, not the job."""
+"""A device that runs out of memory in the midst of training, or breaks, ends the run, not the job."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.distributed import DistBackendError
 
+from pretune_api.names import Cause
 from pretune_api.run_config import RunConfig
-from pretune_trainer.errors import OutOfMemoryError
+from pretune_trainer.errors import DeviceLostError, OutOfMemoryError
 from pretune_trainer.loop import Loop
 from pretune_trainer.microbatch import too_many
 from pretune_trainer.parallel import Ranks
@@ -52,11 +53,11 @@ def test_after_running_out_of_memory_a_job_goes_on_with_half_the_rows(
     assert starts[1].from_step == 4
 
 
-def _without_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def no_memory(*_: object) -> torch.Tensor:
+def _failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(Loop, "_gradients", no_memory)
+    monkeypatch.setattr(Loop, "_gradients", fail)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,29 @@ def _without_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 def test_what_else_asks_a_device_for_memory_in_vain_has_run_out_of_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    _without_memory(monkeypatch, error)
+    _failing(monkeypatch, error)
     with pytest.raises(OutOfMemoryError, match=rf"ran out of memory \(rows at once: 8\): {said}; the next run resumes"):
         run_rank(pretrain(tmp_path), Ranks(), Recorder())
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported later."),
+        DistBackendError(f"{NCCL}Cuda failure 220 'uncorrectable NVLink error detected during the execution'"),
+    ],
+)
+def test_a_device_that_is_broken_is_lost_like_a_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    _failing(monkeypatch, error)
+    with pytest.raises(DeviceLostError, match=r"^a GPU of .+ is broken: uncorrectable (ECC|NVLink) error$") as caught:
+        run_rank(pretrain(tmp_path), Ranks(), Recorder())
+    assert caught.value.cause is Cause.NODE_LOST
+
+
 def test_ranks_that_are_lost_have_not_run_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _without_memory(monkeypatch, DistBackendError(f"{NCCL}socketProgress: Connection closed by remote peer node-7"))
+    _failing(monkeypatch, DistBackendError(f"{NCCL}socketProgress: Connection closed by remote peer node-7"))
     with pytest.raises(DistBackendError):
         run_rank(pretrain(tmp_path), Ranks(), Recorder())
 
@@ -93,14 +110,14 @@ def _fails_twice(config: RunConfig, said: str) -> list[int]:
 def test_where_one_row_is_too_much_the_sentence_names_a_way_out_and_one_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _without_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+    _failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
     assert _fails_twice(pretrain(tmp_path, training__micro_batch_rows=1), "activationCheckpointing") == [1, 1]
 
 
 def test_rows_that_are_compared_with_each_other_stay_together_though_memory_ran_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _without_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+    _failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
     config = matched(tmp_path, write_pairs(tmp_path / "pairs.parquet", rows(2, 1)[:100]))
     assert _fails_twice(config, "lower examplesPerStep") == [32, 32]
 

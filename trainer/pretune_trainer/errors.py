@@ -99,6 +99,12 @@ class OutOfMemoryError(PretuneError):
     cause = Cause.OUT_OF_MEMORY
 
 
+class DeviceLostError(PretuneError):
+    """A device is broken: another attempt may be given others."""
+
+    cause = Cause.NODE_LOST
+
+
 class RanksMissingError(PretuneError):
     """Ranks that were lost did not come back in time."""
 

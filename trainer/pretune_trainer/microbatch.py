@@ -1,13 +1,12 @@
 """How many rows a rank computes at once."""
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 import torch
 from pydantic import BaseModel
 
-from pretune_trainer.errors import OutOfMemoryError, UserError, lines_of
+from pretune_trainer.errors import OutOfMemoryError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.runs import Run
 from pretune_trainer.storage.store import Store
@@ -18,13 +17,6 @@ _MEMORY_SHARE: Final = 0.85
 
 _NOTES: Final = "memory"
 """Folder of a job with one file for each run whose device ran out of memory."""
-
-
-_FULL: Final = re.compile(
-    r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|Cuda failure (\d+ )?'out of memory'|Failed to CUDA [cm]alloc.*"
-)
-"""What CUDA, cuBLAS and NCCL say, which ask the device for memory beside PyTorch's."""
 
 
 class _Note(BaseModel):
@@ -42,14 +34,6 @@ def most_rows(job: Store) -> int | None:
     """Half of the fewest rows that were too many for an earlier run of the job, at least 1; None where none was."""
     notes = [_Note.model_validate_json(job.get(note.path)) for note in job.list(_NOTES)]
     return min((max(1, note.micro_batch_rows // 2) for note in notes), default=None)
-
-
-def out_of_memory(error: RuntimeError) -> str | None:
-    """What an error says of it if a device has run out of memory; None where something else has happened."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return lines_of(error)[0]
-    found = _FULL.search(str(error))
-    return found and found[0]
 
 
 def too_many(rows: int, said: str, *, coupled: bool) -> str:

@@ -20,11 +20,12 @@ from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.data.unseen import told, unseen_labels
+from pretune_trainer.devices import known_error, out_of_memory
 from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
-from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, out_of_memory, too_many
+from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
@@ -79,9 +80,9 @@ def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     try:
         return session.carry_out()
     except RuntimeError as error:
-        if (said := out_of_memory(error)) is None:
+        if (meaning := known_error(error)) is None:
             raise
-        raise OutOfMemoryError(f"a device ran out of memory: {said}") from error
+        raise meaning from error
 
 
 def _set_aside_what_stays() -> None:
