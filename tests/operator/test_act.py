@@ -1,0 +1,151 @@
+"""What is done to the cluster on behalf of a job, and what is made of it being done already."""
+
+from typing import Any
+
+import pytest
+
+from pretune_operator.cluster.act import Actor, TakenError
+from pretune_operator.cluster.cache import Cache
+from pretune_operator.cluster.client import ApiError, Client
+from pretune_operator.cluster.kinds import PRETRAIN_JOBS, RAY_JOBS, Resource
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
+from pretune_operator.cluster.parse import parse
+from pretune_operator.decision import DeleteAttempt, StartAttempt
+from pretune_operator.errors import RefusedError
+from pretune_operator.plan import Inputs, plan
+from support.specs import PRETRAIN
+from support.views import UID, settings, view
+
+Json = dict[str, Any]
+EXISTS = ApiError(409, "AlreadyExists", "it exists")
+CONFLICT = ApiError(409, "Conflict", "the UID in the precondition does not match")
+GONE = ApiError(404, "NotFound", "it is not here")
+
+
+class Server(Client):
+    """An API server that refuses one kind of what is to be made, or whatever is to be deleted."""
+
+    def __init__(self, refuses: str = "", error: ApiError | None = None, owner: str = UID) -> None:
+        self.refuses = refuses
+        self.error = error
+        self.owner = owner
+        self.made: list[str] = []
+        self.deleted: list[tuple[str, str]] = []
+
+    def create(self, resource: Resource, body: Json) -> Json:
+        if resource.kind == self.refuses and self.error:
+            raise self.error
+        self.made.append(resource.kind)
+        return body | {"metadata": body["metadata"] | meta(body["metadata"]["name"])}
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        labels = {"pretune.dev/uid": UID, "pretune.dev/attempt": "1"}
+        owned = {"ownerReferences": [{"uid": self.owner}], "labels": labels}
+        return {"kind": resource.kind, "metadata": meta(name) | owned}
+
+    def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Json:
+        if self.error:
+            raise self.error
+        self.deleted.append((name, uid))
+        return {"kind": "Status", "metadata": {}}
+
+
+def meta(name: str, version: int = 7) -> Json:
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"namespace": "team", "name": name, "uid": f"uid of {name}", "resourceVersion": str(version)} | created
+
+
+class Scene:
+    """A job, and an actor who writes on its behalf."""
+
+    def __init__(self, server: Server) -> None:
+        self.cache = Cache()
+        self.actor = Actor(server, self.cache, lambda keys: None, settings())
+        self.cache.put(stored(parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("general") | {"uid": UID}})))
+
+    @property
+    def job(self) -> StoredJob:
+        return stored(self.cache.job(JobKey("team", "PretrainJob", "general")))
+
+    def starts(self) -> None:
+        config = plan(view().job, Inputs(UID, "team", 1, "cuda"))
+        self.actor.act(self.job, view(), StartAttempt(1, config))
+
+    def ray_jobs(self) -> list[str]:
+        return [child.name for child in self.cache.children(self.job, StoredRayJob)]
+
+    def knows(self, name: str) -> "Scene":
+        labels = {"pretune.dev/uid": UID, "pretune.dev/attempt": "1"}
+        raw = {"metadata": meta(name) | {"labels": labels, "ownerReferences": [{"uid": UID}]}}
+        self.cache.put(stored(parse(RAY_JOBS, raw)))
+        return self
+
+
+def stored(found: Any) -> Any:
+    assert found is not None
+    return found
+
+
+def test_an_attempt_is_known_as_soon_as_it_is_made_and_its_ray_job_is_made_last() -> None:
+    server = Server()
+    scene = Scene(server)
+    scene.starts()
+    assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
+    assert len(scene.ray_jobs()) == 1
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "RayJob"])
+def test_what_was_made_before_a_crash_is_taken_for_made(kind: str) -> None:
+    scene = Scene(Server(kind, EXISTS))
+    scene.starts()
+    assert len(scene.ray_jobs()) == 1
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "NetworkPolicy", "RayJob"])
+def test_what_belongs_to_somebody_else_is_not_taken_for_ours(kind: str) -> None:
+    scene = Scene(Server(kind, EXISTS, owner="somebody else"))
+    with pytest.raises(TakenError, match=f"{kind} team/ptj-general-.* exists, but does not belong to this job"):
+        scene.starts()
+    assert scene.ray_jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ApiError(403, "Forbidden", "exceeded quota"), RefusedError),
+        (ApiError(422, "Invalid", "spec: no"), RefusedError),
+        (ApiError(400, "BadRequest", "strict decoding error"), RefusedError),
+        (ApiError(500, "InternalError", "failed calling webhook: no endpoints"), RefusedError),
+        (ApiError(500, "InternalError", "etcdserver: leader changed"), ApiError),
+        (ApiError(429, "TooManyRequests", "too many requests"), ApiError),
+    ],
+    ids=str,
+)
+def test_what_the_api_server_will_refuse_again_is_told_apart_from_what_it_may_not(
+    error: ApiError, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised, match=str(error)) as found:
+        Scene(Server("RayJob", error)).starts()
+    assert type(found.value) is raised
+
+
+def test_what_is_deleted_is_what_was_seen_and_not_what_has_its_name_by_then() -> None:
+    server = Server()
+    scene = Scene(server).knows("ptj-1")
+    scene.actor.act(scene.job, view(), DeleteAttempt("ptj-1"))
+    scene.actor.act(scene.job, view(), DeleteAttempt("ptj-2"))
+    assert server.deleted == [("ptj-1", "uid of ptj-1")]
+
+
+@pytest.mark.parametrize("error", [GONE, CONFLICT], ids=str)
+def test_what_is_gone_already_is_forgotten(error: ApiError) -> None:
+    scene = Scene(Server(error=error)).knows("ptj-1")
+    scene.actor.act(scene.job, view(), DeleteAttempt("ptj-1"))
+    assert scene.ray_jobs() == []
+
+
+def test_what_may_not_be_deleted_is_not_taken_for_deleted() -> None:
+    scene = Scene(Server(error=ApiError(500, "InternalError", "no"))).knows("ptj-1")
+    with pytest.raises(ApiError):
+        scene.actor.act(scene.job, view(), DeleteAttempt("ptj-1"))
+    assert scene.ray_jobs() == ["ptj-1"]
