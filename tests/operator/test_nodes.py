@@ -1,5 +1,7 @@
 """Which nodes are asked for, and how often."""
 
+import pytest
+
 from pretune_operator.cluster.client import ApiError
 from pretune_operator.cluster.nodes import Nodes
 
@@ -25,3 +27,36 @@ def test_a_node_that_is_heard_of_is_asked_for_again_soon_and_a_lost_one_after_a_
         assert not nodes.lost("there")
         assert nodes.lost("gone")
     assert [server.names.count(name) for name in ("there", "gone")] == [3, 2]
+
+
+class Says:
+    """An API server that says the same of every node, or refuses."""
+
+    def __init__(self, said: dict[str, str] | ApiError) -> None:
+        self.said = said
+
+    def get(self, resource: object, namespace: None, name: str) -> dict[str, object]:
+        if isinstance(self.said, ApiError):
+            raise self.said
+        return {"status": {"conditions": [{"type": "DiskPressure", "status": "Unknown"}, self.said]}}
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ({"type": "Ready", "status": "Unknown"}, True),
+        ({"type": "Ready", "status": "False"}, False),
+        ({"type": "Ready", "status": "True"}, False),
+        (ApiError(403, "Forbidden", "an operator of some namespaces may not ask"), False),
+    ],
+    ids=str,
+)
+def test_a_node_is_lost_when_its_kubelet_is_not_heard_of_and_not_when_nobody_may_ask(
+    said: dict[str, str] | ApiError, lost: bool
+) -> None:
+    assert Nodes(Says(said)).lost("any") is lost  # type: ignore[arg-type]
+
+
+def test_what_the_api_server_does_not_say_of_a_node_is_not_made_up() -> None:
+    with pytest.raises(ApiError):
+        Nodes(Says(ApiError(500, "InternalError", "etcdserver: leader changed"))).lost("any")  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ class Server(Client):
     def __init__(self, refused: str | None = None) -> None:
         self.open = threading.Event()
         self.told: list[str] = []
+        self.last: dict[str, Any] = {}
         self._refused = refused
 
     def create(self, resource: Resource, body: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +27,7 @@ class Server(Client):
         if body["reason"] == self._refused:
             raise ApiError(403, "Forbidden", "events are over their quota")
         self.told.append(body["reason"])
+        self.last = body
         return body
 
 
@@ -80,3 +82,16 @@ def test_an_event_gives_way_to_what_is_more_urgent() -> None:
     calm.set()
     recorder.stop(seconds=30)
     assert server.told == NAMES[:1]
+
+
+def test_an_event_is_about_its_job_and_no_longer_than_the_api_allows() -> None:
+    server = Server()
+    server.open.set()
+    recorder = Recorder(server, at_once)
+    recorder.start()
+    recorder.record(job(), Event("Warning", NAMES[0], "ä" * 1_000))
+    recorder.stop(seconds=30)
+    assert server.last["note"] == "ä" * 512, "1,024 bytes, and no half of a letter"
+    assert (server.last["type"], server.last["metadata"]["namespace"]) == ("Warning", "team")
+    about = {"apiVersion": "pretune.dev/v1alpha1", "kind": "PretrainJob", "namespace": "team", "name": "general"}
+    assert server.last["regarding"] == about | {"uid": "u1"}
