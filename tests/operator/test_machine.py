@@ -11,6 +11,7 @@ from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
+from pretune_operator.cluster.recorder import Recorder
 from pretune_operator.machine import Machine
 from pretune_operator.observed import SeenPod
 from support.specs import PRETRAIN, changed
@@ -50,9 +51,9 @@ def meta(name: str, uid: str, version: int = 5, **labels: str) -> Json:
     return {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version), "labels": labels} | created
 
 
-def machine(status: Json, **spec: Any) -> tuple[Machine, Server]:
+def machine(status: Json, server: Server | None = None, **spec: Any) -> tuple[Machine, Server]:
     """A machine that sees one job, whose first attempt runs; `spec` has fields that are not as in PRETRAIN."""
-    server = Server()
+    server = server or Server()
     machine = Machine(server, settings())
     document = changed(PRETRAIN, {f"spec.{name}": value for name, value in spec.items()})
     job = document | {"metadata": meta("general", "0123-4567"), "status": status}
@@ -115,6 +116,80 @@ def job_of(working: Machine) -> StoredJob:
     return job
 
 
+def without_attempts(working: Machine) -> None:
+    """Nothing was made of the job yet."""
+    job = job_of(working)
+    for child in [*working.cache.children(job, StoredRayJob), *working.cache.children(job, StoredPod)]:
+        working.cache.remove(child)
+
+
+class Making(Server):
+    """An API server that makes what it is asked for."""
+
+    def create(self, resource: object, body: Json) -> Json:
+        made = {"uid": body["metadata"]["name"], "resourceVersion": "9", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return body | {"metadata": body["metadata"] | made}
+
+
+def test_an_attempt_and_what_is_seen_of_it_at_once_are_told_by_one_write() -> None:
+    working, server = machine({}, Making(), preflight=False)
+    without_attempts(working)
+    working.work(KEY)
+    (written,) = server.written
+    assert (written["attemptCount"], written["state"]) == (1, "Starting")
+    assert {said["type"]: said["reason"] for said in written["conditions"]}["Running"] == "Starting"
+
+
+def test_status_is_written_later_while_other_jobs_wait_for_their_first_attempt() -> None:
+    working, server = machine({}, Making(), preflight=False)
+    without_attempts(working)
+    another = JobKey("team", "PretrainJob", "another")
+    new = parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("another", "89ab")})
+    assert new is not None
+    working.wake(working.cache.put(new))
+    working.work(KEY)
+    assert len(working.cache.children(job_of(working), StoredRayJob)) == 1
+    assert server.written == []
+    assert [working.queue.take(), working.queue.take()] == [another, KEY]
+
+
+class Failing(Server):
+    """An API server whose store does not answer."""
+
+    def replace_status(self, resource: object, body: Json) -> Json:
+        raise self.refusal or ApiError(500, "InternalError", "etcdserver: request timed out")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"), [(None, ["ReconcileFailed"]), (ApiError(409, "Conflict", "it was changed"), [])]
+)
+def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, refusal: ApiError | None, told: list[str]
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(Recorder, "record", lambda _, job, event: events.append(event.reason))
+    working, server = machine({}, Failing())
+    server.refusal = refusal
+    heard = []
+    for _ in range(5):
+        working.work(KEY)
+        heard.append(list(events))
+    assert heard == [[], [], told, told, told]
+
+
+def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, served = 1_000.0, "{}"
+    monkeypatch.setattr("pretune_operator.cluster.served.time.monotonic", lambda: now)
+    working, server = machine({})
+    monkeypatch.setattr(server, "text", lambda path: f'{{"paths": {served}}}'.encode())
+    working.look_around()
+    assert len(working.queue) == 0
+    served = '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}'
+    now += 6
+    working.look_around()
+    assert working.queue.take() == KEY
+
+
 @pytest.mark.parametrize(
     ("refusal", "written"),
     [
@@ -125,10 +200,7 @@ def job_of(working: Machine) -> StoredJob:
 )
 def test_what_keeps_an_attempt_from_being_made_is_told_by_status(refusal: ApiError, written: list[str]) -> None:
     working, server = machine({}, preflight=False)
-    job = working.cache.job(KEY)
-    assert job is not None
-    for child in [*working.cache.children(job, StoredRayJob), *working.cache.children(job, StoredPod)]:
-        working.cache.remove(child)
+    without_attempts(working)
     server.refusal = refusal
     working.work(KEY)
     said = [condition for status in server.written for condition in status["conditions"]]
