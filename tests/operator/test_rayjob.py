@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pretune_api.names import Label
+from pretune_api.names import DESK_FILE_VARIABLE, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
 from pretune_operator.errors import PoolError, UnfitError
 from pretune_operator.job import JobView
@@ -184,7 +184,9 @@ def test_what_the_job_says_of_its_machines_reaches_its_pods() -> None:
         assert variables(template)["NCCL_IB_HCA"] == "x"
 
 
-def test_each_kind_has_its_image() -> None:
+def test_each_kind_has_its_image_which_is_pulled_as_the_administrator_says() -> None:
+    images = {"pretrain": "registry.test/pretrain:1", "finetune": "registry.test/finetune:1", "pullPolicy": "Always"}
+    assert container(head(made(view(), images=images)))["imagePullPolicy"] == "Always"
     assert container(head(made(view())))["image"] == "registry.test/pretrain:1"
     assert container(head(made(view(FINETUNE, **LOCAL_MODEL))))["image"] == "registry.test/finetune:1"
 
@@ -244,9 +246,34 @@ def test_a_workers_pod_outlives_its_drain_and_the_head_outlives_the_workers() ->
         command = container(template)["lifecycle"]["preStop"]["exec"]["command"]
         assert command[:3] == ["python", "-m", "pretune_trainer.drive.drain"]
         waits[name] = int(command[command.index("--seconds") + 1])
-        assert template["spec"]["terminationGracePeriodSeconds"] >= waits[name]
+        lingers = int(command[command.index("--linger") + 1]) if name == "head" else 0
+        assert template["spec"]["terminationGracePeriodSeconds"] >= waits[name] + lingers
     assert waits["workers"] == 90
     assert waits["head"] > waits["workers"]
+
+
+def test_a_workers_hook_is_told_where_its_ranks_leave_whom_to_ask_for_a_stop() -> None:
+    assert variables(workers(made(view())))[DESK_FILE_VARIABLE].startswith("/tmp/")
+
+
+@pytest.mark.parametrize("pick", [head, workers])
+def test_a_pod_that_is_deleted_before_ray_has_started_holds_its_machine_no_longer(pick) -> None:
+    """The first process of a namespace ignores SIGTERM until it has a handler; here it is the pause container's."""
+    assert pick(made(view()))["spec"]["shareProcessNamespace"] is True
+
+
+@pytest.mark.parametrize("pick", [head, workers])
+def test_a_pod_of_a_machine_that_is_merely_busy_is_not_killed(pick) -> None:
+    for name, patience in (("readinessProbe", 60), ("livenessProbe", 300)):
+        probe = container(pick(made(view())))[name]
+        assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}
+        assert probe["timeoutSeconds"] >= 15
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= patience
+
+
+def test_prometheus_finds_a_heads_metrics_by_the_name_of_their_port() -> None:
+    ports = {port["name"]: port["containerPort"] for port in container(head(made(view())))["ports"]}
+    assert ports["metrics"] == PROGRESS_PORT
 
 
 def test_a_driver_that_kuberay_stops_has_as_long_as_its_workers() -> None:
