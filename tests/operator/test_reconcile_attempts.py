@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pretune_api.names import ExitCode
-from pretune_api.status import Status
+from pretune_api.status import Progress, Status
 from pretune_operator.decision import StartAttempt
 from pretune_operator.observed import SeenAttempt
 from support.scene import (
@@ -103,6 +103,16 @@ def test_progress_metrics_and_runs_are_told_while_it_trains() -> None:
     assert (scene.last.runs, scene.last.from_step, scene.last.ray_cluster) == (2, 0, "cluster-1")
 
 
+def test_what_a_new_run_does_not_know_yet_is_not_forgotten() -> None:
+    scene = trains(Scene()).sees(running(progress=progress(metrics={"loss": 3.0})))
+    scene.settle()
+    for steps, step in ((Progress(step=0, total=0, percent=0), 5), (Progress(step=6, total=10, percent=60), 6)):
+        scene.sees(running(progress=progress(run=2, steps=steps))).settle()
+        assert scene.status.progress is not None
+        assert (scene.status.progress.step, scene.status.progress.total) == (step, 10)
+        assert (scene.status.progress.checkpoint_step, scene.status.metrics) == (5, {"loss": 3.0})
+
+
 def test_runs_are_counted_for_each_attempt() -> None:
     scene = trains(Scene(**FAST)).sees(running(progress=progress(run=2)))
     scene.settle()
@@ -162,6 +172,7 @@ def test_changes_of_compute_take_effect_with_the_next_attempt() -> None:
     assert isinstance(action, StartAttempt)
     assert action.config.ranks == 4
     assert scene.last.gpus == 4
+    assert scene.status.attempts[0].ray_cluster == "cluster-1", "also once it is gone"
 
 
 def test_only_the_last_ten_attempts_are_kept() -> None:
@@ -206,9 +217,10 @@ def test_a_ray_job_that_kuberay_finds_invalid_gives_its_quota_back() -> None:
     assert scene.says("Failed") == ("True", "UserError")
 
 
-def test_gpu_seconds_grow_while_it_trains() -> None:
+def test_gpu_seconds_grow_while_it_trains_and_are_written_once_a_minute() -> None:
     scene = trains(Scene())
-    scene.after(61).settle()
+    assert scene.after(59).decide().status == scene.status
+    scene.after(2).settle()
     assert scene.status.gpu_seconds == 61
 
 

@@ -223,6 +223,14 @@ def test_raising_retry_after_a_mistake_tries_again() -> None:
     assert started(actions) == [1]
 
 
+def test_raising_retry_while_it_trains_tries_nothing_again() -> None:
+    scene = begun()
+    over(scene, ended(words(finding(True))))
+    scene.sees(running(), preflights={}).settle()
+    assert scene.change(retry=1).settle() == []
+    assert scene.says("PreflightPassed") == ("True", "Passed")
+
+
 def test_the_preflight_of_a_job_that_is_tried_again_has_all_its_time() -> None:
     scene = begun()
     over(scene, ended("Killed", 137))

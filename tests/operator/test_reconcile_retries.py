@@ -9,6 +9,7 @@ from pretune_api.names import Cause, ExitCode
 from pretune_operator.decision import StartAttempt
 from pretune_operator.observed import SeenAttempt
 from support.scene import (
+    BEGIN,
     FAST,
     GONE,
     HEAD,
@@ -36,6 +37,7 @@ def test_a_failed_attempt_keeps_the_last_lines_of_its_log_and_the_next_one_its_n
     actions += scene.sees(broken(1, **GONE)).after(600).settle()
     assert [each.config.attempt for each in actions if isinstance(each, StartAttempt)] == [2]
     assert [record.log for record in scene.status.attempts] == ["NCCL WARN\nit broke", None]
+    assert (scene.status.start_time, scene.last.start_time) == (BEGIN, scene.now)
 
 
 @pytest.mark.parametrize("cause", ["UserError", "StorageDenied", "NumericalError"])
@@ -178,6 +180,27 @@ def test_a_raised_retry_starts_a_failed_job_again_with_fresh_budgets() -> None:
     assert scene.says("Failed") == ("False", "Retried")
     assert scene.says("Finished") == ("False", "Retried")
     assert scene.status.state == "Starting"
+
+
+def test_pauses_begin_anew_once_retry_was_raised() -> None:
+    scene = Scene(failurePolicy__retries__interrupted=1)
+    over = []
+    for number, pause in ((1, 10), (2, None), (3, 10)):
+        scene.settle()
+        scene.sees(*over, running(number)).settle()
+        over.append(failing("Network", number=number, **GONE))
+        scene.sees(*over).settle()
+        at = scene.status.next_attempt_time
+        assert (at and (at - scene.now).total_seconds()) == pause
+        scene.after(10).change(retry=1 if number == 2 else scene.status.observed_retry)
+
+
+def test_a_raised_retry_gives_an_attempt_that_runs_fresh_budgets_and_leaves_it_alone() -> None:
+    scene = trains(Scene(**FAST)).sees(failing("Network", **GONE))
+    assert started(scene.settle()) == [2]
+    scene.sees(failing("Network", **GONE), running(2)).settle()
+    assert scene.change(retry=1).settle() == []
+    assert (scene.status.failures, scene.status.observed_retry, scene.status.state) == ({}, 1, "Running")
 
 
 def test_retry_that_was_set_before_the_failure_is_spent() -> None:

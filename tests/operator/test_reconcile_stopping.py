@@ -1,5 +1,7 @@
 """A job that shall stop for a while, or has had its time, stops in order; and what is over is removed in time."""
 
+from dataclasses import replace
+
 import pytest
 
 from pretune_api.names import ExitCode
@@ -7,7 +9,9 @@ from pretune_operator.observed import Observed, SeenAttempt
 from support.scene import (
     BEGIN,
     GONE,
+    HEAD,
     SETTINGS,
+    WORKER,
     Scene,
     attempt,
     broken,
@@ -146,6 +150,16 @@ def test_the_active_deadline_counts_all_attempts_and_no_waiting() -> None:
     assert scene.says("Failed") == ("True", "DeadlineExceeded")
     assert scene.last.cause == "DeadlineExceeded"
     assert "activeDeadlineSeconds" in scene.condition("Failed").message
+
+
+def test_the_active_deadline_ends_also_an_attempt_whose_workers_hold_machines_and_wait_for_others() -> None:
+    scene = Scene(activeDeadlineSeconds=100, failurePolicy__startDeadlineSeconds=600)
+    scene.settle()
+    scene.sees(attempt(head=HEAD, workers=(WORKER, replace(WORKER, phase="Pending", node=None)))).settle()
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 100
+    scene.after(100).settle()
+    assert scene.says("Failed") == ("True", "DeadlineExceeded")
 
 
 def test_a_raised_deadline_and_retry_go_on() -> None:

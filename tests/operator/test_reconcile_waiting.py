@@ -93,15 +93,16 @@ def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() 
 
 
 @pytest.mark.parametrize(
-    ("compute", "says"),
+    ("spec", "says"),
     [
-        ({"pool": "h200"}, "there is no pool h200"),
-        ({"pool": "private"}, "closed to namespace team"),
-        ({"pool": "small", "gpusPerWorker": 2}, "more than a node of pool small has"),
+        ({"compute": {"pool": "h200"}}, "there is no pool h200"),
+        ({"compute": {"pool": "private"}}, "closed to namespace team"),
+        ({"compute": {"pool": "small", "gpusPerWorker": 2}}, "more than a node of pool small has"),
+        ({"storage": {"uri": "file:///models"}}, "file:///models is on a single machine"),
     ],
 )
-def test_a_pool_that_a_job_cannot_have_is_its_users_error(compute: dict[str, object], says: str) -> None:
-    scene = Scene(compute=compute)
+def test_what_this_cluster_cannot_give_a_job_is_its_users_error(spec: dict[str, Any], says: str) -> None:
+    scene = Scene(**spec)
     assert scene.settle() == []
     assert scene.status.state == "Failed"
     assert scene.condition("Failed").reason == "UserError"
@@ -147,6 +148,14 @@ def test_a_cycle_is_its_users_error(ancestors: tuple[str, ...]) -> None:
     assert scene.settle() == []
     assert scene.says("InputsResolved") == ("False", "ParentCycle")
     assert scene.says("Failed") == ("True", "UserError")
+
+
+def test_a_cycle_is_told_also_where_another_parent_is_only_missing() -> None:
+    scene = Scene(FINETUNE, tokenizer={"from": {"pretrainJob": "words"}})
+    parents = {"PretrainJob/words": parent(ParentState.RUNNING, "FinetuneJob/classify")}
+    assert scene.sees(parents=parents).settle() == []
+    assert scene.says("Failed") == ("True", "UserError")
+    assert "PretrainJob/words depends on FinetuneJob/classify" in scene.condition("Failed").message
 
 
 def test_an_input_is_resolved_once() -> None:
@@ -220,7 +229,7 @@ def test_without_a_queue_kueue_is_not_missed() -> None:
 
 
 def test_what_the_api_server_refuses_is_told_by_status_and_is_asked_for_again() -> None:
-    scene = Scene()
+    scene = Scene(labels=QUEUE)
     decision = forbidden(scene.status, scene.decide(), scene.generation, "exceeded quota: none", scene.now)
     assert (decision.actions, decision.again) == ((), timedelta(seconds=60))
     assert [(event.type, event.reason) for event in decision.events] == [("Warning", "Refused")]
@@ -228,8 +237,9 @@ def test_what_the_api_server_refuses_is_told_by_status_and_is_asked_for_again() 
     assert (scene.status.state, scene.status.attempts, scene.status.attempt_count) == ("Waiting", [], 0)
     assert scene.says("Running") == ("False", "Refused")
     assert "exceeded quota: none" in scene.condition("Running").message
+    assert (scene.status.start_time, scene.says("QuotaReserved")) == (None, ("False", "NoAttempt"))
     assert started(scene.after(60).settle()) == [1]
-    assert scene.status.state == "Starting"
+    assert scene.status.state == "Queued"
 
 
 # --- Kueue
@@ -304,6 +314,16 @@ def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
     assert scene.last.cause == cause
     assert says in str(scene.last.message)
     assert scene.status.state == ("Waiting" if cause in ("Unknown", "OutOfMemory") else "Failed")
+
+
+def test_of_several_obstacles_the_one_that_a_person_can_mend_is_told() -> None:
+    full = replace(WORKER, phase="Pending", ready=False, node=None, unschedulable="0/3 nodes are available")
+    broken_image = replace(WORKER, phase="Pending", ready=False, waiting_reason="ImagePullBackOff")
+    scene = Scene()
+    scene.settle()
+    for workers in ((full, broken_image), (broken_image, full)):
+        scene.sees(attempt(head=HEAD, workers=workers)).settle()
+        assert scene.says("Running") == ("False", "ImagePull")
 
 
 def test_kuberays_own_start_deadline_fails_with_what_was_last_said() -> None:
