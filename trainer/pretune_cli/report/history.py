@@ -93,6 +93,11 @@ class Course:
         """Steps from which later runs went on."""
         return [run.from_step for run in self.runs if run.start and run.from_step]
 
+    def lost_steps(self, run: RunHistory) -> int:
+        """Steps of a run that were lost, as the next one which trained began before them."""
+        later = (other.from_step for other in self.runs if other.start and other.record.ordinal > run.record.ordinal)
+        return max(0, run.last_step - next(later, run.last_step))
+
     @property
     def last_step(self) -> int:
         """The last step done."""

@@ -125,8 +125,6 @@ def _attempts(story: Story) -> Iterator[Html]:
 
 
 def _runs(story: Story) -> Html:
-    runs = story.course.runs
-    following = [*(run.from_step for run in runs[1:]), story.course.last_step]
     rows = [
         (
             str(run.record.ordinal),
@@ -134,9 +132,9 @@ def _runs(story: Story) -> Html:
             run.record.host,
             duration(run.seconds) if run.until else "",
             f"{run.from_step:,} to {run.last_step:,}" if run.start else "none",
-            f"{max(0, run.last_step - then):,}",
+            f"{story.course.lost_steps(run):,}",
         )
-        for run, then in zip(runs, following, strict=True)
+        for run in story.course.runs
     ]
     return section("Runs", table(("run", "started", "host", "duration", "steps", "steps lost"), rows))
 

@@ -28,10 +28,11 @@ def figure(value: float) -> str:
 
 def amount(value: float) -> str:
     """A count in short: 950, 9,500, 12.5k, 3.2M."""
+    shown = float(f"{value:.3g}")  # 999,999 are 1M, and not 1e+03k
     for unit, name in _LARGE:
-        if abs(value) >= unit:
+        if abs(shown) >= unit:
             unit = 1e3 if name == "k" else unit
-            return f"{value / unit:.3g}{name}"
+            return f"{shown / unit:.3g}{name}"
     return f"{value:,.0f}"
 
 
