@@ -18,6 +18,7 @@ from pretune_api.checkpoint import CheckpointState, Cursor, RunRecord
 from pretune_api.manifest import Manifest
 from pretune_trainer.errors import StorageError, SupersededError, UserError
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.report import Committed
 from pretune_trainer.storage import shards
 from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.client import Patience
@@ -161,6 +162,10 @@ def test_people_are_told_of_each_commit(local: Store) -> None:
     trainer.save(10)
     trainer.save(20)
     assert trainer.listener.committed == [10, 20]
+    for told in trainer.listener.events:
+        assert isinstance(told, Committed)
+        assert 0 < told.blocked_seconds < told.seconds < 60
+        assert told.size == sum(file.size for file in read_commit(local.child(Commit(1, told.step).path)).files)
 
 
 def test_a_step_is_saved_once(local: Store) -> None:

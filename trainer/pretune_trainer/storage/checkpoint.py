@@ -60,7 +60,6 @@ class Checkpoints:
         self._staging = Staging(ranks.device)
         self._saving: Future[None] | None = None
         self._saved_step: int | None = None
-        self._blocked = 0.0
         self._parent: str | None = None
 
     def save(self, tensors: Mapping[str, Tensor], state: CheckpointState) -> None:
@@ -79,10 +78,9 @@ class Checkpoints:
         self.wait()
         held = shards.pieces(tensors, is_first=self._ranks.is_first)
         copies = self._staging.copy(piece for piece in held if piece.writes)
-        job = _Save(state, shards.index(held), copies, started)
+        job = _Save(state, shards.index(held), copies, started, time.perf_counter() - started)
         self._saving = _in_background(lambda: self._write(job))
         self._saved_step = state.step
-        self._blocked = time.perf_counter() - started
 
     def wait_staged(self) -> None:
         """Call right before the tensors change: what is changed from here on is not in the checkpoint."""
@@ -167,7 +165,7 @@ class Checkpoints:
         written = self._channel.together(lambda: self._put_shard(folder, save.copies))
         files = [file for file in written if file is not None]
         size = self._channel.once(lambda: self._commit(folder, files, save))
-        self._reporter.tell(Committed(save.state.step, self._blocked, time.perf_counter() - save.started, size))
+        self._reporter.tell(Committed(save.state.step, save.blocked, time.perf_counter() - save.started, size))
         self._channel.once(lambda: self._retain(save.state.best_step))
 
     def _put_shard(self, folder: Store, copies: Sequence[Piece]) -> File | None:
@@ -207,6 +205,8 @@ class _Save:
     index: TensorIndex
     copies: list[Piece]
     started: float
+    blocked: float
+    """Seconds that training stood still."""
 
 
 def _in_background(do: Callable[[], None]) -> Future[None]:
