@@ -1,6 +1,7 @@
 """A few examples of each class are drawn by the job's seed."""
 
 from collections import Counter
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pretune_api.run_config import RunConfig
 from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.data.views import Chosen
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
@@ -45,6 +47,13 @@ def test_each_class_gets_as_many_examples(all_of_it: Inputs) -> None:
 def test_the_draw_follows_the_seed(all_of_it: Inputs) -> None:
     one, again, other = (drawn(few_shot(all_of_it.cache, all_of_it.task, 5, seed)) for seed in (1, 1, 2))
     assert one == again != other
+
+
+def test_a_source_of_which_nothing_is_drawn_is_left_out_with_its_weight(all_of_it: Inputs) -> None:
+    cache = copy(all_of_it.cache)
+    (source,) = cache.train
+    cache.train, cache.weights = [Chosen(source, np.zeros(0, np.int64)), source], [0.25, 0.75]
+    assert few_shot(cache, all_of_it.task, 5, seed=1).weights == [0.75]
 
 
 def test_a_class_that_has_too_few_is_named(all_of_it: Inputs) -> None:
