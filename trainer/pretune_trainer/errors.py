@@ -94,7 +94,7 @@ class NumericalError(PretuneError):
 
 
 class OutOfMemoryError(PretuneError):
-    """Not even one row fits into the memory of a device."""
+    """A device, or a host, has too little memory for the run."""
 
     cause = Cause.OUT_OF_MEMORY
 

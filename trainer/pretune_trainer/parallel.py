@@ -124,10 +124,6 @@ class Ranks:
         """Element-wise maxima over ranks. Collective."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
-    def barrier(self) -> None:
-        """Wait until every rank is here. Collective."""
-        self.add([0])
-
     def _reduce(self, values: list[int], operation: dist.ReduceOp.RedOpType) -> list[int]:
         if self.size == 1:
             return values
