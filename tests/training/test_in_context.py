@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pretune_api.run_config import Folder, RunConfig
-from pretune_trainer.baseline import asked, asked_inputs
+from pretune_trainer.baseline import in_context_design, in_context_inputs
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
@@ -54,9 +54,9 @@ def first(recorder: Recorder) -> dict[str, float]:
 
 def prompted(config: RunConfig) -> InContext:
     inputs = gather_inputs(config, Ranks(), Silent())
-    design = asked(inputs)
+    design = in_context_design(inputs)
     assert design is not None
-    task = asked_inputs(design, inputs, Ranks(), Silent()).task
+    task = in_context_inputs(design, inputs, Ranks(), Silent()).task
     assert isinstance(task, InContext)
     return task
 

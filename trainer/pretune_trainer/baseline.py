@@ -29,7 +29,7 @@ _MIXED: Final = 5
 """Keeps the randomness of the order of what is shown apart from that of its draw."""
 
 
-def asked(made: Design) -> Design | None:
+def in_context_design(made: Design) -> Design | None:
     """The parent as a language model, and what it is asked; None where it is not.
 
     Raises:
@@ -46,7 +46,7 @@ def asked(made: Design) -> Design | None:
     return Design(config, replace(made.build, sequence_length=length, virtual_tokens=0), InContext(context))
 
 
-def asked_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Reporter) -> Inputs:
+def in_context_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Reporter) -> Inputs:
     """The data of `inputs` as `made` is asked it, examples shown. Collective.
 
     Raises:
@@ -54,8 +54,8 @@ def asked_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Reporter)
         StopRequestedError: asked to stop while the token cache was made.
     """
     config, task, asks = made.config, made.task, in_context_of(made.config.learn)
-    assert isinstance(task, InContext), "`asked` has made it"
-    assert asks is not None, "`asked` has made it"
+    assert isinstance(task, InContext), "`in_context_design` has made it"
+    assert asks is not None, "`in_context_design` has made it"
     storage, grouping = Store.open(config.storage), grouping_of(config.data, config.evaluation)
     cache = token_cache(
         config.data, task, inputs.vocabulary_digest, storage, ranks, reporter.stop_requested, inputs.clean, grouping
@@ -71,13 +71,13 @@ def _show(task: InContext, drawn: TokenCache) -> None:
     task.show(examples[at] for at in order)
 
 
-def known(run: Run, ranks: Ranks) -> Judgement | None:
+def saved_baseline(run: Run, ranks: Ranks) -> Judgement | None:
     """What an earlier run has found; None if none has. Collective."""
     store = run.store
     found = ranks.once(lambda: store.get(_FILE_NAME) if store.exists(_FILE_NAME) else None)
     return None if found is None else Judgement(**json.loads(found))
 
 
-def keep(run: Run, ranks: Ranks, found: Judgement) -> None:
+def save_baseline(run: Run, ranks: Ranks, found: Judgement) -> None:
     """Write down what was found. Collective."""
     ranks.once(lambda: run.store.put(_FILE_NAME, json.dumps(asdict(found)).encode()))

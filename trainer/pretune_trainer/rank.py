@@ -12,14 +12,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.artifact import ARTIFACT_DTYPES, export, publish
-from pretune_trainer.baseline import asked, asked_inputs, keep, known
+from pretune_trainer.baseline import in_context_design, in_context_inputs, save_baseline, saved_baseline
 from pretune_trainer.batches import judged, works
 from pretune_trainer.course import Course, plot_course, rows_per_step
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
-from pretune_trainer.data.unseen import told, unseen_labels
+from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
 from pretune_trainer.devices import known_error, out_of_memory
 from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
 from pretune_trainer.evaluate import Judgement, evaluate
@@ -40,7 +40,7 @@ from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.trainee import Trainee, make_trainee
 
-_ASKED = 1
+_TEXTS_ASKED = 1
 """Texts that a language model is asked about at once: each is as many rows as there are labels."""
 _AHEAD = 2
 """Steps whose batches are made while one is computed."""
@@ -134,22 +134,22 @@ class Session:
             said = f"{cache.dropped} of {cache.documents} rows give nothing to learn from: {inputs.task.nothing_learnt}"
             self.reporter.tell(Said(said))
         if labels := unseen_labels(inputs.cache, inputs.task):
-            self.reporter.tell(Said(told(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
+            self.reporter.tell(Said(unseen_sentence(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
 
     def _baseline(self, inputs: Inputs) -> Judgement | None:
         """What the parent says in its prompt, before it is trained; None where it is not asked. Collective."""
-        made = asked(inputs)
+        made = in_context_design(inputs)
         if made is None:
             return None
-        found = known(self.run, self.ranks)
+        found = saved_baseline(self.run, self.ranks)
         if found is None:
-            found = self._ask(asked_inputs(made, inputs, self.ranks, self.reporter))
-            keep(self.run, self.ranks, found)
+            found = self._ask(in_context_inputs(made, inputs, self.ranks, self.reporter))
+            save_baseline(self.run, self.ranks, found)
             gc.collect()  # a model that was sharded refers to itself
         return found
 
     def _ask(self, inputs: Inputs) -> Judgement:
-        batches = self._validation(inputs, _ASKED, rows_per_step(self.config))
+        batches = self._validation(inputs, _TEXTS_ASKED, rows_per_step(self.config))
         assert batches is not None, "the spec asks for validation data"
         step = Step(inputs.task.model(inputs.build), inputs.task)
         prepare(step, self.config.training, self.ranks)

@@ -22,7 +22,7 @@ def unseen_labels(cache: TokenCache, task: Task[Any]) -> list[str]:
     return [task.listed_labels[number] for number in sorted(missing)]
 
 
-def told(labels: list[str], where: str) -> str:
+def unseen_sentence(labels: list[str], where: str) -> str:
     """What these labels mean for whoever wrote the field `where`, in a sentence."""
     names = ", ".join(f"'{label}'" for label in labels[:_MOST_NAMED])
     more = f" and {len(labels) - _MOST_NAMED} others" if len(labels) > _MOST_NAMED else ""

@@ -10,7 +10,7 @@ import torch
 from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.tasks import text_columns
-from pretune_trainer.baseline import asked
+from pretune_trainer.baseline import in_context_design
 from pretune_trainer.course import rows_per_step
 from pretune_trainer.data.cache_index import SIDES
 from pretune_trainer.data.cleaning.language import check_languages
@@ -133,7 +133,7 @@ def _stand_in(config: RunConfig, training: TokenizerTraining, rows: Sequence[Row
 def check_task(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary) -> tuple[Design, str]:
     """What is learnt, and how the model is made."""
     made = design(config, origin, vocabulary, torch.device(config.device))
-    asked(made)
+    in_context_design(made)
     return made, f"{config.stage} fits the tokenizer; it measures {', '.join(made.task.metrics_known)}"
 
 
