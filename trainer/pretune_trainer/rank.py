@@ -76,7 +76,7 @@ def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         return RankResult(done.uri, done.digest, done.facts.metrics, done.facts.step, skipped_because_done=True)
     run = Run(job, ranks.once(lambda: claim_run(job, lambda text: reporter.tell(Said(text))).record))
     _set_aside_what_stays()
-    session = Session(config, ranks, reporter, run, StopVote(ranks, reporter))
+    session = _Session(config, ranks, reporter, run, StopVote(ranks, reporter))
     try:
         return session.carry_out()
     except RuntimeError as error:
@@ -102,7 +102,7 @@ def _unfreeze_at_exit() -> None:
 
 
 @dataclass(frozen=True)
-class Session:
+class _Session:
     """A run on one rank."""
 
     config: RunConfig
