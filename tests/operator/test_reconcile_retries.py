@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from pretune_api.names import Cause, ExitCode
+from pretune_operator.causes import HANDLING
 from pretune_operator.decision import StartAttempt
 from pretune_operator.observed import SeenAttempt
 from support.scene import (
@@ -217,8 +218,6 @@ def test_a_ray_cluster_that_outlives_its_ray_job_goes_before_the_next_attempt() 
 
 
 def test_every_cause_is_handled() -> None:
-    from pretune_operator.causes import HANDLING
-
     assert set(HANDLING) == set(Cause)
 
 
