@@ -26,7 +26,7 @@ from pretune_trainer.drive.progress import Progress
 from pretune_trainer.drive.prometheus import TrainMetrics
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE
 from pretune_trainer.drive.wire import Ending, Order, ending_from_json, event_from_json
-from pretune_trainer.report import Event
+from pretune_trainer.report import Committed, Event
 
 _LONGEST_BODY: Final = 64 << 20
 _JSON: Final = "application/json"
@@ -49,6 +49,8 @@ class Board:
         self._waiting: deque[Order] = deque()
         self._endings: dict[int, Ending] = {}
         self._orders = 0
+        self.commits = 0
+        """Checkpoints that were committed, of all orders."""
         self._closed = False
         self._stop = False
         self._progress: Progress | None = None
@@ -126,6 +128,7 @@ class Board:
                 return True
             progress = self._progress
             if progress is not None and progress.order.number == number:
+                self.commits += sum(isinstance(event, Committed) for event in events)
                 for event in events:
                     progress.take(event)
                     self._metrics.observe(progress.order.labels, event)
@@ -229,6 +232,7 @@ def _desk_routes(board: Board) -> dict[str, Route]:
             lambda: board.end(body["number"], ending_from_json(body["ending"]), body["group"])
         ),
         "POST /rest": lambda body: _json({"atRest": board.at_rest(min(body["wait"], LONGEST_WAIT))}),
+        "POST /commits": lambda _: _json({"commits": board.commits}),
         "POST /endings": lambda body: _ending(board, body["number"], body["wait"]),
     }
 

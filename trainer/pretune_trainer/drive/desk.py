@@ -92,6 +92,11 @@ class Desk:
         at_rest: bool = self._call("POST", "/rest", {"wait": wait}, wait + _SPARE)[1]["atRest"]
         return at_rest
 
+    def commits(self) -> int:
+        """Checkpoints that ranks have committed so far, of all orders."""
+        commits: int = self._call("POST", "/commits")[1]["commits"]
+        return commits
+
     def leave_address(self) -> None:
         """Write down, where the pod's environment says so, for the hook that drains it, where the desk is."""
         if file := os.environ.get(DESK_FILE_VARIABLE):

@@ -37,7 +37,8 @@ _ENVIRONMENT: Final = {
 _LOCAL_OBJECT_STORE_BYTES: Final = 100 << 20
 """Nothing of ours travels through Ray's object store."""
 _MOST_LOSSES: Final = 8
-"""Times that lost ranks are replaced before the attempt ends, and another driver, perhaps elsewhere, goes on."""
+"""Times that lost ranks are replaced without a commit in between, before the attempt ends, and another driver, perhaps
+elsewhere, goes on."""
 _MOST_WAITS: Final = 2
 """Times that ranks are waited for again that did not start in ten minutes: those that did hold their machines."""
 _UNUSED_ACTORS: Final = ("DatasetsCallback", "PlacementGroupCleanerCallback")
@@ -102,7 +103,8 @@ def _known(error: Exception) -> PretuneError | None:
     from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
     of_ranks = getattr(error, "worker_failures", {}).values()
-    for cause in (error, getattr(error, "controller_failure", None), *of_ranks):
+    for found in (error, getattr(error, "controller_failure", None), *of_ranks):
+        cause = getattr(found, "health_check_failure", found)  # what a rank that does not answer any more died of
         if isinstance(cause, KilledForMemory):
             return OutOfMemoryError(f"host: {lines_of(cause)[0]}; raise spec.compute.resources.memory")
         if isinstance(cause, WorkerGroupStartupTimeoutError):
@@ -116,6 +118,11 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+
+    from pretune_trainer.drive.losses import Losses
+
+    # Ray's own saved state is never read: we resume from our COMMITTED.
+    failures = FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS)
 
     class AllThereAre(FixedScalingPolicy):  # type: ignore[misc]  # Ray is not annotated
         """Asks no autoscaler for nodes: there is none, and the process that would ask holds up each start by 2 s."""
@@ -132,8 +139,8 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
             return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
 
         def _initialize_and_run_controller(self, **parts: Any) -> Any:
-            policy = AllThereAre(self.scaling_config)
-            return super()._initialize_and_run_controller(**parts | {"scaling_policy": policy})
+            policies = {"scaling_policy": AllThereAre(self.scaling_config), "failure_policy": Losses(failures, desk)}
+            return super()._initialize_and_run_controller(**parts | policies)
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // settings.ranks)
     use_gpu = settings.device == "cuda"
@@ -146,12 +153,7 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if use_gpu else {})},
         ),
-        # Ray's own saved state is never read: we resume from our COMMITTED.
-        run_config=RunConfig(
-            name="pretune",
-            storage_path=folder,
-            failure_config=FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS),
-        ),
+        run_config=RunConfig(name="pretune", storage_path=folder, failure_config=failures),
     )
 
 
@@ -161,12 +163,12 @@ def _train(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from pretune_trainer.drive.worker import work
-    from pretune_trainer.parallel import Ranks
+    from pretune_trainer.parallel import PATIENCE, Ranks
 
     logging.basicConfig(level=logging.INFO, format=FORMAT)
     context = ray.train.get_context()
     settings: RaySettings = config["settings"]
-    ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device())
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device()).fork(PATIENCE)
     desk: Desk = config["desk"]
     desk.leave_address()
     work(desk, ranks, settings.execute, settings.sinks, in_storage(own_source()))
