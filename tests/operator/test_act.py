@@ -8,9 +8,9 @@ from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import PRETRAIN_JOBS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPreflight, StoredRayJob
 from pretune_operator.cluster.parse import parse
-from pretune_operator.decision import DeleteAttempt, StartAttempt
+from pretune_operator.decision import DeleteAttempt, StartAttempt, StartPreflight
 from pretune_operator.errors import RefusedError
 from pretune_operator.plan import Inputs, plan
 from support.specs import PRETRAIN
@@ -35,7 +35,8 @@ class Server(Client):
     def create(self, resource: Resource, body: Json) -> Json:
         if resource.kind == self.refuses and self.error:
             raise self.error
-        self.made.append(resource.kind)
+        assert body["apiVersion"] == f"{resource.group}/{resource.version}".strip("/")
+        self.made.append(body["kind"])
         return body | {"metadata": body["metadata"] | meta(body["metadata"]["name"])}
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
@@ -61,6 +62,7 @@ class Scene:
     def __init__(self, server: Server) -> None:
         self.cache = Cache()
         self.actor = Actor(server, self.cache, lambda keys: None, settings())
+        self.config = plan(view().job, Inputs(UID, "team", 1, "cuda"))
         self.cache.put(stored(parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("general") | {"uid": UID}})))
 
     @property
@@ -68,8 +70,7 @@ class Scene:
         return stored(self.cache.job(JobKey("team", "PretrainJob", "general")))
 
     def starts(self) -> None:
-        config = plan(view().job, Inputs(UID, "team", 1, "cuda"))
-        self.actor.act(self.job, view(), StartAttempt(1, config))
+        self.actor.act(self.job, view(), StartAttempt(1, self.config))
 
     def ray_jobs(self) -> list[str]:
         return [child.name for child in self.cache.children(self.job, StoredRayJob)]
@@ -92,6 +93,14 @@ def test_an_attempt_is_known_as_soon_as_it_is_made_and_its_ray_job_is_made_last(
     scene.starts()
     assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
     assert len(scene.ray_jobs()) == 1
+
+
+def test_a_preflight_is_known_as_soon_as_it_is_made() -> None:
+    server = Server()
+    scene = Scene(server)
+    scene.actor.act(scene.job, view(), StartPreflight(1, scene.config))
+    assert server.made == ["Job"]
+    assert [made.preflight for made in scene.cache.children(scene.job, StoredPreflight)] == [1]
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "RayJob"])

@@ -1,5 +1,6 @@
 """What the operator remembers of the cluster, whatever order it hears of it in."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,23 @@ def test_a_parents_news_wake_those_that_start_from_it_and_its_chatter_does_not(c
     assert cache.put(job(4, progress={"step": 1})) == {GENERAL}
     assert cache.put(job(5, state="Succeeded")) == {GENERAL, CLASSIFY}
     assert cache.remove(job(6)) == {GENERAL, CLASSIFY}
+
+
+def test_of_all_that_belongs_to_a_job_only_what_is_gone_is_forgotten(cache: Cache) -> None:
+    cache.put(job())
+    for stored in (ray_job(), pod()):
+        assert stored is not None
+        cache.put(stored)
+    assert cache.remove(pod()) == {GENERAL}
+    assert [kept.name for kept in cache.children(job(), StoredRayJob)] == ["ptj-general-1"]
+    assert cache.children(job(), StoredPod) == []
+
+
+def test_a_job_that_is_gone_no_longer_waits_and_another_one_still_does(cache: Cache) -> None:
+    cache.put(child())
+    cache.put(replace(child(), name="summarize", uid="u3"))
+    cache.remove(child())
+    assert cache.put(job(3)) == {GENERAL, JobKey("team", "FinetuneJob", "summarize")}
 
 
 def test_a_ray_job_with_our_labels_that_the_job_does_not_own_is_not_ours() -> None:

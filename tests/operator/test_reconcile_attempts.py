@@ -153,7 +153,7 @@ def test_a_job_that_succeeded_never_starts_again() -> None:
 
 
 def test_a_success_whose_last_word_cannot_be_read_is_asked_again_and_then_tried_again() -> None:
-    scene = trains(Scene(**FAST)).sees(complete(progress=progress()))
+    scene = trains(Scene(**FAST)).after(3_600).sees(complete(progress=progress()))
     assert scene.settle() == []
     assert scene.says("Running") == ("Unknown", "AwaitingResult")
     assert scene.status.state == "Running"

@@ -187,6 +187,14 @@ def test_the_ray_jobs_of_a_finished_job_go_when_their_time_has_come() -> None:
     assert scene.status.state == "Succeeded"
 
 
+def test_an_attempt_that_shows_up_once_its_job_has_failed_is_deleted() -> None:
+    """The API server has made it, but its answer was lost; what made the job fail came in between."""
+    scene = Scene(compute={"pool": "private"})
+    scene.settle()
+    assert deleted(scene.sees(running()).settle()) == ["job-1"]
+    assert (scene.status.state, scene.status.attempt_count) == ("Failed", 0)
+
+
 def test_a_time_to_live_may_be_set_afterwards() -> None:
     scene = Scene()
     scene.settle()
