@@ -1,7 +1,9 @@
 """The finished model: it loads with transformers alone, says the same, and says where it comes from."""
 
+import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,20 +17,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from pretune_api.run_config import Folder, Parent, RunConfig, RunModel
-from pretune_trainer.artifact import model_card
+from pretune_trainer.artifact import export, model_card, publish
 from pretune_trainer.data.stream import validation
 from pretune_trainer.drive.reporting import open_sinks
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import StorageError, UserError
 from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.methods.base import Tuned
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
 from pretune_trainer.report import Silent, Start
-from pretune_trainer.storage.finished import Facts
+from pretune_trainer.storage.finished import Facts, finished
+from pretune_trainer.storage.runs import claim_run
+from pretune_trainer.storage.store import Store
 from support.jobs import classification, finetune, pretrain, write_corpus, write_rows
-from support.language import paragraphs
+from support.language import TINY, paragraphs
 
 TEXT = "The value of a name"
 START = Start("causalLM", 1, 0, 8, 1000, 1000, 8, 8, 4)
@@ -301,3 +312,26 @@ def test_a_null_that_is_a_choice_is_told_wherever_the_settings_are(tmp_path: Pat
     facts = Facts(metrics={}, step=1, tokens=1, parameters=1, parent="", data="")
     assert '"gradientClip": null' in model_card(config, facts)
     assert "microBatchRows" not in model_card(config, facts), "what is absent is left out"
+
+
+def test_an_artifact_is_utf_8_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pretrain(tmp_path)
+    run = claim_run(Store.open(config.storage).child(config.job.folder), lambda _: None)
+    facts = Facts(metrics={"f1[größe]": 0.5}, step=1, tokens=1, parameters=1, parent=f"sha256:{0:064}", data="")
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "latin-1")
+    (tmp_path / "made").mkdir()
+    publish(tmp_path / "made", run, config, facts)
+    found = finished(run.store)
+    assert found is not None
+    assert found.facts == facts
+
+
+def test_a_model_for_which_there_is_no_room_is_told_in_a_sentence(tmp_path: Path) -> None:
+    tuned = Tuned.itself(LlamaForCausalLM(LlamaConfig(vocab_size=300, **TINY["llama"])))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r": the model cannot be written \(.*\); let TMPDIR name a folder"):
+            export(tuned, lambda: tuned, torch.float32, Ranks(), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -17,6 +18,7 @@ from pretune_api.run_config import RunConfig
 from pretune_api.tasks import in_context_of
 from pretune_trainer.data.adapt import ADDED_NAME
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
+from pretune_trainer.errors import StorageError, lines_of
 from pretune_trainer.methods import Tuned
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import Commit, commit, remove_unfinished
@@ -41,6 +43,9 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
     """Write the model into `folder`, on rank 0. Collective.
 
     A sharded model cannot be saved by transformers, nor merged by peft: its whole weights go into a new one.
+
+    Raises:
+        StorageError: the folder has no room for it.
     """
     if ranks.size == 1:
         whole = tuned
@@ -54,7 +59,12 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
         whole.model.load_state_dict(weights, assign=True)
         whole.model.tie_weights()
     whole.model.to(device="cpu")
-    whole.save(folder, dtype)
+    try:
+        whole.save(folder, dtype)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"{folder}: the model cannot be written ({lines_of(error)[-1]}); let TMPDIR name a folder with room for it"
+        ) from error
 
 
 def publish(
@@ -65,9 +75,9 @@ def publish(
     `loading` is Python that loads the artifact, where it is not a whole model.
     """
     if cleaned is not None:
-        (folder / REPORT_NAME).write_text(cleaned.model_dump_json(indent=2))
-    (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2))
-    (folder / "README.md").write_text(model_card(config, facts, cleaned, loading))
+        (folder / REPORT_NAME).write_text(cleaned.model_dump_json(indent=2), encoding="utf-8")
+    (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(config, facts, cleaned, loading), encoding="utf-8")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     store = run.store.child(Commit(run.ordinal, 0, "artifact").path)
     files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
