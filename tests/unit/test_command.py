@@ -117,6 +117,16 @@ def test_an_output_that_is_full_is_told_in_one_sentence(
     assert capsys.readouterr().err == "cannot write to standard output: No space left on device\n"
 
 
+def test_an_output_of_few_characters_gets_escapes_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = pretrain("general").replace("./corpus", "s3://corpora").replace("../out/", "s3://models")
+    with (tmp_path / "shown").open("w", encoding="ascii") as shown:
+        monkeypatch.setattr("sys.stdout", shown)
+        assert main(["render", str(write(tmp_path / "größe.yaml", job))]) == ExitCode.OK
+    assert r"gr\xf6\xdfe.yaml" in (tmp_path / "shown").read_text()
+
+
 def test_where_nobody_can_be_told_the_status_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general").replace("10,", "0,"))
     with Path("/dev/full").open("w") as full:

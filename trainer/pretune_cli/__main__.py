@@ -21,6 +21,7 @@ _LAST_PORT = 65_535
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command, or show which there are; its exit status."""
     streams.fill_closed()
+    streams.escape_what_has_no_code()
     given = sys.argv[1:] if arguments is None else arguments
     parsed = _parser().parse_args(given or ["--help"])
     try:

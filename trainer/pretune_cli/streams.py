@@ -1,5 +1,6 @@
 """The standard streams, where they are closed or nobody reads them any more."""
 
+import io
 import os
 import sys
 from typing import IO, Final
@@ -17,6 +18,12 @@ def fill_closed() -> None:
         stream or os.fdopen(number, mode)
         for number, (stream, mode) in enumerate(((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w")))
     )
+
+
+def escape_what_has_no_code() -> None:
+    """Standard output takes every character, as standard error does: an escape stands for what its encoding lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def discard(stream: IO[str]) -> None:
