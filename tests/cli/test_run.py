@@ -202,6 +202,26 @@ def test_several_workers_need_ray(folder: Path, run: Run) -> None:
     assert ended.errors.strip() == "--no-ray: it supports only one rank, not 2; add --workers 1, or remove it"
 
 
+@pytest.mark.parametrize(
+    ("compute", "gpus", "said"),
+    [
+        ("workers: 999, gpusPerWorker: 0", 0, f"999 ranks, but this machine has {os.cpu_count()} CPUs"),
+        ("workers: 999, gpusPerWorker: 8", 0, f"7992 ranks, but this machine has {os.cpu_count()} CPUs"),
+        ("workers: 1, gpusPerWorker: 2", 1, "2 ranks, but this machine has 1 GPUs"),
+    ],
+)
+def test_ranks_that_a_job_has_for_a_cluster_are_not_started_on_one_machine(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, compute: str, gpus: int, said: str
+) -> None:
+    monkeypatch.setattr("pretune_cli.run._gpus", lambda: gpus)
+    file = write(folder, job("PretrainJob", "general").replace("workers: 1, gpusPerWorker: 0", compute))
+    ended = run(file)
+    assert ended.status == 2
+    assert ended.errors.strip() == f"spec.compute: it requests {said}; set --workers"
+    monkeypatch.setattr("pretune_cli.run._gpus", lambda: 0)
+    assert run(file, "--workers", "1").status == 0
+
+
 def wait_for(process: subprocess.Popen[str], event: str) -> None:
     assert process.stdout is not None
     for line in process.stdout:
@@ -257,7 +277,8 @@ def test_a_port_that_is_taken_is_said(folder: Path, run: Run) -> None:
     assert ended.errors.strip() == f"--metrics-port {port}: cannot listen on this port: Address already in use"
 
 
-def test_two_workers_under_ray_train_a_chain_and_stop_when_asked(folder: Path) -> None:
+def test_two_workers_under_ray_train_a_chain_and_stop_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "RAY_ADDRESS", "192.0.2.1:6379")  # that of another cluster is no concern of theirs
     chain = job("PretrainJob", "general"), job("PretrainJob", "waits-long", parent="general")
     process = start(write(folder, *chain), "--workers", "2")
     wait_for(process, "Said")

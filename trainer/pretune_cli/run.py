@@ -6,16 +6,17 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pretune_api.names import ExitCode
 from pretune_cli.chain import order
 from pretune_cli.display import Display, choose, summarise
 from pretune_cli.documents import load
+from pretune_cli.identity import Job
 from pretune_cli.stages import Stages
 from pretune_cli.streams import tell
 from pretune_operator.plan import ranks_of
@@ -31,6 +32,8 @@ from pretune_trainer.report import Event
 if TYPE_CHECKING:
     from pretune_trainer.drive.worker import Execute
 
+_MOST_PER_CPU = 2
+"""Ranks on a CPU, each of which holds the libraries, 0.7 GB, and a copy or a share of the model."""
 _INTERRUPTED = 130
 """Exit status after a second Ctrl-C, as shells count it: 128 and SIGINT."""
 
@@ -45,8 +48,9 @@ def run(arguments: argparse.Namespace, execute: "Execute" = run_rank) -> int:
     if arguments.tensorboard is not None:
         os.environ[TENSORBOARD_VARIABLE] = str(arguments.tensorboard.absolute())  # for Ray's workers, too
     jobs = order([document.job for document in load(arguments.files, arguments.overrides)])
-    ranks = arguments.workers or max(ranks_of(job.spec.compute) for job in jobs)
-    stages = Stages(jobs, ranks, _device(ranks))
+    gpus = _gpus()
+    ranks = arguments.workers or _ranks(jobs, gpus)
+    stages = Stages(jobs, ranks, "cuda" if gpus >= ranks else "cpu")
     display = choose()
     ending = _drive(stages, arguments, display, execute)
     summarise(stages.endings)
@@ -117,12 +121,26 @@ def _stopping() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
-def _device(ranks: int) -> Literal["cpu", "cuda"]:
+def _gpus() -> int:
     if not Path("/dev/nvidiactl").exists():  # spares the seconds that torch takes to be imported
-        return "cpu"
+        return 0
     import torch
 
-    return "cuda" if torch.cuda.device_count() >= ranks else "cpu"
+    return torch.cuda.device_count()
+
+
+def _ranks(jobs: Sequence[Job], gpus: int) -> int:
+    """The most that a job asks for, where they do not ask for a cluster.
+
+    Raises:
+        UserError: this machine's GPUs would idle beside ranks on its CPUs, or its memory would not do for the ranks.
+    """
+    ranks, cpus = max(ranks_of(job.spec.compute) for job in jobs), os.cpu_count() or 1
+    wants_gpus = any(job.spec.compute.gpus_per_worker for job in jobs)
+    has = f"{gpus} GPUs" if gpus and wants_gpus else f"{cpus} CPUs"
+    if gpus < ranks and ((gpus and wants_gpus) or ranks > _MOST_PER_CPU * cpus):
+        raise UserError("spec.compute", f"it requests {ranks} ranks, but this machine has {has}; set --workers")
+    return ranks
 
 
 def _conclude(ending: Ending | None, display: Display) -> int:

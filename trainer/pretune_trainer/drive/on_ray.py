@@ -79,6 +79,7 @@ def _fit(desk: Desk, settings: RaySettings) -> None:
     if settings.address is None:
         cpus = max(settings.ranks, os.cpu_count() or 1)
         ray.init(
+            "local",  # whatever cluster RAY_ADDRESS names, or was started on this machine
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
