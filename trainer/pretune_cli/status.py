@@ -9,7 +9,7 @@ from rich.text import Text
 from pretune_api.names import ExitCode
 from pretune_api.status import Attempt, Finding, Progress
 from pretune_cli.cluster import Cluster, SeenJob
-from pretune_cli.report.words import duration
+from pretune_cli.formatting import duration
 from pretune_cli.watching import follow, why
 from pretune_trainer.drive.log_sink import figures
 

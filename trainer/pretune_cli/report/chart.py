@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from pretune_cli.formatting import amount, figure
 from pretune_cli.report.curves import Chart, Line
 from pretune_cli.report.html import Html, element, join
-from pretune_cli.report.words import amount, figure
 
 # A phone is about as wide: text is never shrunk.
 _WIDTH: Final = 360

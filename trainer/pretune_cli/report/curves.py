@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pretune_cli.formatting import of_part
 from pretune_cli.report.history import Course, Floats
-from pretune_cli.report.words import of_part
 
 _POINTS: Final = 240
 """Of a curve at most: each stands for the mean of its steps."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from pretune_cli.formatting import amount
 from pretune_cli.report.html import Html, element
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import section, table
-from pretune_cli.report.words import amount
 from pretune_trainer.data.cleaning.report import Balance, DataReport
 
 

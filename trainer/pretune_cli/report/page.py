@@ -7,15 +7,15 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from pretune_cli.formatting import amount, duration, figure, moment, of_part
 from pretune_cli.report.chart import draw
 from pretune_cli.report.curves import LOSS, charts
 from pretune_cli.report.data import data
+from pretune_cli.report.evaluation import evaluation, exhibited
 from pretune_cli.report.html import Html, element, join
-from pretune_cli.report.judged import evaluation, exhibited
 from pretune_cli.report.lineage import Ancestor
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import section, table
-from pretune_cli.report.words import amount, duration, figure, moment, of_part
 
 _HEADLINE: Final = 3
 """Figures of the evaluation that stand at the top."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pretune_cli.report.words import amount
+from pretune_cli.formatting import amount
 
 
 @pytest.mark.parametrize(

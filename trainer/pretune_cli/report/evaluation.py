@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from pretune_cli.formatting import figure, of_part
 from pretune_cli.report.html import Html, element, join
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import scrolling, section, table
-from pretune_cli.report.words import figure, of_part
 from pretune_trainer.metrics.exhibits import ConfusionMatrix, Exhibits, Sample
 
 
