@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pretune_api.names import ExitCode
+from pretune_api.problems import parse
+from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
+from pretune_operator.reconcile import reconcile
 from support.scene import (
     BEGIN,
     GONE,
@@ -71,7 +74,7 @@ def test_a_drain_that_has_begun_is_carried_through_even_if_the_user_thinks_bette
 
 
 @pytest.mark.parametrize("seen", [attempt(), attempt(suspended=True, deployment_status="Suspended")])
-def test_suspension_while_queued_or_starting(seen: SeenAttempt) -> None:
+def test_a_job_can_be_suspended_while_it_is_queued_or_starts(seen: SeenAttempt) -> None:
     scene = Scene()
     scene.settle()
     scene.sees(seen).settle()
@@ -87,7 +90,7 @@ def test_a_job_that_is_suspended_from_the_start_makes_nothing() -> None:
     assert started(scene.change(suspend=False).settle()) == [1]
 
 
-def test_suspension_while_waiting_for_a_parent() -> None:
+def test_a_job_can_be_suspended_while_it_waits_for_a_parent() -> None:
     scene = Scene(FINETUNE)
     scene.settle()
     scene.change(suspend=True).settle()
@@ -96,7 +99,7 @@ def test_suspension_while_waiting_for_a_parent() -> None:
     assert scene.status.state == "Waiting"
 
 
-def test_suspension_while_backing_off() -> None:
+def test_a_job_can_be_suspended_while_it_backs_off() -> None:
     scene = Scene()
     scene.settle()
     scene.sees(running()).settle()
@@ -204,10 +207,6 @@ def test_a_time_to_live_may_be_set_afterwards() -> None:
 
 
 def test_of_a_job_that_is_being_deleted_nothing_is_decided() -> None:
-    from pretune_api.problems import parse
-    from pretune_operator.job import JobView
-    from pretune_operator.reconcile import reconcile
-
     scene = Scene()
     view = JobView(parse(scene.document), "0123-4567", "team", 1, scene.status, deleting=True)
     decision = reconcile(view, Observed({1: running()}), SETTINGS, BEGIN)
