@@ -29,7 +29,7 @@ ARTIFACT_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Type of an artifact's weights, by the precision it was trained with."""
 
 
-def whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
+def _whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
     """Every parameter and buffer, whole and on the CPU, on rank 0; empty elsewhere. Collective."""
     weights: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
@@ -50,7 +50,7 @@ def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks
     if ranks.size == 1:
         whole = tuned
     else:
-        weights = whole_weights(tuned.model, ranks)
+        weights = _whole_weights(tuned.model, ranks)
         if not ranks.is_first:
             return
         whole = rebuild()
