@@ -70,6 +70,22 @@ def test_marked_spans_are_the_same_as_tagged_words() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "end", "words", "tags"),
+    [
+        ("वह दिल्ली में है", 3, 9, ["वह", "दिल्ली", "में", "है"], ["O", "B-date", "O", "O"]),
+        ("我住北京。", 2, 4, ["我", "住", "北", "京", "。"], ["O", "O", "B-date", "I-date", "O"]),
+    ],
+)
+def test_marked_spans_are_of_words_in_any_script(
+    text: str, start: int, end: int, words: list[str], tags: list[str]
+) -> None:
+    tagging = task()
+    found = tagging.tagger.read(row(text, [{"start": start, "end": end, "label": "date"}]))
+    assert [text[slice(*word)] for word in found.words] == words
+    assert [tagging.tags.names[tag] for tag in found.tags] == tags
+
+
 def test_an_example_bears_the_labels_of_its_entities() -> None:
     tagging = task()
     ((both,),) = tagging.examples([row(WORDS, TAGS)])

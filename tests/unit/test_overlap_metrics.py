@@ -75,5 +75,14 @@ def test_rouge_knows_words_of_any_script() -> None:
     assert report([Written("кошка спит", "кошка ест")]).result()["rouge1"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted", "shared"), [("की", "का", 0.0), ("दिल्ली में", "दिल्ली से", 0.5), ("我喜欢你", "我喜欢她", 0.75)]
+)
+def test_words_keep_their_vowel_marks_and_a_script_without_spaces_is_compared_by_character(
+    said: str, wanted: str, shared: float
+) -> None:
+    assert report([Written(said, wanted)]).result()["rouge1"] == shared
+
+
 def test_every_figure_that_can_be_asked_for_is_measured() -> None:
     assert OverlapReport.known.keys() == report([Written("a", "a")]).result().keys()

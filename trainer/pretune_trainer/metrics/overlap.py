@@ -1,8 +1,9 @@
 """How much of a text is in another: ROUGE, BLEU, chrF and distinct-n, as counts that can be added up.
 
-ROUGE is that of rouge-score without stemming (Lin, 2004), but for texts in other scripts than Latin, which that leaves
-out; BLEU and chrF are those of sacrebleu (Post, 2018) with its default tokenizer 13a, for which Chinese, Japanese and
-Thai have no words: there chrF is the figure to look at. Tests hold them to these libraries.
+ROUGE is that of rouge-score without stemming (Lin, 2004), but for letters beyond a to z, which that leaves out; in
+scripts without spaces a character is a word. BLEU and chrF are those of sacrebleu (Post, 2018) with its default
+tokenizer 13a, for which Chinese, Japanese and Thai have no words: there chrF is the figure to look at. Tests hold them
+to these libraries.
 """
 
 import math
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.words import UNSPACED, word_pattern
 
 Counts = NDArray[np.int64]
 
 _BLEU_ORDER: Final = 4
 _CHRF_ORDER: Final = 6
 _CHRF_BETA: Final = 2.0
-_WORD: Final = re.compile(r"[^\W_]+")
+_WORD: Final = re.compile(word_pattern(UNSPACED))
 _13A: Final = (
     (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),
     (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),
@@ -174,8 +176,8 @@ def longest_common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _words(text: str) -> list[str]:
-    """Runs of letters and digits, in lower case."""
-    return _WORD.findall(text.lower())
+    """Runs of letters and digits, in lower case; characters, of scripts without spaces."""
+    return _WORD.findall(text.lower().replace("_", " "))
 
 
 def _grams(items: Sequence[str], order: int) -> Iterable[tuple[str, ...]]:

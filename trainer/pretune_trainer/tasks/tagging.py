@@ -10,9 +10,10 @@ from typing import Any, Final
 from pretune_trainer.data.example import Row, kind_of
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.entities import OUTSIDE, TagSet
+from pretune_trainer.words import HANGUL, UNSPACED, word_pattern
 
-_WORD: Final = re.compile(r"\w+|[^\w\s]")
-"""A word of a text that comes without any: letters and digits, or a sign."""
+_WORD: Final = re.compile(rf"{word_pattern(UNSPACED + HANGUL)}|[^\w\s]")
+"""A word of a text that comes without any, or a sign."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class TokenClassification(Task[Tagged]):
         self.listed_labels = self.tags.labels
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column,)
-        self.fingerprint = f"tokenClassification/1/{context.sequence_length}/{self.spec.model_dump_json()}"
+        self.fingerprint = f"tokenClassification/2/{context.sequence_length}/{self.spec.model_dump_json()}"
         self.frame = added_around(self.tokenizer)
         self.tagger = Tagger(
             self.tags, self.spec.label_column, "spec.task.tokenClassification.labels", texts_change=context.texts_change

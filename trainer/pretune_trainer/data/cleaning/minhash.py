@@ -16,6 +16,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from pretune_trainer.words import HANGUL, UNSPACED
+
 BANDS: Final = 21
 ROWS: Final = 6
 PLACES: Final = BANDS * ROWS
@@ -23,9 +25,7 @@ _RUN: Final = 5
 """Words in a run, as in FineWeb (Penedo et al. 2024)."""
 _BLOCK: Final = 2048
 """Runs permuted at once: what fits a processor's cache."""
-# Thai to Khmer, and Chinese, Japanese and Korean, are written without spaces: there a character is a word.
-_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD: Final = re.compile(rf"[{UNSPACED}{HANGUL}]|[^\W{UNSPACED}{HANGUL}]+")
 _random: Final = np.random.default_rng(20)
 _FACTORS: Final = (_random.integers(0, 2**32, (PLACES, 1), np.uint32) | np.uint32(1)).astype(np.uint32)
 _TERMS: Final = _random.integers(0, 2**32, (PLACES, 1), np.uint32)
