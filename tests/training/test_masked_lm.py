@@ -19,7 +19,7 @@ from pretune_trainer.report import Silent
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.tasks.masked_lm import MaskedLM
-from pretune_trainer.tasks.sentence_pairs import sentences
+from pretune_trainer.tasks.sentence_pairs import pair, sentences
 from support.jobs import write_rows
 from support.objectives import ARCHITECTURES, masked, paired
 from support.words import opened
@@ -135,6 +135,23 @@ def test_a_pair_is_two_neighbours_or_two_documents_half_of_the_time_each() -> No
         assert set(ids[1 : middle - 1]) <= first
         assert set(ids[middle : end - 1]) <= (first if follows else second)
     assert float((batch.targets["nsp"] == 0).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_neither_its_length_nor_a_broken_sentence_gives_a_replacement_away() -> None:
+    random = np.random.default_rng(3)
+    texts = ["\n".join(" ".join(["w1"] * each) for each in random.integers(4, 14, 40)) for _ in range(30)]
+    task = task_for(next_sentence=True)
+    made = [run for text in texts for run in next(task.examples([Row({"text": text}, Place("a", 1), "text")]))]
+    lengths: dict[bool, list[int]] = {True: [], False: []}
+    broken = 0
+    for _ in range(3000):
+        one, other = (made[random.integers(len(made))] for _ in range(2))
+        found = pair(one, other, task.room, random)
+        lengths[found.follows].append(len(found.first["ids"]) + len(found.second["ids"]))
+        ends = np.append(0, np.cumsum(other["sentences"]))
+        broken += not found.follows and len(found.second["ids"]) not in ends[:, None] - ends
+    assert np.mean(lengths[True]) == pytest.approx(np.mean(lengths[False]), rel=0.05)
+    assert broken < 0.01 * len(lengths[False])
 
 
 def test_a_long_document_becomes_runs_of_sentences_that_fit() -> None:

@@ -81,12 +81,25 @@ def pair(run: Example, other: Example | None, room: int, random: np.random.Gener
     A run of the same document, or none, is no replacement.
     """
     ends = np.cumsum(run["sentences"].astype(np.int64))
-    middle = int(ends[random.integers(len(ends) - 1)])
+    middle, end = int(ends[random.integers(len(ends) - 1)]), int(ends[-1])
     replace = bool(random.random() < 0.5)
     first = part(run, slice(0, middle))
     if not replace or other is None or other["document"][0] == run["document"][0]:
         return Pair(first, part(run, slice(middle, None)), follows=True)
+    return Pair(first, part(other, _instead(other, end - middle, room - middle, random)), follows=False)
+
+
+def _instead(other: Example, wanted: int, most: int, random: np.random.Generator) -> slice:
+    """Whole sentences of `other`, about as long as the `wanted` tokens that they replace, and no longer than `most`.
+
+    Neither its length nor a broken end may give a replacement away: a model would learn that, and not what follows.
+    """
     lengths = other["sentences"].astype(np.int64)
     begins = np.cumsum(lengths) - lengths
-    begin = int(begins[random.integers(len(begins))])
-    return Pair(first, part(other, slice(begin, begin + room - middle)), follows=False)
+    fits, enough = lengths <= most, begins + wanted <= lengths.sum()
+    places = next(np.flatnonzero(each) for each in (fits & enough, fits, lengths >= 0) if each.any())
+    place = places[random.integers(len(places))]
+    ends = np.cumsum(lengths[place:])
+    fitting = ends[ends <= most]
+    size = fitting[np.abs(fitting - wanted).argmin()] if len(fitting) else most
+    return slice(int(begins[place]), int(begins[place] + size))
