@@ -129,6 +129,23 @@ def test_the_loss_is_the_paper_s() -> None:
     assert sum(outcome.loss for outcome in outcomes) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"type": "gpt2", "config": TINY["gpt2"] | {"embd_pdrop": 0.3, "resid_pdrop": 0.3, "attn_pdrop": 0.3}},
+        {"type": "llama", "config": TINY["llama"] | {"attention_dropout": 0.3}},
+    ],
+    ids=lambda architecture: architecture["type"],
+)
+def test_nothing_is_gained_before_the_first_step(architecture: dict[str, Any]) -> None:
+    task = preference()
+    model = task.model(Build(Architecture.model_validate(architecture), task.tokenizer, 64))
+    found = example(task, PLAIN)
+    (before,) = task.evaluate(model.eval(), task.batch([Pack((found,))]))
+    batch = task.batch([Pack(({**found, "reference": task.reference(before)},))])
+    torch.testing.assert_close(task.loss(model.train(), batch)["preference"].detach(), torch.tensor(2.0).log())
+
+
 def _log_probability(model: torch.nn.Module, ids: Any, before: int) -> float:
     """Of what follows the first tokens, one softmax a token."""
     total = 0.0

@@ -16,6 +16,7 @@ from pretune_trainer.errors import BadRowError, lines_of
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.preference import Preferred, Rewards
 from pretune_trainer.model.build import Build
+from pretune_trainer.model.dropout import drop_nothing
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
@@ -58,8 +59,10 @@ class Preference(Task[Preferred]):
         self.fingerprint = f"preference/2/{context.sequence_length}/{self.columns}/{template}"
 
     def model(self, build: Build) -> PreTrainedModel:
-        """A causal language model."""
-        return language_model(build)
+        """A causal language model without dropout, as in the paper's code: else answers gain and lose by chance."""
+        model = language_model(build)
+        drop_nothing(model)
+        return model
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a row: prompt and chosen answer as ids int32 [n], prompt and rejected answer int32 [m].
