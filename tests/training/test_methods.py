@@ -8,7 +8,12 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForZeroShotImageClassification,
+)
 
 from pretune_api.methods import Freeze, Full, Ia3, Lora
 from pretune_api.model import Architecture
@@ -251,6 +256,20 @@ def test_what_stands_between_blocks_learns_as_the_block_behind_it() -> None:
     ends = ["shared.weight", "encoder.final_layer_norm.weight", "decoder.final_layer_norm.weight"]
     assert [rates[name] for name in ends] == [0.5**5, 0.5**2, 1.0]
     assert all(rate == 0.5**2 for name, rate in rates.items() if name.startswith("decoder.block.0."))
+
+
+def test_each_of_two_towers_learns_the_slower_the_further_from_what_joins_them() -> None:
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = {"text_config": tower, "vision_config": {**tower, "image_size": 16, "patch_size": 8}}
+    build = Build(Architecture(type="clip", config=config), small_tokenizer(), 32)
+    clip = build.make(AutoModelForZeroShotImageClassification)
+    rates = full(clip, Full(layer_decay=0.5)).rates
+    for name in ("text_model", "vision_model"):
+        blocks = [rates[f"{name}.encoder.layers.{number}.mlp.fc1.weight"] for number in (0, 1)]
+        embeddings = {rate for key, rate in rates.items() if key.startswith(f"{name}.embeddings.")}
+        assert (blocks, embeddings) == ([0.25, 0.5], {0.125})
+    joined = ("logit_scale", "text_projection.weight", "visual_projection.weight")
+    assert {rates.get(name, 1.0) for name in joined} == {1.0}
 
 
 def test_a_block_s_first_update_is_its_share_of_a_whole_one(tmp_path: Path, parents: dict[str, Folder]) -> None:

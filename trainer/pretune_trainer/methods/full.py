@@ -1,6 +1,7 @@
 """Every weight is trained."""
 
 from functools import partial
+from typing import Final
 
 from transformers import PreTrainedModel
 
@@ -9,6 +10,9 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned, save_model
 from pretune_trainer.step import blocks_of
 
+_TOWERS: Final = ("text_model", "vision_model")
+"""What transformers calls the two parts of a model that reads texts and images."""
+
 
 def full(model: PreTrainedModel, spec: Full) -> Tuned:
     """The model as it is, with smaller learning rates further from its head where `spec` says so.
@@ -16,8 +20,18 @@ def full(model: PreTrainedModel, spec: Full) -> Tuned:
     Raises:
         UserError: the model has no blocks for learning rates to go by.
     """
-    rates = {} if spec.layer_decay == 1.0 else _layer_rates(model, spec.layer_decay)
+    rates = {} if spec.layer_decay == 1.0 else _rates(model, spec.layer_decay)
     return Tuned(model, partial(save_model, model), rates)
+
+
+def _rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
+    """Those of each tower by itself where there are two (CLIP), which stand side by side; what joins them is a head."""
+    towers = [name for name in _TOWERS if hasattr(model, name)]
+    if not towers:
+        return _layer_rates(model, decay)
+    return {
+        f"{tower}.{name}": rate for tower in towers for name, rate in _layer_rates(getattr(model, tower), decay).items()
+    }
 
 
 def _layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
