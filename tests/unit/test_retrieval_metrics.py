@@ -1,5 +1,8 @@
 """Recall@k and the loss of a pool, against a plain computation; what is equal counts as one."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +24,7 @@ def pool(count: int, seed: int = 1) -> list[Compared]:
 
 
 def figures(*parts: list[Compared]) -> dict[str, float]:
-    first, *others = [RetrievalReport() for _ in parts]
+    first, *others = [RetrievalReport(labelled=True) for _ in parts]
     for report, part in zip((first, *others), parts, strict=True):
         report.update(part)
     for other in others:
@@ -41,6 +44,12 @@ def test_figures_are_those_of_a_plain_computation() -> None:
     losses = [torch.nn.functional.cross_entropy(10 * table, own).item() for table in (scores, scores.T)]
     assert found["loss"] == pytest.approx(sum(losses) / 2, rel=1e-6)
     assert found["zeroShotAccuracy"] == 0.25
+
+
+def test_where_no_image_has_a_label_the_accuracy_is_not_a_number() -> None:
+    found = figures([dataclasses.replace(pair, right=None) for pair in pool(8)])
+    assert found.keys() == RetrievalReport.known.keys() == figures([]).keys()
+    assert math.isnan(found["zeroShotAccuracy"])
 
 
 def test_ranks_change_nothing() -> None:

@@ -53,7 +53,9 @@ class RetrievalReport(Metric[Compared]):
     known: ClassVar[Mapping[str, bool]] = {**of_pairs, "zeroShotAccuracy": True}
     """Names of the figures with labels."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, labelled: bool) -> None:
+        self.labelled = labelled
+        """Whether images are given labels."""
         self.pairs: list[Compared] = []
 
     def update(self, outcomes: Sequence[Compared]) -> None:
@@ -67,7 +69,7 @@ class RetrievalReport(Metric[Compared]):
     def result(self) -> dict[str, float]:
         """Shares from 0 to 1; loss in nats."""
         if not self.pairs:
-            return dict.fromkeys(self.of_pairs, math.nan)
+            return dict.fromkeys(self.known if self.labelled else self.of_pairs, math.nan)
         pairs = sorted(self.pairs, key=lambda pair: (pair.image_name, pair.text_name))
         images, texts = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("image", "text"))
         figures = {"loss": _loss(images, texts, pairs[0].scale)}
@@ -76,8 +78,12 @@ class RetrievalReport(Metric[Compared]):
         images, texts = images[first_images], texts[first_texts]
         figures |= _recalls("imageToText", images, texts, of_image, of_text)
         figures |= _recalls("textToImage", texts, images, of_text, of_image)
-        labelled = [pair.right for pair in pairs if pair.right is not None]
-        return figures | ({"zeroShotAccuracy": sum(labelled) / len(labelled)} if labelled else {})
+        return figures | ({"zeroShotAccuracy": self._accuracy()} if self.labelled else {})
+
+    def _accuracy(self) -> float:
+        """Not a number where no image has a label."""
+        right = [pair.right for pair in self.pairs if pair.right is not None]
+        return sum(right) / len(right) if right else math.nan
 
 
 def _distinct(names: Sequence[bytes]) -> tuple[Numbers, Numbers]:

@@ -169,7 +169,7 @@ class Contrastive(Task[Compared]):
     def metrics(self) -> list[Metric[Compared]]:
         """Retrieval, and the accuracy of labels. A new evaluation begins: labels are computed anew."""
         self._classifier = None
-        return [RetrievalReport()]
+        return [RetrievalReport(labelled=bool(self.labels))]
 
 
 def _caption(row: Row) -> str:
