@@ -93,6 +93,11 @@ def test_confidence_is_judged_alike_however_it_is_split(drawn: list[tuple[int, l
     assert split["calibrationError"] == pytest.approx(whole["calibrationError"], abs=1e-12)
 
 
+def test_scores_that_are_no_numbers_put_nothing_in_order() -> None:
+    outcomes = [Judged((number % LABELS,), (0,), math.nan, (math.nan,) * LABELS) for number in range(30)]
+    assert all(map(math.isnan, measured(outcomes, several=False).values()))
+
+
 def test_scores_are_rounded_too_little_for_anyone_to_see() -> None:
     random = np.random.default_rng(1)
     right = random.integers(0, LABELS, 5000)

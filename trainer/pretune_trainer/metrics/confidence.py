@@ -79,7 +79,12 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _area(without: Counter[float], having: Counter[float]) -> float:
-    """The chance that a text that has the label scores higher than one that has not; ties count half."""
+    """The chance that a text that has the label scores higher than one that has not; ties count half.
+
+    Not a number where a score is none: it could stand anywhere.
+    """
+    if any(map(math.isnan, without | having)):
+        return math.nan
     pairs = without.total() * having.total()
     below = wins = 0
     for score in sorted(without.keys() | having.keys()):
