@@ -171,7 +171,7 @@ def pad_right(packs: Sequence[Pack], pad: int, most: int) -> dict[str, Tensor]:
 
 def padded_inputs(rows: Sequence[Array], pad: int, most: int) -> dict[str, Tensor]:
     """Rows of tokens as a model reads them: input_ids, attention_mask int64 [rows, width], as `padded` chooses it."""
-    return {"input_ids": padded(rows, pad, most), "attention_mask": attended(rows, most)}
+    return {"input_ids": padded(rows, pad, most), "attention_mask": _attended(rows, most)}
 
 
 def padded(rows: Sequence[Array], value: int, most: int) -> Tensor:
@@ -188,7 +188,7 @@ def padded(rows: Sequence[Array], value: int, most: int) -> Tensor:
     return torch.from_numpy(table)
 
 
-def attended(rows: Sequence[Array], most: int) -> Tensor:
+def _attended(rows: Sequence[Array], most: int) -> Tensor:
     """Where the rows of `padded` have tokens: int64 [rows, width], 0 where they are filled up."""
     mask = padded([np.ones(len(row), np.int64) for row in rows], 0, most)
     mask[:, 0] = 1  # a row without tokens must still attend to something, or its softmax is not a number

@@ -22,12 +22,12 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
 from pretune_trainer.tasks.language import (
     NOTHING,
-    attended,
     encode,
     following,
     language_model,
     log_probabilities,
     padded,
+    padded_inputs,
 )
 
 
@@ -126,11 +126,7 @@ class Preference(Task[Preferred]):
         before = [0 if each is None else int(each["before"][0]) for each in examples] * 2
         targets = [following(row, skipped) for row, skipped in zip(rows, before, strict=True)]
         most = self.layout.length
-        inputs = {
-            "input_ids": padded(rows, self.pad, most),
-            "attention_mask": attended(rows, most),
-            "use_cache": False,
-        }
+        inputs = {**padded_inputs(rows, self.pad, most), "use_cache": False}
         nothing = np.zeros(2, np.float32)
         reference = [nothing if each is None else each.get("reference", nothing) for each in examples]
         kept = torch.tensor([each is not None for each in examples])
