@@ -1,6 +1,5 @@
 """From a row with tagged words, or with marked spans, to text whose words have tags."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final
 from pretune_trainer.data.example import Row, kind_of
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.entities import OUTSIDE, TagSet
+from pretune_trainer.tasks.labels import nearest
 from pretune_trainer.words import HANGUL, UNSPACED, word_pattern
 
 _WORD: Final = re.compile(rf"{word_pattern(UNSPACED + HANGUL)}|[^\w\s]")
@@ -72,7 +72,7 @@ class Tagger:
     def _tag(self, row: Row, number: int, mark: object) -> int:
         if isinstance(mark, str) and mark in self.tag_numbers:
             return self.tag_numbers[mark]
-        known = _nearest(str(mark), list(self.tag_numbers))
+        known = nearest(str(mark), self.tag_numbers)
         raise _bad(row, f"tag {quoted(mark)} is not O, B- or I- of a label listed in {self.where}; {known}", number)
 
     def _check_order(self, row: Row, tags: Sequence[int]) -> None:
@@ -122,7 +122,7 @@ class Tagger:
 
     def _label(self, row: Row, number: int, label: Any) -> int:
         if not isinstance(label, str) or label not in self.label_numbers:
-            known = _nearest(str(label), list(self.label_numbers))
+            known = nearest(str(label), self.label_numbers)
             raise self._bad_span(row, number, f"label {quoted(label)} is not listed in {self.where}; {known}")
         return self.label_numbers[label]
 
@@ -139,8 +139,3 @@ def _word(row: Row, number: int, word: object) -> str:
 def _bad(row: Row, sentence: str, word: int | None = None) -> BadRowError:
     place = str(row.place) if word is None else f"{row.place} word {word + 1}"
     return BadRowError(place, sentence)
-
-
-def _nearest(wrong: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known[:20])}"
