@@ -88,8 +88,8 @@ class OverlapReport(Metric[Written]):
         said, wanted = _words(text), _words(reference)
         self.rouge["rouge1"] += _f1(*_shared(said, wanted, 1))
         self.rouge["rouge2"] += _f1(*_shared(said, wanted, 2))
-        self.rouge["rougeL"] += _f1(longest_common(said, wanted), len(said), len(wanted))
-        self.bleu += _overlap(tokens_13a(text), tokens_13a(reference), _BLEU_ORDER)
+        self.rouge["rougeL"] += _f1(_longest_common(said, wanted), len(said), len(wanted))
+        self.bleu += _overlap(_tokens_13a(text), _tokens_13a(reference), _BLEU_ORDER)
         characters = _overlap("".join(text.split()), "".join(reference.split()), _CHRF_ORDER)
         characters[1, characters[2] == 0] = 0  # chrF counts n-grams only where some are wanted
         self.chrf += characters
@@ -153,7 +153,7 @@ def chrf(counts: Counts) -> float:
     return 100.0 * (1 + _CHRF_BETA**2) * precision * recall / weighted if weighted else 0.0
 
 
-def tokens_13a(text: str) -> list[str]:
+def _tokens_13a(text: str) -> list[str]:
     """Words and signs as BLEU counts them."""
     for entity, meant in _ENTITIES:
         text = text.replace(entity, meant)
@@ -163,7 +163,7 @@ def tokens_13a(text: str) -> list[str]:
     return text.split()
 
 
-def longest_common(one: Sequence[str], other: Sequence[str]) -> int:
+def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
     """Length of the longest sequence of words that both hold in this order."""
     places = [0] * (len(other) + 1)
     for word in one:
