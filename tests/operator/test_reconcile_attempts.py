@@ -66,8 +66,10 @@ def test_a_ray_job_that_our_cache_does_not_show_yet_is_waited_for() -> None:
     scene = Scene()
     scene.settle()
     assert scene.after(30).settle() == []
-    assert scene.again is not None
+    assert scene.again == timedelta(seconds=30)
     assert scene.last.completion_time is None
+    scene.after(30).settle()
+    assert scene.status.failures == {"Unknown": 1}, "it is not waited for without end"
 
 
 def test_a_ray_job_that_somebody_else_deleted_is_a_failure_that_is_tried_again() -> None:
