@@ -87,3 +87,14 @@ def test_a_source_that_reaches_into_the_storage_of_the_jobs_namespace_is_one_fin
     assert (wrong["check"], wrong["place"]) == ("spec", "spec.data.train[0].uri")
     assert "overlaps with spec.storage.uri" in wrong["sentence"]
     assert main(["preflight", write(folder, elsewhere), "--json"]) == 0
+
+
+def test_a_path_that_is_wider_than_the_table_is_shown_to_its_end(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "a" * 60 + "-which-is-not-there"
+    file = write(folder, job("PretrainJob", "general", "objective: {causalLM: {}}", LLAMA, f"{name}/"))
+    assert main(["preflight", file]) == 2
+    cells = [line.split("│")[4].strip() for line in capsys.readouterr().out.splitlines() if line.count("│") == 5]
+    assert name in "".join(cells)

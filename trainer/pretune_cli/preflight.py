@@ -76,4 +76,5 @@ def _print(job: Job, findings: Sequence[Finding], *, as_json: bool) -> None:
     for finding in findings:
         table.add_row(finding.check, _STATES[finding.ok], Text(finding.place), Text(finding.sentence))
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    table.columns[2].overflow = table.columns[3].overflow = "fold"  # the end of a path says most
     Console().print(table)
