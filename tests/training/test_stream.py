@@ -173,6 +173,24 @@ def test_a_rank_reads_no_more_of_the_validation_than_it_judges():
     assert sum(source.touched.total() for source in cache.validation) == sum(len(pack.examples) for pack in mine)
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_part_of_the_validation_has_the_share_of_every_slice(ranks):
+    cache = cache_of([60, 20, 40])
+    for number, source in enumerate(cache.validation):
+        source.slices = (f"source={number}",)
+    packs = [pack for rank in range(ranks) for pack in validation(cache, SINGLE, rank, ranks, most=24) if pack.examples]
+    assert Counter(pack.slices for pack in packs) == {("source=0",): 12, ("source=1",): 4, ("source=2",): 8}
+
+
+def test_where_a_task_asks_for_it_each_example_comes_with_another_one_to_learn_from_and_to_judge_by():
+    cache, layout = cache_of([30]), Layout(length=64, packs=False, accompanied=True)
+    learnt = [pair for packs, _, _ in steps(cache, layout, 10, count=3) for _, pair in packs]
+    judged = [names(pack)[1] for pack in validation(cache, layout)]
+    for pairs in (learnt, judged):
+        assert sorted(first for first, _ in pairs) == [(0, index) for index in range(30)]
+        assert all(first != other for first, other in pairs)
+
+
 def test_validation_comes_in_the_same_order_each_time():
     cache = cache_of([50, 20])
     first, second = ([names(pack) for pack in validation(cache, SINGLE)] for _ in range(2))
