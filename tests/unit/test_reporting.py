@@ -5,6 +5,7 @@ import math
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,16 @@ def test_what_a_later_run_starts_from_has_its_history_though_this_one_is_killed(
         while [line["event"] for line in folder.history()][-1:] != ["Committed"]:
             assert folder.written.wait(10)
             folder.written.clear()
+
+
+def test_what_follows_the_last_commit_is_in_the_history_once_the_run_has_ended() -> None:
+    folder = Folder()
+    history = History(folder.put, CONFIG)
+    history.write([replace(START, run=1)])
+    history.write([step(1)])
+    assert [line["event"] for line in folder.history()] == ["Start"], "a step alone is worth no request"
+    history.close(None)
+    assert [line["event"] for line in folder.history()] == ["Start", "Step"]
 
 
 def test_a_long_history_is_written_in_chunks_and_none_is_written_for_ever() -> None:
