@@ -19,6 +19,7 @@ from pretune_operator.cluster.objects import StoredJob
 from pretune_operator.conditions import About, condition
 from pretune_operator.handlers import Watching
 from pretune_operator.machine import Machine
+from pretune_operator.records import current
 from pretune_operator.resync import LONGEST_SECONDS, Resync
 from pretune_operator.watches import Watches
 
@@ -92,9 +93,12 @@ def _count_queued(jobs: Collection[StoredJob]) -> None:
 
 
 def _queued_since(job: StoredJob) -> datetime:
-    quota = condition(Status.model_validate_json(job.status, extra="ignore"), About.QUOTA_RESERVED)
+    """When quota was asked for, or reclaimed: the condition may be false since an attempt before, or a suspension."""
+    status = Status.model_validate_json(job.status, extra="ignore")
+    quota, record = condition(status, About.QUOTA_RESERVED), current(status)
     assert quota is not None, "it is what makes a job's state Queued"
-    return quota.last_transition_time
+    said = quota.last_transition_time
+    return max(said, record.start_time) if record and record.start_time else said
 
 
 class Port:

@@ -157,11 +157,31 @@ def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
     assert all(running in text for text in scraped)
 
 
-def test_a_status_that_a_newer_version_has_written_ends_no_scrape() -> None:
-    since = datetime.now(UTC) - timedelta(seconds=90)
+def queued(seconds_ago: float, **status: object) -> bytes:
+    """A status that says so of quota since then."""
+    since = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     quota = {"type": "QuotaReserved", "status": "False", "reason": "Queued", "message": "", "unheardOf": 1}
-    said = {"conditions": [quota | {"lastTransitionTime": since.isoformat()}], "unheardOf": {}}
-    parts = Parts(cache=Cache("newer", shown="Queued", status=json.dumps(said).encode()))
+    return json.dumps({"conditions": [quota | {"lastTransitionTime": since.isoformat()}], **status}).encode()
+
+
+def seconds_waited(namespace: str, status: bytes) -> float:
+    parts = Parts(cache=Cache(namespace, shown="Queued", status=status))
     scraped = Health(parts, parts, parts.watches, parts).measured().decode()  # type: ignore[arg-type]
-    (waits,) = re.findall(r'queued_seconds{kind="PretrainJob",namespace="newer"} (.*)', scraped)
-    assert float(waits) == pytest.approx(90, abs=30)
+    (waits,) = re.findall(rf'queued_seconds{{kind="PretrainJob",namespace="{namespace}"}} (.*)', scraped)
+    return float(waits)
+
+
+def test_a_status_that_a_newer_version_has_written_ends_no_scrape() -> None:
+    assert seconds_waited("newer", queued(90, unheardOf={})) == pytest.approx(90, abs=30)
+
+
+def test_a_job_that_was_suspended_for_days_has_waited_for_quota_only_since_it_asked_again() -> None:
+    asked = datetime.now(UTC) - timedelta(seconds=90)
+    attempt = {"number": 2, "rayJob": "ptj-2", "startTime": asked.isoformat()}
+    assert seconds_waited("resumed", queued(300_000, attempts=[attempt])) == pytest.approx(90, abs=30)
+
+
+def test_an_attempt_whose_quota_was_reclaimed_waits_since_then() -> None:
+    made = datetime.now(UTC) - timedelta(days=3)
+    attempt = {"number": 1, "rayJob": "ptj-1", "startTime": made.isoformat()}
+    assert seconds_waited("evicted", queued(90, attempts=[attempt])) == pytest.approx(90, abs=30)
