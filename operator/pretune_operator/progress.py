@@ -51,6 +51,8 @@ class _Reading:
     progress: SeenProgress | None = None
     asked: float = float("-inf")
     """When its last word was last asked for, by the monotonic clock."""
+    complaint: str | None = None
+    """What was wrong with its last answer: the log says so once, however often the head is read."""
 
 
 class Readings:
@@ -120,13 +122,20 @@ def _read(reading: _Reading, ip: str) -> bool:
     try:
         said = _answer(ip)
         if said is not None:
-            reading.progress = _of(reading.whose, from_json(said))
+            reading.progress, reading.complaint = _of(reading.whose, from_json(said)), None
             return True
     except (http.client.HTTPException, OSError) as error:
         log.debug("no progress from %s: %s", ip, error)
     except Exception as error:  # whatever a user's pod says must not end the operator for all others
-        log.warning("what %s says at /progress is not understood: %r", ip, error)
+        _complain(reading, ip, repr(error))
     return False
+
+
+def _complain(reading: _Reading, ip: str, complaint: str) -> None:
+    if complaint != reading.complaint:
+        job = "{kind} {namespace}/{name}".format_map(reading.whose)
+        log.warning("/progress of the head pod at %s cannot be read: %s", ip, complaint, extra={"job": job})
+    reading.complaint = complaint
 
 
 class _Hurried(socket.socket):

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -377,3 +377,24 @@ def test_what_another_attempt_says_at_the_address_of_a_head_is_not_taken_for_its
     assert readings.look(JOB, ray_job("first"), pod.seen(deleting=True), ending=True) is None
     pod.document |= {"job": OURS}
     assert readings.look(JOB, ray_job("second"), pod.seen(deleting=True), ending=True) is not None
+
+
+def test_an_answer_that_is_not_understood_is_told_once_and_another_again(
+    readings: Readings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_RETRY_SECONDS", 0.01)
+    hostile = Pod({"state": "Running", "run": "second"})
+    readings.look(JOB, ray_job(), hostile.seen(), ending=False)
+    wait_for(lambda: hostile.asked > 5)
+    assert [getattr(record, "job", None) for record in caplog.records] == [str(JOB)]
+    hostile.document = {"state": "Running", "run": "third"}
+    wait_for(lambda: len(caplog.records) > 1)
+    assert "third" in caplog.text
+    hostile.close()
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
