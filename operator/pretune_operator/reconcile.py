@@ -25,7 +25,7 @@ from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, is_unhea
 from pretune_operator.policies.drain import drained, resumed, suspended
 from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
-from pretune_operator.records import adopted, closed, current, kept_up
+from pretune_operator.records import adopted, closed, counted_next, current, kept_up
 from pretune_operator.settings import Settings
 from pretune_operator.start import RECHECK, started, without_queue
 
@@ -187,7 +187,8 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
     if obstacle is not None:
         return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
     if runs:
-        return draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
+        draft = draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
+        return draft.looks_again(counted_next(draft))  # no event tells that one which makes no progress holds its GPUs
     return _starting(draft, attempt)
 
 

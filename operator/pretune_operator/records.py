@@ -1,7 +1,7 @@
 """What status says of attempts: one record each, kept up with what is seen, and closed once."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from pretune_api.names import Cause
@@ -75,6 +75,13 @@ def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
     changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
     draft = _with(draft, record.model_copy(update=changes))
     return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
+
+
+def counted_next(draft: Draft) -> datetime:
+    """When the time that the current attempt holds machines is added up again."""
+    record = current(draft.status)
+    since = record.active_since if record else None
+    return (since or draft.now) + timedelta(seconds=_COUNTED_EVERY)
 
 
 def active_seconds(status: Status, now: datetime) -> float:

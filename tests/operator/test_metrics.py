@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from pretune_api.names import Cause
 from pretune_api.status import Attempt, Condition, Progress, Status
 from pretune_operator import metrics
+from support.scene import Scene, trains
 
 
 @pytest.fixture
@@ -75,6 +76,18 @@ def test_each_attempt_and_each_failure_is_counted_once(team: str) -> None:
     assert value("attempts", team) == 2
     assert value("failed_attempts", team, cause="NodeLost") == 1
     assert value("gpu_seconds", team) == 180
+
+
+def test_gpus_of_a_job_that_makes_no_progress_are_counted_every_minute(team: str) -> None:
+    scene = trains(Scene())
+    counted = []
+    for _ in range(3):
+        before = scene.status
+        assert scene.again is not None, "the operator looks again, though nothing happens"
+        scene.after(scene.again.total_seconds()).settle()
+        metrics.observe(team, "PretrainJob", before, scene.status)
+        counted.append(value("gpu_seconds", team))
+    assert counted == [60, 120, 180]
 
 
 def test_steps_are_lost_when_progress_falls_back(team: str) -> None:
