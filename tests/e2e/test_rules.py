@@ -37,13 +37,28 @@ def test_the_chart_makes_rules_and_dashboards_when_it_is_told_to() -> None:
     alerts = [rule for group in rules["pretune-alerts"]["spec"]["groups"] for rule in group["rules"]]
     for alert in alerts:
         assert alert["annotations"]["runbook_url"] == f"https://example.com/docs/runbooks/{alert['alert']}.md"
-        assert "{{ $" in alert["annotations"]["summary"] or alert["alert"] == "PretuneOperatorDown"
+        assert "{{ $" in alert["annotations"]["summary"]
     shown = [document for document in made if document["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
     assert {file for document in shown for file in document["data"]} == {
         "pretune-fleet.json",
         "pretune-job.json",
         "pretune-operator.json",
     }
+
+
+def test_each_release_watches_its_own_operator() -> None:
+    made = rendered({"metrics": {"prometheusRule": {"enabled": True}}}, namespace="team-a", name="second")
+    [service] = [document["metadata"] for document in made if document["kind"] == "Service"]
+    [down] = [
+        rule["expr"]
+        for document in made
+        if document["kind"] == "PrometheusRule"
+        for group in document["spec"]["groups"]
+        for rule in group["rules"]
+        if rule.get("alert") == "PretuneOperatorDown"
+    ]
+    assert service["name"] == "second-pretune"
+    assert down == 'absent(pretune_operator_queue_depth{namespace="team-a",service="second-pretune"})'
 
 
 def test_neither_is_made_unasked() -> None:

@@ -118,6 +118,13 @@ def test_a_job_is_running_until_it_ends_and_what_a_loss_would_cost_is_told(serve
     assert gauge(server, prometheus.RUNNING) == 0
 
 
+def test_a_job_prepares_from_when_its_ranks_take_it_until_training_starts(server: BoardServer, board: Board) -> None:
+    number = at_work(board)
+    assert gauge(server, prometheus.PREPARING_SECONDS) > 0
+    board.take(number, [START])
+    assert gauge(server, prometheus.PREPARING_SECONDS) == 0
+
+
 def test_each_metric_is_the_figure_that_was_told(server: BoardServer, board: Board) -> None:
     told = Step(11, 3.0, 1e-3, 0.5, 1000, 9000, 2.0, 0.125, True, 0.375, 3, 0.75, 0.25, 77)
     board.take(at_work(board), [START, told, Committed(11, 0.5, 1.5, 99)])

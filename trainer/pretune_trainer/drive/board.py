@@ -160,7 +160,7 @@ class Board:
         return bool(self._at_work or self._waiting or self._closed or self._is_replaced(group))
 
     def _observe_progress(self) -> None:
-        if self._progress is not None and self._progress.start is not None:
+        if self._progress is not None:
             self._metrics.observe_progress(self._progress)
 
     def _end_waiting_if_stopped(self) -> None:

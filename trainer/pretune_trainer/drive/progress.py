@@ -67,6 +67,11 @@ class Progress:
         return self.start is not None and self.ending is None
 
     @property
+    def preparing_seconds(self) -> float:
+        """How long data and model have been prepared; 0 once training has started, or will not."""
+        return 0.0 if self.start or self.ending else time.monotonic() - self._since
+
+    @property
     def uncommitted_steps(self) -> int:
         """Steps that would have to be done again if the run were lost now."""
         started = self.start.from_step if self.start else 0

@@ -6,10 +6,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 
+from pretune_api.status import MOST_METRICS
 from pretune_trainer.drive.progress import Progress
-from pretune_trainer.metrics.slices import is_sliced
+from pretune_trainer.metrics.slices import is_of_label, is_sliced
 from pretune_trainer.report import Committed, Evaluated, Event, Start, Step
 
+PREPARING_SECONDS: Final = "pretune_train_preparing_seconds"
 RUNNING: Final = "pretune_train_running"
 RUN_START: Final = "pretune_train_run_start_time_seconds"
 STEP: Final = "pretune_train_step"
@@ -47,44 +49,57 @@ class TrainMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._running = self._gauge(RUNNING, "1 while ranks train, evaluate or publish, 0 once they have ended.")
-        self._run_start = self._gauge(RUN_START, "When the last run took its place, in Unix time.")
+        self._preparing = self._gauge(
+            PREPARING_SECONDS, "Seconds for which the ranks have prepared data and model; 0 after training has started."
+        )
+        self._running = self._gauge(RUNNING, "1 while ranks train, evaluate or publish, 0 after they have ended.")
+        self._run_start = self._gauge(RUN_START, "Start of the last run, as Unix time in seconds.")
         self._step = self._gauge(STEP, "Optimizer steps done.")
         self._planned = self._gauge(STEPS_PLANNED, "Optimizer steps planned.")
-        self._tokens = self._counter(TOKENS, "Tokens trained on, those trained again after a loss included.")
-        self._tokens_per_second = self._gauge(TOKENS_PER_SECOND, "Tokens trained on per second, over all ranks.")
-        self._loss = self._gauge(LOSS, "Mean training loss of the last step's targets.")
+        self._tokens = self._counter(TOKENS, "Tokens trained on, including those repeated after a failure.")
+        self._tokens_per_second = self._gauge(
+            TOKENS_PER_SECOND, "Throughput over the last 50 steps, all ranks, in tokens per second."
+        )
+        self._loss = self._gauge(LOSS, "Mean loss over the targets of the last step, in nats.")
         self._learning_rate = self._gauge(LEARNING_RATE, "Learning rate of the last step.")
-        self._grad_norm = self._gauge(GRAD_NORM, "Norm of the last step's whole gradient, before clipping.")
-        self._mfu = self._gauge(MFU, "Model FLOPs utilization of the last step, 0 to 1; absent where no peak is known.")
-        self._data_wait = self._counter(DATA_WAIT_SECONDS, "Seconds that steps waited for data.")
+        self._grad_norm = self._gauge(GRAD_NORM, "Global gradient norm of the last step, before clipping.")
+        self._mfu = self._gauge(
+            MFU, "Model FLOPs utilization of the last step, 0 to 1; absent where the device's peak FLOP/s is unknown."
+        )
+        self._data_wait = self._counter(DATA_WAIT_SECONDS, "Time that steps waited for data, in seconds.")
         self._step_seconds = Histogram(
             STEP_SECONDS, "Wall time of a step, in seconds.", LABELS, registry=self.registry, buckets=_SECONDS
         )
-        self._skipped = self._counter(SKIPPED_STEPS, "Updates left out because they were unstable.")
-        self._memory = self._gauge(MEMORY, "Most bytes that a rank has used, of its device, or else of its process.")
+        self._skipped = self._counter(SKIPPED_STEPS, "Updates skipped because they were unstable.")
+        self._memory = self._gauge(
+            MEMORY, "Highest peak memory of any rank so far, in bytes: of its device, or of its process on a CPU."
+        )
         self._batch_seconds = Gauge(
             RANK_BATCH_SECONDS,
-            "Time that the slowest and the fastest rank took to make their batches of the last step.",
+            "Time that the slowest and the fastest rank took to make the batches of the last step, in seconds.",
             (*LABELS, "rank"),
             registry=self.registry,
         )
-        self._slowest_rank = self._gauge(SLOWEST_RANK, "The rank that took longest to make its batches.")
+        self._slowest_rank = self._gauge(SLOWEST_RANK, "Number of the rank that took longest to make its batches.")
         self._checkpoint_interval = self._gauge(CHECKPOINT_INTERVAL, "Optimizer steps between checkpoints.")
-        self._uncommitted = self._gauge(UNCOMMITTED_STEPS, "Steps to be done again if the run were lost now.")
+        self._uncommitted = self._gauge(UNCOMMITTED_STEPS, "Steps that would be repeated if the run were lost now.")
         self._checkpoint_step = self._gauge(CHECKPOINT_STEP, "Step of the last committed checkpoint.")
         self._checkpoint_seconds = Summary(
             CHECKPOINT_SECONDS,
-            "From a checkpoint's beginning to its commit, in seconds.",
+            "Time from the start of a checkpoint to its commit, in seconds.",
             LABELS,
             registry=self.registry,
         )
-        self._blocked = self._counter(CHECKPOINT_BLOCKED_SECONDS, "Seconds that training stood still for checkpoints.")
+        self._blocked = self._counter(
+            CHECKPOINT_BLOCKED_SECONDS, "Time that training was blocked by checkpoints, in seconds."
+        )
         self._checkpoint_age = self._gauge(CHECKPOINT_AGE_SECONDS, "Seconds since the last commit.")
         self._evaluation = Gauge(
-            EVALUATION, "Figures of the last evaluation.", (*LABELS, "metric"), registry=self.registry
+            EVALUATION, "Metrics of the last evaluation.", (*LABELS, "metric"), registry=self.registry
         )
-        self._goodput = self._gauge(GOODPUT, "Share of the time since the order was taken that went into new steps.")
+        self._goodput = self._gauge(
+            GOODPUT, "Share of the time since the ranks took the job that was spent on new steps, 0 to 1."
+        )
         self._runs = self._counter(RUNS, "Starts of the group of ranks.")
 
     def observe(self, job: dict[str, str], event: Event) -> None:
@@ -95,15 +110,17 @@ class TrainMetrics:
             case Step():
                 self._observe_step(job, event)
             case Evaluated():
-                for metric, value in event.metrics.items():
-                    if not is_sliced(metric):
-                        self._evaluation.labels(**job, metric=metric).set(value)
+                for metric, value in _exposed(event.metrics).items():
+                    self._evaluation.labels(**job, metric=metric).set(value)
             case Committed():
                 self._observe_commit(job, event)
 
     def observe_progress(self, progress: Progress) -> None:
         """Take in what is known of all events together."""
         job = progress.order.labels
+        self._preparing.labels(**job).set(progress.preparing_seconds)
+        if progress.start is None:
+            return
         self._running.labels(**job).set(progress.is_running)
         self._uncommitted.labels(**job).set(progress.uncommitted_steps)
         if progress.is_running:
@@ -115,6 +132,8 @@ class TrainMetrics:
         return generate_latest(self.registry)
 
     def _observe_start(self, job: dict[str, str], event: Start) -> None:
+        for counter in (self._tokens, self._data_wait, self._skipped, self._blocked):
+            counter.labels(**job)  # it begins at 0: Prometheus does not see the increase of one that begins at 1
         self._runs.labels(**job).inc()
         self._run_start.labels(**job).set_to_current_time()
         self._planned.labels(**job).set(event.total_steps)
@@ -149,3 +168,11 @@ class TrainMetrics:
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, LABELS, registry=self.registry)
+
+
+def _exposed(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics that become series: those of slices never do, and those of labels only where all together are few."""
+    whole = {name: value for name, value in metrics.items() if not is_sliced(name)}
+    if len(whole) <= MOST_METRICS:
+        return whole
+    return {name: value for name, value in whole.items() if not is_of_label(name)}

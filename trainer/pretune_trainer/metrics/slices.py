@@ -24,6 +24,11 @@ def is_sliced(figure: str) -> bool:
     return _BETWEEN in figure.partition(_OF_LABEL)[0]
 
 
+def is_of_label(figure: str) -> bool:
+    """Whether the figure is about one label: recall[spam]."""
+    return _OF_LABEL in figure
+
+
 class Sliced:
     """Metrics by slice."""
 
