@@ -1,4 +1,4 @@
-"""One job: what it learns, how fast, and what holds it up."""
+"""One job: its metrics, its speed, and what slows it down."""
 
 from grafana_foundation_sdk.builders.stat import Panel as Stat
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
@@ -8,21 +8,23 @@ from grafana_foundation_sdk.models import units
 from .panels import Query, curve, dashboard, figure, marks, variable
 
 _OF = "namespace, kind, name"
+_MARKED_SECONDS = 90
+"""Grafana looks for marks every 60 s, and a run that has started is seen at the next scrape only."""
 
 
 def job() -> models.Dashboard:
-    """The curves of one job over all its attempts, whose beginnings are marked."""
+    """The curves of one job over all its attempts; the start of each run is marked."""
     return dashboard(
         "pretune-job",
         "Pretune / Job",
-        "One job: its loss and figures, its speed, its checkpoints, its ranks. A mark says that a run begins.",
+        "One job: loss, evaluation, speed, checkpoints and ranks. A mark shows where a run starts.",
         [
             variable("namespace", "Namespace", "pretune_train_step", "namespace", several=False),
             variable("kind", "Kind", 'pretune_train_step{namespace="$namespace"}', "kind", several=False),
             variable("job", "Job", 'pretune_train_step{namespace="$namespace",kind="$kind"}', "name", several=False),
         ],
-        {"Now": _now(), "Learning": _learning(), "Speed": _speed(), "Safety": _safety(), "Ranks": _ranks()},
-        [marks("Runs", f"time() - {_now_of('run_start_time_seconds')} < 60")],
+        {"Now": _now(), "Learning": _learning(), "Speed": _speed(), "Checkpoints": _checkpoints(), "Ranks": _ranks()},
+        [marks("Runs", f"time() - {_now_of('run_start_time_seconds')} < {_MARKED_SECONDS}")],
     )
 
 
@@ -31,7 +33,7 @@ def _series(metric: str) -> str:
 
 
 def _now_of(metric: str) -> str:
-    """A gauge, whichever attempt's pod says it."""
+    """A gauge, whichever attempt's pod exposes it."""
     return f"max by ({_OF}) ({_series(metric)})"
 
 
@@ -43,29 +45,35 @@ def _now() -> list[Stat]:
     return [
         figure(
             "Progress",
-            "Share of the planned steps that is done.",
+            "Share of the planned steps that are done.",
             units.PercentUnit,
             f"{_now_of('step')} / {_now_of('steps_planned')}",
         ),
         figure(
             "Time left",
-            "Until the last step, at the speed of the last 5 minutes.",
+            "Time until the last planned step, at the mean step time of the last 5 minutes.",
             units.DurationSeconds,
             f"({_now_of('steps_planned')} - {_now_of('step')})"
+            f" * sum by ({_OF}) (rate({_series('step_seconds_sum')}[5m]))"
             f" / sum by ({_OF}) (rate({_series('step_seconds_count')}[5m]))",
         ),
-        figure("Loss", "Mean training loss of the last step's targets, in nats.", units.NoUnit, _now_of("loss")),
-        figure("Throughput", "Tokens trained on per second.", units.Short, _now_of("tokens_per_second")),
+        figure("Loss", "Mean training loss over the targets of the last step, in nats.", units.NoUnit, _now_of("loss")),
+        figure(
+            "Throughput",
+            "Tokens trained on per second.",
+            units.Short,
+            _rate_of("tokens_total"),
+        ),
         figure(
             "Goodput",
-            "Share of this attempt's time that went into steps never done before.",
+            "Share of the current attempt's time that was spent on new steps.",
             units.PercentUnit,
             _now_of("goodput"),
             limits=(0.8, 0.5),
         ),
         figure(
-            "At risk",
-            "Steps that would have to be done again if the run were lost now.",
+            "Uncommitted steps",
+            "Steps that would be repeated if the run were lost now.",
             units.NoUnit,
             _now_of("uncommitted_steps"),
         ),
@@ -75,17 +83,20 @@ def _now() -> list[Stat]:
 def _learning() -> list[TimeSeries]:
     return [
         curve(
-            "Loss", "Mean training loss of each step's targets, in nats.", units.NoUnit, Query(_now_of("loss"), "loss")
+            "Loss",
+            "Mean training loss over the targets of each step, in nats.",
+            units.NoUnit,
+            Query(_now_of("loss"), "loss"),
         ),
         curve(
             "Evaluation",
-            "Figures of the last evaluation on the validation data.",
+            "Metrics of the last evaluation on the validation data.",
             units.NoUnit,
             Query(f"max by (metric) ({_series('evaluation')})", "{{metric}}"),
         ),
         curve(
             "Gradient norm",
-            "Norm of the whole gradient, before clipping; it often rises before the loss does.",
+            "Global gradient norm, before clipping. It often rises before the loss does.",
             units.NoUnit,
             Query(_now_of("grad_norm"), "norm"),
         ),
@@ -94,14 +105,14 @@ def _learning() -> list[TimeSeries]:
         ),
         curve(
             "Steps",
-            "Steps done, and planned. It falls where a lost run starts again from its last checkpoint.",
+            "Steps done and planned. The curve drops where training resumes from the last checkpoint after a failure.",
             units.NoUnit,
             Query(_now_of("step"), "done"),
             Query(_now_of("steps_planned"), "planned"),
         ),
         curve(
             "Skipped steps",
-            "Updates per minute that were left out because loss or gradient were not finite, or leapt.",
+            "Updates skipped per minute, because the loss or the gradient was not finite or rose sharply.",
             units.NoUnit,
             Query(f"60 * {_rate_of('skipped_steps_total')}", "skipped"),
             limits=(0.1, 1),
@@ -119,68 +130,68 @@ def _speed() -> list[TimeSeries]:
         ),
         curve(
             "Step time",
-            "Wall time of a step: the half and the twentieth part that take longest begin here.",
+            "Wall time of a step: median and 95th percentile.",
             units.Seconds,
             Query(f"histogram_quantile(0.5, {_rate_of('step_seconds_bucket', 'le')})", "median"),
             Query(f"histogram_quantile(0.95, {_rate_of('step_seconds_bucket', 'le')})", "95th percentile"),
         ),
         curve(
             "Model FLOPs utilization",
-            "Share of the devices' peak arithmetic that training uses; empty where the peak is not known, as on CPUs.",
+            "Share of the devices' peak FLOP/s that training uses. Empty where the peak is unknown, as on CPUs.",
             units.PercentUnit,
             Query(_now_of("mfu"), "MFU"),
             limits=(0.3, 0.15),
         ),
         curve(
             "Data wait",
-            "Share of the time that steps wait for data.",
+            "Share of the step time that is spent waiting for data.",
             units.PercentUnit,
             Query(f"{_rate_of('data_wait_seconds_total')} / {_rate_of('step_seconds_sum')}", "waiting"),
             limits=(0.05, 0.2),
         ),
         curve(
             "Goodput",
-            "Share of the attempt's time that went into steps never done before: the rest is start, evaluation, "
-            "checkpoints, and steps done again.",
+            "Share of the current attempt's time that was spent on new steps. The rest is preparation, evaluation, "
+            "checkpoints and repeated steps.",
             units.PercentUnit,
             Query(_now_of("goodput"), "goodput"),
             limits=(0.8, 0.5),
         ),
         curve(
             "Memory",
-            "Most that a rank has used: of its device, or of its process where that is the CPU.",
+            "Highest peak memory of any rank: of its device, or of its process on a CPU.",
             units.BytesIEC,
             Query(_now_of("memory_bytes"), "peak"),
         ),
     ]
 
 
-def _safety() -> list[TimeSeries]:
+def _checkpoints() -> list[TimeSeries]:
     return [
         curve(
-            "Steps at risk",
-            "Steps since the last commit, beside the interval between checkpoints.",
+            "Uncommitted steps",
+            "Steps since the last commit, and the interval between checkpoints.",
             units.NoUnit,
             Query(_now_of("uncommitted_steps"), "since the commit"),
             Query(_now_of("checkpoint_interval_steps"), "interval"),
         ),
         curve(
             "Age of the last checkpoint",
-            "Time since the last commit of this attempt.",
+            "Time since the last commit of the current attempt.",
             units.Seconds,
             Query(_now_of("checkpoint_age_seconds"), "age"),
         ),
         curve(
             "Checkpoint time",
-            "From a checkpoint's beginning to its commit, in the background; on average of this attempt.",
+            "Average time from the start of a checkpoint to its commit, in the current attempt; training goes on.",
             units.Seconds,
             Query(f"{_now_of('checkpoint_seconds_sum')} / {_now_of('checkpoint_seconds_count')}", "to the commit"),
         ),
         curve(
-            "Standing still",
-            "Share of the time that training stands still for checkpoints.",
+            "Blocked by checkpoints",
+            "Share of the time that training is blocked by checkpoints.",
             units.PercentUnit,
-            Query(_rate_of("checkpoint_blocked_seconds_total"), "standing still"),
+            Query(_rate_of("checkpoint_blocked_seconds_total"), "blocked"),
             limits=(0.01, 0.05),
         ),
     ]
@@ -189,21 +200,21 @@ def _safety() -> list[TimeSeries]:
 def _ranks() -> list[TimeSeries]:
     return [
         curve(
-            "Spread",
-            "Time that the slowest and the fastest rank take to make their batches of a step. Far apart: a straggler.",
+            "Batch time",
+            "Time that the slowest and the fastest rank take to make the batches of a step. A large gap: a straggler.",
             units.Seconds,
             Query(f"max by (rank) ({_series('rank_batch_seconds')})", "{{rank}}"),
         ),
         curve(
             "Slowest rank",
-            "Which rank takes longest to make its batches. One that stays is a straggler; chance alone draws a new one "
-            "at each step.",
+            "Number of the rank that takes longest to make its batches. If it is always the same rank, that rank is a "
+            "straggler; otherwise it varies at random.",
             units.NoUnit,
             Query(_now_of("slowest_rank"), "rank"),
         ),
         curve(
             "Runs",
-            "Starts of the group of ranks in this attempt: one more for each worker that was lost and replaced.",
+            "Starts of the group of ranks in the current attempt: one more each time that lost workers were replaced.",
             units.NoUnit,
             Query(_now_of("runs_total"), "runs"),
         ),

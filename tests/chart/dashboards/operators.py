@@ -9,15 +9,17 @@ from .panels import Query, curve, dashboard, figure
 
 _OURS = " and on (job, instance) pretune_operator_queue_depth"
 """Narrows what every Python process exposes down to the operator's."""
+_SCRAPED = "30s"
+"""Interval of the chart's ServiceMonitor, twice that of jobs."""
 _NONE = 'or on () label_replace(vector(0), "reason", "none", "", "")'
 
 
 def operator() -> models.Dashboard:
-    """Whether jobs are looked after, and at what cost."""
+    """Whether the operator keeps up with the jobs, and at what cost."""
     return dashboard(
         "pretune-operator",
         "Pretune / Operator",
-        "Whether the operator looks after jobs in time, and what that costs it and the API server.",
+        "Whether the operator keeps up with the jobs, and its load on the API server.",
         [],
         {"Now": _now(), "Reconciles": _reconciles(), "Calls and resources": _cost()},
     )
@@ -27,36 +29,36 @@ def _now() -> list[Stat]:
     return [
         figure(
             "Operators",
-            "Operators that Prometheus reaches: one, but for the moment of an upgrade.",
+            "Operators that Prometheus can scrape: one for each release of the chart.",
             units.NoUnit,
             "count(pretune_operator_queue_depth)",
         ),
-        figure("Jobs", "Jobs that exist, finished ones included.", units.NoUnit, "sum(pretune_operator_jobs)"),
+        figure("Jobs", "Jobs that exist, including finished ones.", units.NoUnit, "sum(pretune_operator_jobs)"),
         figure(
             "Age of the last census",
-            "Since what the operator knows was last compared with the whole cluster; it is, once a minute, or every "
-            "five where there are thousands of jobs.",
+            "Time since the operator's cache was last compared with the whole cluster. That happens once a minute, or "
+            "every five minutes if there are thousands of jobs.",
             units.Seconds,
             "max(pretune_operator_census_age_seconds)",
             limits=(360, 600),
         ),
         figure(
             "Waiting for a reconcile",
-            "Jobs whose turn has not come yet.",
+            "Jobs waiting for a reconcile.",
             units.NoUnit,
             "sum(pretune_operator_queue_depth)",
             limits=(50, 500),
         ),
         figure(
             "Reconcile, 99th percentile",
-            "Time that all but one in a hundred reconciles stay below, over 5 minutes.",
+            "Duration of a reconcile: 99th percentile over the last 5 minutes.",
             units.Seconds,
             "histogram_quantile(0.99, sum by (le) (rate(pretune_operator_reconcile_seconds_bucket[5m])))",
             limits=(1, 5),
         ),
         figure(
             "Failed reconciles, last hour",
-            "Reconciles that failed and are tried again. Some Conflicts are normal.",
+            "Reconciles that failed and are retried. Some with the reason Conflict are normal.",
             units.NoUnit,
             "sum(increase(pretune_operator_reconcile_errors_total[1h])) or vector(0)",
             limits=(20, 200),
@@ -71,22 +73,23 @@ def _reconciles() -> list[TimeSeries]:
             "Reconciles",
             "Reconciles per second.",
             units.OpsPerSecond,
-            Query("sum(rate(pretune_operator_reconcile_seconds_count[$__rate_interval]))", "reconciles"),
+            Query("sum(rate(pretune_operator_reconcile_seconds_count[$__rate_interval]))", "reconciles", _SCRAPED),
         ),
         curve(
             "Reconcile time",
-            "Time that a reconcile takes.",
+            "Duration of a reconcile: median and 99th percentile.",
             units.Seconds,
-            Query(f"histogram_quantile(0.5, {buckets})", "median"),
-            Query(f"histogram_quantile(0.99, {buckets})", "99th percentile"),
+            Query(f"histogram_quantile(0.5, {buckets})", "median", _SCRAPED),
+            Query(f"histogram_quantile(0.99, {buckets})", "99th percentile", _SCRAPED),
         ),
         curve(
             "Failed reconciles",
-            "Reconciles per second that failed, by reason. Conflict: the job had changed meanwhile, which is normal.",
+            "Failed reconciles per second, by reason. Conflict: the job had changed meanwhile, which is normal.",
             units.OpsPerSecond,
             Query(
                 f"sum by (reason) (rate(pretune_operator_reconcile_errors_total[$__rate_interval])) {_NONE}",
                 "{{reason}}",
+                _SCRAPED,
             ),
         ),
     ]
@@ -95,30 +98,31 @@ def _reconciles() -> list[TimeSeries]:
 def _cost() -> list[TimeSeries]:
     return [
         curve(
-            "Calls of the API server",
-            "Calls per second beside watches, by verb and resource.",
+            "Calls to the API server",
+            "Calls per second except watches, by verb and resource.",
             units.RequestsPerSecond,
             Query(
                 "sum by (verb, resource) (rate(pretune_operator_api_calls_total[$__rate_interval]))",
                 "{{verb}} {{resource}}",
+                _SCRAPED,
             ),
         ),
         curve(
-            "Answers of the API server",
-            "Calls per second beside watches, by the code of the answer; 409 is a conflict, 429 asks for patience.",
+            "Responses of the API server",
+            "Calls per second except watches, by status code. 409: conflict. 429: throttled by the API server.",
             units.RequestsPerSecond,
-            Query("sum by (code) (rate(pretune_operator_api_calls_total[$__rate_interval]))", "{{code}}"),
+            Query("sum by (code) (rate(pretune_operator_api_calls_total[$__rate_interval]))", "{{code}}", _SCRAPED),
         ),
         curve(
             "Memory",
-            "Resident memory of the operator's process.",
+            "Resident memory of the operator process.",
             units.BytesIEC,
-            Query(f"process_resident_memory_bytes{_OURS}", "{{instance}}"),
+            Query(f"process_resident_memory_bytes{_OURS}", "{{instance}}", _SCRAPED),
         ),
         curve(
             "CPU",
-            "Cores that the operator's process uses.",
+            "CPU cores used by the operator process.",
             units.NoUnit,
-            Query(f"rate(process_cpu_seconds_total[$__rate_interval]){_OURS}", "{{instance}}"),
+            Query(f"rate(process_cpu_seconds_total[$__rate_interval]){_OURS}", "{{instance}}", _SCRAPED),
         ),
     ]

@@ -25,6 +25,8 @@ class Query(NamedTuple):
     expr: str
     legend: str
     """Name of its series, with labels as {{label}}."""
+    min_step: str = ""
+    """Time between scrapes, where it is longer than that of the data source: a rate needs several of them."""
 
 
 def figure(title: str, description: str, unit: str, expr: str, limits: Limits = None) -> Stat:
@@ -100,7 +102,8 @@ def marks(name: str, expr: str) -> build.AnnotationQuery:
 
 def _target(number: int, query: Query) -> Dataquery:
     name = chr(ord("A") + number)
-    return Dataquery().expr(query.expr).legend_format(query.legend).ref_id(name).range().datasource(SOURCE)
+    made = Dataquery().expr(query.expr).legend_format(query.legend).ref_id(name).range().datasource(SOURCE)
+    return made.interval(query.min_step) if query.min_step else made
 
 
 def _thresholds(limits: Limits) -> build.ThresholdsConfig:
