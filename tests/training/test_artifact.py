@@ -269,6 +269,19 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, artifacts: dict[st
         run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
 
 
+def test_weights_that_are_cut_off_and_a_missing_tokenizer_are_told(tmp_path: Path, artifacts: dict[str, Made]) -> None:
+    folder = uncommitted_copy(artifacts["causalLM"].path, tmp_path / "half")
+    os.truncate(folder / "model.safetensors", 5_000)
+    with pytest.raises(UserError, match=r"spec.model.from: the model cannot be loaded: its weights are cut off"):
+        run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(
+        UserError, match=r"spec.tokenizer: the tokenizer cannot be loaded: there is none beside the model"
+    ):
+        run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
+
+
 def _empty(folder: Path) -> None:
     """Nothing."""
 

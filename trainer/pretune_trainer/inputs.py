@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
@@ -35,6 +35,9 @@ from pretune_trainer.parents import find_parent
 from pretune_trainer.report import Reporter
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks import TASKS, Context, Task
+
+_NO_TOKENIZER: Final = "Couldn't instantiate the backend tokenizer"
+"""How transformers begins to say, over many lines, that a model has no tokenizer's files."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,10 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
     except (OSError, ValueError) as error:
-        raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {lines_of(error)[0]}") from error
+        said = lines_of(error)[0]
+        if said.startswith(_NO_TOKENIZER):
+            said = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer.from"
+        raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {said}") from error
     if tokenizer.pad_token_id is None:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

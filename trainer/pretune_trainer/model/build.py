@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -133,6 +134,9 @@ class Build:
             model = load(auto, source, fields)
         except (OSError, ValueError) as error:
             raise UserError("spec.model.from", f"the model cannot be loaded: {lines_of(error)[0]}") from error
+        except SafetensorError as error:
+            said = f"its weights are cut off or damaged ({lines_of(error)[0]}); fetch them again"
+            raise UserError("spec.model.from", f"the model cannot be loaded: {said}") from error
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
