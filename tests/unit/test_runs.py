@@ -88,3 +88,10 @@ def test_without_conditional_puts_one_of_two_simultaneous_runs_stops_before_its_
     with pytest.raises(SupersededError, match="another run has claimed ordinal 1 as well, so this one stops here"):
         first.check()
     second.check()
+
+
+def test_a_run_whose_folder_was_deleted_says_so(local: Store) -> None:
+    run = claim(local)
+    local.delete("runs/0001.json")
+    with pytest.raises(SupersededError, match="the record of run 1 is gone; was the folder deleted"):
+        run.check()

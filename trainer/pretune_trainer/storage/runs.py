@@ -46,7 +46,12 @@ class Run:
             raise SupersededError(
                 f"{self.store.uri}: run {newest} has started after run {self.ordinal}, which stops here"
             )
-        if _claimant(self.store, self.ordinal) != self.record.nonce:
+        claimant = _claimant(self.store, self.ordinal)
+        if claimant is None:
+            raise SupersededError(
+                f"{self.store.uri}: the record of run {self.ordinal} is gone; was the folder deleted?"
+            )
+        if claimant != self.record.nonce:
             raise SupersededError(
                 f"{self.store.uri}: another run has claimed ordinal {self.ordinal} as well, so this one stops here"
             )
