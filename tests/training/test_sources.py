@@ -16,7 +16,7 @@ from pretune_api.storage import Storage
 from pretune_cli.documents import file_uri
 from pretune_trainer.data.inputs import data_sources, fingerprint
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenSource, explained
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 from pretune_trainer.storage.store import Store
@@ -350,7 +350,7 @@ def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3,
 ASKS = """
 import http.server, os, threading
 from pretune_api.data import Source
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenSource, explained
 
 class Metadata(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
@@ -378,7 +378,7 @@ PEAK = """
 import resource, sys
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenSource, explained
 def read(uri):
     source = OpenSource(Source(uri=uri), "")
     return sum(len(row.text()) for unit in units(source, 0, source.files()) for row in rows(source, unit))
@@ -404,3 +404,8 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path, form):
     size, grown = map(int, subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split())
     assert size >= 60_000_000
     assert grown < 25_000_000
+
+
+def test_google_s_store_out_of_reach_is_no_damaged_file():
+    with pytest.raises(StorageError, match="gs://corpora cannot be reached"), explained("gs://corpora", WHERE):
+        raise OSError("google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not")

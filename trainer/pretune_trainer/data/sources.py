@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -42,9 +43,11 @@ _FORMATS: Final[dict[str, Format]] = {
 _ACCOMPANIED: Final[tuple[Format, ...]] = ("audio", "metadata")
 """Formats of files that others are read with."""
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+_PATIENCE: Final = timedelta(seconds=60)
+"""How long a store that fails is asked again."""
 _DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13")
 _UNREACHABLE: Final = re.compile(
-    r"NETWORK_CONNECTION|curlCode|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status 5\d\d|timed out"
+    r"NETWORK_CONNECTION|curlCode|Status\(UNAVAILABLE|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status 5\d\d|timed out"
 )
 
 
@@ -86,7 +89,7 @@ class OpenSource:
         if scheme == "s3":
             return _s3(self.source)
         if scheme == "gs":
-            return fs.GcsFileSystem()
+            return fs.GcsFileSystem(retry_time_limit=_PATIENCE)  # by default it is quiet for 15 minutes
         raise UserError(f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs:// or file://")
 
     def files(self) -> list[SourceFile]:
