@@ -74,6 +74,11 @@ def test_a_change_of_what_nobody_reads_wakes_nobody(cache: Cache) -> None:
     assert cache.put(pod(8, podIP="10.0.0.1")) == {GENERAL}
 
 
+def test_what_is_left_of_a_job_that_is_gone_wakes_nobody(cache: Cache) -> None:
+    assert cache.put(pod()) == set()
+    assert cache.remove(pod()) == set()
+
+
 def test_what_is_gone_does_not_come_back_with_a_late_answer(cache: Cache) -> None:
     cache.put(job())
     cache.put(pod(6))

@@ -110,6 +110,17 @@ def test_what_a_head_said_is_forgotten_once_the_ray_job_no_longer_names_its_clus
     assert working.readings.look(KEY, ray_job, None, ending=True) is None
 
 
+def test_the_head_of_a_job_that_is_deleted_is_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = json.dumps({"state": "Running", **STEPS}).encode()
+    monkeypatch.setattr(progress, "_answer", lambda ip: said)
+    working, _ = machine({})
+    (ray_job,) = working.cache.children(job_of(working), StoredRayJob)
+    assert working.readings.look(KEY, ray_job, SeenPod("head", "Running", ip="10.0.0.1"), ending=True) is not None
+    working.cache.remove(job_of(working))
+    working.work(KEY)
+    assert working.readings.look(KEY, ray_job, None, ending=True) is None
+
+
 def job_of(working: Machine) -> StoredJob:
     job = working.cache.job(KEY)
     assert job is not None

@@ -62,6 +62,7 @@ def test_the_job_owns_its_attempts_and_passes_on_no_notes_of_other_tools() -> No
     metadata = attempt_metadata(job, 1)
     [owner] = metadata["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("PretrainJob", "general", job.uid)
+    assert metadata["namespace"] == job.namespace
     assert owner["controller"]
     assert not owner["blockOwnerDeletion"]
     assert set(metadata["labels"]) == {str(label) for label in (Label.KIND, Label.NAME, Label.UID, Label.ATTEMPT)}

@@ -226,6 +226,15 @@ def test_gpu_seconds_grow_while_it_trains_and_are_written_once_a_minute() -> Non
     assert scene.status.gpu_seconds == 61
 
 
+def test_gpu_seconds_count_also_while_pods_outlive_their_ray_job() -> None:
+    scene = Scene(compute={"gpusPerWorker": 8})
+    scene.settle()
+    scene.sees(running(gpus=8)).settle()
+    scene.after(50).sees(running(gpus=0, deleting=True, deployment_status="")).settle()
+    scene.after(10).sees().settle()
+    assert scene.status.gpu_seconds == 480
+
+
 def test_conditions_keep_the_time_of_their_last_change() -> None:
     scene = trains(Scene())
     scene.after(300).sees(

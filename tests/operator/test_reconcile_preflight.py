@@ -252,6 +252,7 @@ def test_a_suspended_job_has_no_preflight_and_a_resumed_one_a_new_one() -> None:
     assert scene.says("Suspended") == ("False", "Draining")
     assert over(scene) == []
     assert scene.says("Suspended") == ("True", "Suspended")
+    assert scene.says("PreflightPassed") == ("False", "Suspended")
     assert made(scene.change(suspend=False).settle()) == [2]
 
 

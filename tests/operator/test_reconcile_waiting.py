@@ -166,6 +166,7 @@ def test_an_input_is_resolved_once() -> None:
     scene.sees(failing("Network", **GONE))
     [second] = scene.settle()
     assert first.config.model == second.config.model  # type: ignore[union-attr]
+    assert first.config.model.parent.folder.job == "PretrainJob/general"  # type: ignore[union-attr]
     assert [(known.job, known.uri) for known in scene.status.inputs] == [("PretrainJob/general", ARTIFACT.uri)]
 
 
