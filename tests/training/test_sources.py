@@ -350,7 +350,7 @@ def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3,
 ASKS = """
 import http.server, os, threading
 from pretune_api.data import Source
-from pretune_trainer.data.sources import OpenSource, explained
+from pretune_trainer.data.sources import OpenSource
 
 class Metadata(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
@@ -378,7 +378,7 @@ PEAK = """
 import resource, sys
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource, explained
+from pretune_trainer.data.sources import OpenSource
 def read(uri):
     source = OpenSource(Source(uri=uri), "")
     return sum(len(row.text()) for unit in units(source, 0, source.files()) for row in rows(source, unit))
