@@ -38,9 +38,9 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
 
     from pretune_operator import logs
     from pretune_operator.cluster.client import Client
+    from pretune_operator.controller import WORKERS, Controller
     from pretune_operator.handlers import Watching
     from pretune_operator.health import Health, Port
-    from pretune_operator.machine import WORKERS, Machine
     from pretune_operator.resync import Resync
     from pretune_operator.watches import Watches
 
@@ -50,16 +50,16 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
     except ConfigException as error:
         print(f"the API server is not configured: {error}; run in a pod, or set KUBECONFIG", file=sys.stderr)
         return ExitCode.USER_ERROR
-    machine, watches = Machine(client, settings), Watches()
-    resync = Resync(client, machine, watches, namespaces)
-    watching = Watching(machine, watches, namespaces)
-    serving = Port(Health(machine, watching, watches, resync), port)
+    controller, watches = Controller(client, settings), Watches()
+    resync = Resync(client, controller, watches, namespaces)
+    watching = Watching(controller, watches, namespaces)
+    serving = Port(Health(controller, watching, watches, resync), port)
     resync.start()
     try:
         watching.run()
     finally:
         resync.stop()
-        machine.stop()
+        controller.stop()
         serving.close()
         logging.shutdown()
     return ExitCode.OK

@@ -10,7 +10,7 @@ import kopf
 
 from pretune_operator.cluster.kinds import CHILDREN, WATCHED, Resource, selector
 from pretune_operator.cluster.parse import parse
-from pretune_operator.machine import Machine
+from pretune_operator.controller import Controller
 from pretune_operator.watches import Watch, Watches
 
 _BEAT_SECONDS = 1.0
@@ -22,9 +22,9 @@ _LATE_SECONDS = 30.0
 class Watching:
     """kopf's event loop, and whether it turns."""
 
-    def __init__(self, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
+    def __init__(self, controller: Controller, watches: Watches, namespaces: Collection[str]) -> None:
         """All namespaces are watched when `namespaces` is empty."""
-        self._machine = machine
+        self._controller = controller
         self._watches = watches
         self._namespaces = list(namespaces)
         self.last_beat = time.monotonic()
@@ -55,7 +55,7 @@ class Watching:
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(kopf.login_via_client)
-        kopf.on.startup(registry=registry)(self.first_looks)
+        kopf.on.startup(registry=registry)(self.wait_for_first_reconciles)
         for resource in WATCHED:
             self._watch(registry, resource)
         return registry
@@ -65,15 +65,15 @@ class Watching:
         async def seen(event: Any, **_: Any) -> None:
             self.take(resource, event)
 
-    async def first_looks(self, **_: Any) -> None:
+    async def wait_for_first_reconciles(self, **_: Any) -> None:
         """Returns once each job that was there at the start was looked at; half a minute after the list in any case.
 
         kopf takes several times as long over a resource as our list and a reconcile do, and these would wait for it.
         """
-        while not self._machine.started:
+        while not self._controller.started:
             await asyncio.sleep(_LOOK_SECONDS)
         late = time.monotonic() + _LATE_SECONDS
-        while self._machine.queue and time.monotonic() < late:
+        while self._controller.queue and time.monotonic() < late:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def take(self, resource: Resource, event: dict[str, Any]) -> None:
@@ -84,8 +84,8 @@ class Watching:
         self._watches.told(watch, int(meta["resourceVersion"]))
         stored = parse(resource, raw)
         if stored is not None:
-            cache = self._machine.cache
-            self._machine.wake(cache.remove(stored) if event["type"] == "DELETED" else cache.put(stored))
+            cache = self._controller.cache
+            self._controller.wake(cache.remove(stored) if event["type"] == "DELETED" else cache.put(stored))
 
 
 class _NoDifferences(kopf.DiffBaseStorage):

@@ -17,8 +17,8 @@ from pretune_api.status import State, Status
 from pretune_operator import metrics
 from pretune_operator.cluster.objects import StoredJob
 from pretune_operator.conditions import About, condition
+from pretune_operator.controller import Controller
 from pretune_operator.handlers import Watching
-from pretune_operator.machine import Machine
 from pretune_operator.records import current
 from pretune_operator.resync import LONGEST_SECONDS, Resync
 from pretune_operator.watches import Watches
@@ -35,7 +35,7 @@ RESYNC_SECONDS: Final = 2 * LONGEST_SECONDS
 class Health:
     """Whether the operator does its work."""
 
-    machine: Machine
+    controller: Controller
     watching: Watching
     watches: Watches
     resync: Resync
@@ -43,7 +43,7 @@ class Health:
 
     def ready(self) -> list[str]:
         """Why jobs are not looked after yet."""
-        return [] if self.machine.started else ["the cluster has not been listed completely yet"]
+        return [] if self.controller.started else ["the cluster has not been listed completely yet"]
 
     def problems(self) -> list[str]:
         """What is wrong, in sentences; a new process would do better."""
@@ -51,12 +51,12 @@ class Health:
 
     def _checks(self) -> list[tuple[bool, str]]:
         now, hanging = time.monotonic(), self.watches.hanging()
-        taken, started = self.machine.queue.oldest(), self.machine.started
+        taken, started = self.controller.queue.oldest(), self.controller.started
         return [
             (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
             (bool(hanging), f"watches hang: {', '.join(map(str, hanging))}"),
             (taken > RECONCILE_SECONDS, f"a reconcile has been running for {taken:.0f} s"),
-            (not self.resync.alive or (started and not self.machine.alive), "a worker has ended"),
+            (not self.resync.alive or (started and not self.controller.alive), "a worker has ended"),
             (started and now - self.resync.last > RESYNC_SECONDS, "the cluster has not been listed for too long"),
         ]
 
@@ -68,8 +68,8 @@ class Health:
 
     def _count(self) -> None:
         """Set the gauges that are only worth counting when somebody looks."""
-        jobs = self.machine.cache.jobs()
-        metrics.QUEUE_DEPTH.set(len(self.machine.queue))
+        jobs = self.controller.cache.jobs()
+        metrics.QUEUE_DEPTH.set(len(self.controller.queue))
         metrics.CENSUS_AGE.set(time.monotonic() - self.resync.last)
         metrics.JOBS.clear()
         numbers = Counter((job.namespace, job.kind, job.shown) for job in jobs)

@@ -24,7 +24,7 @@ from pretune_operator.cluster.objects import (
 )
 from pretune_operator.cluster.pages import Counted, Item, ListMeta, Page
 from pretune_operator.cluster.parse import parse
-from pretune_operator.machine import Machine
+from pretune_operator.controller import Controller
 from pretune_operator.watches import Watch, Watches
 
 PERIOD_SECONDS: Final = 60.0
@@ -52,11 +52,11 @@ log = logging.getLogger(__name__)
 class Resync:
     """Fills the cache before the first reconcile, and compares it with the cluster from then on."""
 
-    def __init__(self, client: Client, machine: Machine, watches: Watches, namespaces: Collection[str]) -> None:
+    def __init__(self, client: Client, controller: Controller, watches: Watches, namespaces: Collection[str]) -> None:
         """All namespaces are listed when `namespaces` is empty."""
         self._client = client
-        self._machine = machine
-        self._cache: Cache = machine.cache
+        self._controller = controller
+        self._cache: Cache = controller.cache
         self._watches = watches
         self._namespaces: list[str | None] = [*namespaces] or [None]
         self._cache.left_out.update(self._namespaces)
@@ -79,31 +79,31 @@ class Resync:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.is_set() and not (self.look_through() and self._sees_any):
+        while not self._stop.is_set() and not (self.sync() and self._sees_any):
             self._stop.wait(_RETRY_SECONDS)
         log.info("the operator has seen the whole cluster: %d jobs", len(self._cache.jobs()))
-        self._machine.start()
+        self._controller.start()
         pause, due = _FIRST_SECONDS, time.monotonic() + _FIRST_SECONDS
         while not self._stop.wait(_TICK_SECONDS):
-            self._machine.look_around()
+            self._controller.check_cluster()
             if time.monotonic() >= due:
                 began = time.thread_time()
-                counted = self.look_through()
+                counted = self.sync()
                 pause = min(2 * pause, period_after(time.thread_time() - began)) if counted else _RETRY_SECONDS
                 due = time.monotonic() + pause
 
-    def look_through(self) -> bool:
+    def sync(self) -> bool:
         """Compare the cache with every namespace, but for those that refuse to be listed; whether it could be done."""
         try:
             for namespace in self._namespaces:
-                self._look_through(namespace)
+                self._sync(namespace)
         except ApiError as error:
             log.warning("resources could not be listed: %s", error)
             return False
         self.last = time.monotonic()
         return True
 
-    def _look_through(self, namespace: str | None) -> None:
+    def _sync(self, namespace: str | None) -> None:
         look = self._list if namespace in self._cache.left_out else self._count
         try:
             for resource in WATCHED:
@@ -121,7 +121,7 @@ class Resync:
     def _take_up(self, namespace: str | None) -> None:
         if namespace in self._cache.left_out:
             self._cache.left_out.remove(namespace)
-            self._machine.wake({job.key for job in self._cache.jobs() if namespace in (None, job.namespace)})
+            self._controller.wake({job.key for job in self._cache.jobs() if namespace in (None, job.namespace)})
 
     @property
     def _sees_any(self) -> bool:
@@ -157,7 +157,7 @@ class Resync:
             versions.append(page.metadata.version)
             alive.update(take(item) for item in page.items or ())
         gone = self._cache.retain(KEPT[resource], resource.kind, alive, min(versions), namespace)
-        self._machine.wake(gone)
+        self._controller.wake(gone)
 
 
 def _none_without_kuberay(resource: Resource, pages: Iterator[Page[Item]]) -> Iterator[Page[Item]]:

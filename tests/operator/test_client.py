@@ -11,8 +11,8 @@ import pytest
 import urllib3
 
 from pretune_operator.cluster.client import ApiError, Client
+from pretune_operator.cluster.discovery import Discovery
 from pretune_operator.cluster.kinds import PRETRAIN_JOBS, RAY_JOBS
-from pretune_operator.cluster.served import Served
 from pretune_operator.metrics import API_CALLS
 
 Json = dict[str, Any]
@@ -200,15 +200,15 @@ class Descriptions(Client):
 
 def test_what_is_served_is_taken_to_be_what_it_was_while_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("pretune_operator.cluster.served.time.monotonic", lambda: now)
+    monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
     server = Descriptions()
-    served = Served(server)
-    known = served.look()
+    discovery = Discovery(server)
+    known = discovery.cluster()
     assert known.kuberay_problem is not None
     server.broken = True
     now += 3_600
-    assert served.look() == known
-    assert served.look() == known
+    assert discovery.cluster() == known
+    assert discovery.cluster() == known
     assert server.asked == 2
 
 
@@ -232,10 +232,10 @@ def test_kuberay_has_to_know_the_field_without_which_a_ray_cluster_has_no_token(
     monkeypatch: pytest.MonkeyPatch, kueue: bool
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr("pretune_operator.cluster.served.time.monotonic", lambda: now)
+    monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
     server = Described(b'{"headGroupSpec": {}}', kueue)
-    served = Served(server)
-    old = served.look()
+    discovery = Discovery(server)
+    old = discovery.cluster()
     assert old.kueue is kueue
     assert "KubeRay is too old" in str(old.kuberay_problem)
     server.ray_cluster, server.address = (
@@ -243,12 +243,12 @@ def test_kuberay_has_to_know_the_field_without_which_a_ray_cluster_has_no_token(
         "/openapi/v3/apis/ray.io/v1?hash=2",
     )
     now += 6  # somebody waits for it
-    assert served.look().kuberay_problem is None
+    assert discovery.cluster().kuberay_problem is None
     now += 59
-    served.look()
+    discovery.cluster()
     assert len(server.asked) == 4
     now += 2
-    served.look()
+    discovery.cluster()
     assert server.asked[4:] == ["/openapi/v3"], "the description itself is long"
 
 
@@ -256,4 +256,4 @@ def test_what_was_never_known_is_not_made_up() -> None:
     server = Descriptions()
     server.broken = True
     with pytest.raises(ApiError):
-        Served(server).look()
+        Discovery(server).cluster()

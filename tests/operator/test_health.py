@@ -57,7 +57,7 @@ class Cache:
 
 @dataclass
 class Parts:
-    """A machine, kopf's loop and the resync, as health sees them."""
+    """A controller, kopf's loop and the resync, as health sees them."""
 
     started: bool = True
     alive: bool = True

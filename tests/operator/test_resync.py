@@ -10,8 +10,8 @@ from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import PRETRAIN_JOBS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import JobKey, StoredRayJob
 from pretune_operator.cluster.pages import Counted, Page
+from pretune_operator.controller import Controller
 from pretune_operator.health import RESYNC_SECONDS
-from pretune_operator.machine import Machine
 from pretune_operator.resync import LONGEST_SECONDS, PERIOD_SECONDS, SHARE, Resync, period_after
 from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
 from support.views import settings
@@ -67,40 +67,40 @@ class Look:
             labels = {"pretune.dev/uid": f"{namespace}/general", "pretune.dev/attempt": "1"}
             owner = {"ownerReferences": [{"uid": f"{namespace}/general"}]}
             self.cluster.add(RAY_JOBS, namespace, "ptj-general-1", labels=labels, **owner)
-        self.machine = Machine(self.cluster, settings())
+        self.controller = Controller(self.cluster, settings())
         self.watches = Watches(lambda: self.now)
-        self.resync = Resync(self.cluster, self.machine, self.watches, namespaces)
+        self.resync = Resync(self.cluster, self.controller, self.watches, namespaces)
 
     def jobs(self) -> list[JobKey]:
         """Jobs that are looked after."""
-        return [job.key for job in self.machine.cache.jobs()]
+        return [job.key for job in self.controller.cache.jobs()]
 
     def reconciles(self, key: JobKey) -> bool:
         """Whether a job is reconciled when its turn comes."""
         self.cluster.asked.clear()
-        self.machine.work(key)
+        self.controller.work(key)
         return bool(self.cluster.asked)
 
     def woken(self) -> set[JobKey]:
         """Jobs whose turn has come."""
         keys = set()
-        while len(self.machine.queue):
-            key = self.machine.queue.take()
+        while len(self.controller.queue):
+            key = self.controller.queue.take()
             assert key is not None
-            self.machine.queue.done(key)
+            self.controller.queue.done(key)
             keys.add(key)
         return keys
 
     def ray_jobs(self, namespace: str) -> list[str]:
         """RayJobs that are known of the job in a namespace."""
-        known = self.machine.cache.job(general(namespace))
-        return [child.name for child in self.machine.cache.children(known, StoredRayJob)] if known else []
+        known = self.controller.cache.job(general(namespace))
+        return [child.name for child in self.controller.cache.children(known, StoredRayJob)] if known else []
 
 
 def test_a_namespace_that_refuses_is_left_out_and_all_others_are_looked_after() -> None:
     look = Look("team-a", "team-b")
     look.cluster.refusing.add("team-b")
-    assert look.resync.look_through()
+    assert look.resync.sync()
     assert look.resync.last > float("-inf")
     assert look.jobs() == [general("team-a")]
     assert look.reconciles(general("team-a"))
@@ -108,10 +108,10 @@ def test_a_namespace_that_refuses_is_left_out_and_all_others_are_looked_after() 
 
 def test_of_a_namespace_that_refuses_later_nothing_is_forgotten_and_nothing_decided() -> None:
     look = Look("team-a", "team-b")
-    assert look.resync.look_through()
+    assert look.resync.sync()
     assert look.reconciles(general("team-b"))
     look.cluster.refusing.add("team-b")
-    assert look.resync.look_through()
+    assert look.resync.sync()
     assert look.ray_jobs("team-b") == ["ptj-general-1"]
     assert not look.reconciles(general("team-b"))
     assert look.jobs() == [general("team-a")]
@@ -119,26 +119,26 @@ def test_of_a_namespace_that_refuses_later_nothing_is_forgotten_and_nothing_deci
 
 def test_a_namespace_that_refuses_no_longer_is_listed_anew_and_its_jobs_are_looked_at() -> None:
     look = Look("team-a", "team-b")
-    look.resync.look_through()
+    look.resync.sync()
     look.cluster.refusing.add("team-b")
-    look.resync.look_through()
+    look.resync.sync()
     look.woken()
     look.cluster.refusing.clear()
     look.cluster.kept[RAY_JOBS, "team-b"].clear()
     look.cluster.add(PRETRAIN_JOBS, "team-b", "another")
-    assert look.resync.look_through()
+    assert look.resync.sync()
     assert look.woken() == {general("team-b"), JobKey("team-b", "PretrainJob", "another")}
     assert look.ray_jobs("team-b") == []
 
 
 def test_no_watch_in_a_namespace_that_refuses_is_said_to_hang() -> None:
     look = Look("team-a", "team-b")
-    look.resync.look_through()
+    look.resync.sync()
     for namespace in ("team-a", "team-b"):
         look.cluster.add(RAY_JOBS, namespace, "another")
-    look.resync.look_through()
+    look.resync.sync()
     look.cluster.refusing.add("team-b")
-    look.resync.look_through()
+    look.resync.sync()
     look.now += GRACE_SECONDS + 1
     assert look.watches.hanging() == [Watch(RAY_JOBS, "team-a")]
 
@@ -146,9 +146,9 @@ def test_no_watch_in_a_namespace_that_refuses_is_said_to_hang() -> None:
 def test_an_operator_of_all_namespaces_has_not_seen_a_cluster_that_refuses() -> None:
     look = Look()
     look.cluster.refusing.add("all")
-    assert not look.resync.look_through()
+    assert not look.resync.sync()
     look.cluster.refusing.clear()
-    assert look.resync.look_through()
+    assert look.resync.sync()
     assert set(look.jobs()) == {general("team-a"), general("team-b")}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.process import wait_until
-from pretune_operator.machine import WORKERS
+from pretune_operator.controller import WORKERS
 from support.job_world import World, pretrain, reason
 from support.kube_api import Json, KubeApi
 from support.operators import OperatorProcess

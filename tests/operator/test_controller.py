@@ -12,7 +12,7 @@ from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.cluster.recorder import Recorder
-from pretune_operator.machine import Machine
+from pretune_operator.controller import Controller
 from pretune_operator.observed import SeenPod
 from support.specs import PRETRAIN, changed
 from support.views import settings
@@ -51,10 +51,10 @@ def meta(name: str, uid: str, version: int = 5, **labels: str) -> Json:
     return {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version), "labels": labels} | created
 
 
-def machine(status: Json, server: Server | None = None, **spec: Any) -> tuple[Machine, Server]:
-    """A machine that sees one job, whose first attempt runs; `spec` has fields that are not as in PRETRAIN."""
+def controller(status: Json, server: Server | None = None, **spec: Any) -> tuple[Controller, Server]:
+    """A controller that sees one job, whose first attempt runs; `spec` has fields that are not as in PRETRAIN."""
     server = server or Server()
-    machine = Machine(server, settings())
+    made = Controller(server, settings())
     document = changed(PRETRAIN, {f"spec.{name}": value for name, value in spec.items()})
     job = document | {"metadata": meta("general", "0123-4567"), "status": status}
     ours = {"pretune.dev/uid": "0123-4567", "pretune.dev/attempt": "1"}
@@ -65,12 +65,12 @@ def machine(status: Json, server: Server | None = None, **spec: Any) -> tuple[Ma
     for resource, raw in ((PRETRAIN_JOBS, job), (RAY_JOBS, ray_job), (PODS, pod)):
         stored = parse(resource, raw)
         assert stored is not None
-        machine.cache.put(stored)
-    return machine, server
+        made.cache.put(stored)
+    return made, server
 
 
-def test_a_machine_that_reads_no_progress_any_more_is_not_alive() -> None:
-    working, _ = machine({})
+def test_a_controller_that_reads_no_progress_any_more_is_not_alive() -> None:
+    working, _ = controller({})
     working.start()
     assert working.alive
     working.readings.stop()
@@ -81,14 +81,14 @@ def test_a_machine_that_reads_no_progress_any_more_is_not_alive() -> None:
 def test_a_job_whose_status_a_newer_version_has_written_is_looked_after() -> None:
     since = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
     said = {"type": "UnheardOf", "status": "True", "reason": "New", "message": ""} | since
-    working, server = machine({"progress": STEPS | {"unheardOf": 1}, "unheardOf": {}, "conditions": [said]})
+    working, server = controller({"progress": STEPS | {"unheardOf": 1}, "unheardOf": {}, "conditions": [said]})
     working.work(KEY)
     assert server.written[-1]["attemptCount"] == 1
     assert server.written[-1]["progress"] == STEPS
 
 
 def test_an_attempt_of_a_job_that_is_not_valid_any_more_can_still_be_suspended() -> None:
-    working, server = machine({}, unheardOf=1, suspend=True)
+    working, server = controller({}, unheardOf=1, suspend=True)
     working.work(KEY)
     said = {condition["type"]: condition["reason"] for condition in server.written[-1]["conditions"]}
     assert (said["Accepted"], said["Running"], said["Suspended"]) == ("UserError", "Training", "Draining")
@@ -99,7 +99,7 @@ def test_what_a_head_said_is_forgotten_once_the_ray_job_no_longer_names_its_clus
 ) -> None:
     said = json.dumps({"state": "Running", **STEPS}).encode()
     monkeypatch.setattr(progress, "_answer", lambda ip: said)
-    working, _ = machine({})
+    working, _ = controller({})
     (ray_job,) = working.cache.children(job_of(working), StoredRayJob)
     head = SeenPod("head", "Running", ip="10.0.0.1")
     assert working.readings.look(KEY, ray_job, head, ending=True) is not None
@@ -113,7 +113,7 @@ def test_what_a_head_said_is_forgotten_once_the_ray_job_no_longer_names_its_clus
 def test_the_head_of_a_job_that_is_deleted_is_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.dumps({"state": "Running", **STEPS}).encode()
     monkeypatch.setattr(progress, "_answer", lambda ip: said)
-    working, _ = machine({})
+    working, _ = controller({})
     (ray_job,) = working.cache.children(job_of(working), StoredRayJob)
     assert working.readings.look(KEY, ray_job, SeenPod("head", "Running", ip="10.0.0.1"), ending=True) is not None
     working.cache.remove(job_of(working))
@@ -121,13 +121,13 @@ def test_the_head_of_a_job_that_is_deleted_is_read_no_more(monkeypatch: pytest.M
     assert working.readings.look(KEY, ray_job, None, ending=True) is None
 
 
-def job_of(working: Machine) -> StoredJob:
+def job_of(working: Controller) -> StoredJob:
     job = working.cache.job(KEY)
     assert job is not None
     return job
 
 
-def without_attempts(working: Machine) -> None:
+def without_attempts(working: Controller) -> None:
     """Nothing was made of the job yet."""
     job = job_of(working)
     for child in [*working.cache.children(job, StoredRayJob), *working.cache.children(job, StoredPod)]:
@@ -143,7 +143,7 @@ class Making(Server):
 
 
 def test_an_attempt_and_what_is_seen_of_it_at_once_are_told_by_one_write() -> None:
-    working, server = machine({}, Making(), preflight=False)
+    working, server = controller({}, Making(), preflight=False)
     without_attempts(working)
     working.work(KEY)
     (written,) = server.written
@@ -152,7 +152,7 @@ def test_an_attempt_and_what_is_seen_of_it_at_once_are_told_by_one_write() -> No
 
 
 def test_status_is_written_later_while_other_jobs_wait_for_their_first_attempt() -> None:
-    working, server = machine({}, Making(), preflight=False)
+    working, server = controller({}, Making(), preflight=False)
     without_attempts(working)
     another = JobKey("team", "PretrainJob", "another")
     new = parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("another", "89ab")})
@@ -180,7 +180,7 @@ def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
 ) -> None:
     events: list[str] = []
     monkeypatch.setattr(Recorder, "record", lambda _, job, event: events.append(event.reason))
-    working, server = machine({}, Failing())
+    working, server = controller({}, Failing())
     server.refusal = refusal
     heard = []
     for _ in range(5):
@@ -191,14 +191,14 @@ def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
 
 def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     now, served = 1_000.0, "{}"
-    monkeypatch.setattr("pretune_operator.cluster.served.time.monotonic", lambda: now)
-    working, server = machine({})
+    monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
+    working, server = controller({})
     monkeypatch.setattr(server, "text", lambda path: f'{{"paths": {served}}}'.encode())
-    working.look_around()
+    working.check_cluster()
     assert len(working.queue) == 0
     served = '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}'
     now += 6
-    working.look_around()
+    working.check_cluster()
     assert len(working.queue) == 1
 
 
@@ -211,7 +211,7 @@ def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pyt
     ],
 )
 def test_what_keeps_an_attempt_from_being_made_is_told_by_status(refusal: ApiError, written: list[str]) -> None:
-    working, server = machine({}, preflight=False)
+    working, server = controller({}, preflight=False)
     without_attempts(working)
     server.refusal = refusal
     working.work(KEY)

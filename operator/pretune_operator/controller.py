@@ -17,11 +17,11 @@ from pretune_operator import metrics
 from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
+from pretune_operator.cluster.discovery import Discovery
 from pretune_operator.cluster.nodes import Nodes
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.recorder import Recorder
-from pretune_operator.cluster.served import Served
 from pretune_operator.decision import (
     Action,
     Decision,
@@ -51,7 +51,7 @@ _TOLD_AFTER: Final = 3
 log = logging.getLogger(__name__)
 
 
-class Machine:
+class Controller:
     """Reconciles the jobs of the cluster, one worker a job, as their turn comes."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
@@ -61,7 +61,7 @@ class Machine:
         self._settings = settings
         self._recorder = Recorder(client, self.queue.wait_for_calm)
         self._actor = Actor(client, self.cache, self.wake, settings)
-        self._served = Served(client)
+        self._discovery = Discovery(client)
         self._nodes = Nodes(client)
         self._cluster: Cluster | None = None
         self._workers = Workers(self.queue, self.work, WORKERS, "reconcile")
@@ -72,11 +72,11 @@ class Machine:
         for key in keys:
             self.queue.add(key)
 
-    def look_around(self) -> None:
+    def check_cluster(self) -> None:
         """Wake all that is under way when KubeRay or Kueue have come or gone: no event tells of that."""
         before = self._cluster
         try:
-            self._cluster = self._served.look()
+            self._cluster = self._discovery.cluster()
         except ApiError as error:
             log.warning("what the cluster offers is not known: %s", error)
         if before is not None and before != self._cluster:
@@ -149,7 +149,7 @@ class Machine:
     def _decide(self, job: StoredJob, view: JobView | InvalidJobError, status: Status) -> Decision:
         look = partial(self.readings.look, job.key)
         now = datetime.now(UTC)
-        seen = observe(job, self.cache, self._served.look(), self._nodes.lost, look, now)
+        seen = observe(job, self.cache, self._discovery.cluster(), self._nodes.lost, look, now)
         if isinstance(view, InvalidJobError):
             suspend = json.loads(job.document)["spec"].get("suspend") is True
             return refused(status, job.generation, seen, view.problems, now, suspend)

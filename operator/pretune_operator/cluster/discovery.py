@@ -20,8 +20,8 @@ _MISSING_MAX_AGE_SECONDS: Final = 5.0
 log = logging.getLogger(__name__)
 
 
-class Served:
-    """What is served, asked for now and then."""
+class Discovery:
+    """Asks the API server what it serves, now and then."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -30,7 +30,7 @@ class Served:
         self._asked = 0.0
         self._ray: tuple[str, str | None] = ("", None)
 
-    def look(self) -> Cluster:
+    def cluster(self) -> Cluster:
         """What was served a minute ago, or when it was last known. Raises ApiError if it never was."""
         with self._lock:
             if self._found is None or time.monotonic() - self._asked > self._max_age(self._found):
