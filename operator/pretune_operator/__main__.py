@@ -39,7 +39,7 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
     from pretune_operator import logs
     from pretune_operator.cluster.client import Client
     from pretune_operator.controller import WORKERS, Controller
-    from pretune_operator.handlers import Watching
+    from pretune_operator.handlers import EventLoop
     from pretune_operator.health import Health, Port
     from pretune_operator.resync import Resync
     from pretune_operator.watches import Watches
@@ -52,11 +52,11 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
         return ExitCode.USER_ERROR
     controller, watches = Controller(client, settings), Watches()
     resync = Resync(client, controller, watches, namespaces)
-    watching = Watching(controller, watches, namespaces)
-    serving = Port(Health(controller, watching, watches, resync), port)
+    loop = EventLoop(controller, watches, namespaces)
+    serving = Port(Health(controller, loop, watches, resync), port)
     resync.start()
     try:
-        watching.run()
+        loop.run()
     finally:
         resync.stop()
         controller.stop()

@@ -19,7 +19,7 @@ _LATE_SECONDS = 30.0
 """Time that first reconciles have before it is watched whether what they have seen has changed."""
 
 
-class Watching:
+class EventLoop:
     """kopf's event loop, and whether it turns."""
 
     def __init__(self, controller: Controller, watches: Watches, namespaces: Collection[str]) -> None:

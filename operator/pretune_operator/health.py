@@ -18,7 +18,7 @@ from pretune_operator import metrics
 from pretune_operator.cluster.objects import StoredJob
 from pretune_operator.conditions import About, condition
 from pretune_operator.controller import Controller
-from pretune_operator.handlers import Watching
+from pretune_operator.handlers import EventLoop
 from pretune_operator.records import current
 from pretune_operator.resync import LONGEST_SECONDS, Resync
 from pretune_operator.watches import Watches
@@ -36,7 +36,7 @@ class Health:
     """Whether the operator does its work."""
 
     controller: Controller
-    watching: Watching
+    loop: EventLoop
     watches: Watches
     resync: Resync
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -53,7 +53,7 @@ class Health:
         now, hanging = time.monotonic(), self.watches.hanging()
         taken, started = self.controller.queue.oldest(), self.controller.started
         return [
-            (now - self.watching.last_beat > BEAT_SECONDS, "the event loop hangs"),
+            (now - self.loop.last_beat > BEAT_SECONDS, "the event loop hangs"),
             (bool(hanging), f"watches hang: {', '.join(map(str, hanging))}"),
             (taken > RECONCILE_SECONDS, f"a reconcile has been running for {taken:.0f} s"),
             (not self.resync.alive or (started and not self.controller.alive), "a worker has ended"),

@@ -12,7 +12,7 @@ from pretune_operator import handlers
 from pretune_operator.cluster.client import Client
 from pretune_operator.cluster.kinds import PODS
 from pretune_operator.controller import Controller
-from pretune_operator.handlers import Watching, kopf_settings
+from pretune_operator.handlers import EventLoop, kopf_settings
 from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
 from support.views import settings
 
@@ -35,9 +35,9 @@ def test_each_namespace_that_is_watched_by_itself_has_to_tell_what_is_new_there(
 ) -> None:
     now = 1_000.0
     watches = Watches(lambda: now)
-    watching = Watching(Controller(Silent(), settings()), watches, namespaces)
+    loop = EventLoop(Controller(Silent(), settings()), watches, namespaces)
     watches.listed(Watch(PODS, "team-b" if namespaces else None), 12)
-    watching.take(PODS, {"type": "MODIFIED", "object": pod("team-a", 20)})
+    loop.take(PODS, {"type": "MODIFIED", "object": pod("team-a", 20)})
     now += GRACE_SECONDS + 1
     assert watches.hanging() == silent
 
@@ -75,7 +75,7 @@ class Starting:
 def test_kopf_begins_to_watch_once_all_jobs_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     starting = Starting([None, None, 3, 2, 0, 5])
     monkeypatch.setattr(asyncio, "sleep", starting.sleep)
-    asyncio.run(Watching(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
+    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
     assert starting.waiting == [0, 5]
 
 
@@ -84,5 +84,5 @@ def test_kopf_does_not_wait_for_jobs_without_end(monkeypatch: pytest.MonkeyPatch
     times = iter(range(0, 3_000, 10))
     monkeypatch.setattr(asyncio, "sleep", starting.sleep)
     monkeypatch.setattr(handlers, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    asyncio.run(Watching(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
+    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
     assert len(starting.waiting) > 90
