@@ -40,7 +40,7 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
     from pretune_operator.cluster.client import Client
     from pretune_operator.controller import WORKERS, Controller
     from pretune_operator.handlers import EventLoop
-    from pretune_operator.health import Health, Port
+    from pretune_operator.health import Health, HealthServer
     from pretune_operator.resync import Resync
     from pretune_operator.watches import Watches
 
@@ -53,14 +53,14 @@ def _run(settings: Settings, port: int, namespaces: list[str]) -> int:
     controller, watches = Controller(client, settings), Watches()
     resync = Resync(client, controller, watches, namespaces)
     loop = EventLoop(controller, watches, namespaces)
-    serving = Port(Health(controller, loop, watches, resync), port)
+    server = HealthServer(Health(controller, loop, watches, resync), port)
     resync.start()
     try:
         loop.run()
     finally:
         resync.stop()
         controller.stop()
-        serving.close()
+        server.close()
         logging.shutdown()
     return ExitCode.OK
 

@@ -101,7 +101,7 @@ def _queued_since(job: StoredJob) -> datetime:
     return max(said, record.start_time) if record and record.start_time else said
 
 
-class Port:
+class HealthServer:
     """Serves /healthz, /readyz and /metrics."""
 
     def __init__(self, health: Health, port: int) -> None:
@@ -113,10 +113,10 @@ class Port:
         }
 
         class Handler(_Handler):
-            known = answers
+            routes = answers
 
         self._server = _Server(("", port), Handler)
-        threading.Thread(target=self._server.serve_forever, name="port", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
         """Serve no more."""
@@ -127,7 +127,6 @@ class Port:
 class _Server(ThreadingHTTPServer):
     """Listens on both families: a pod's addresses are of IPv4, of IPv6, or of both."""
 
-    daemon_threads = True
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
     def server_bind(self) -> None:
@@ -138,10 +137,10 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = 30.0
-    known: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {}
+    routes: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {}
 
     def do_GET(self) -> None:
-        answer = self.known.get(self.path.partition("?")[0])
+        answer = self.routes.get(self.path.partition("?")[0])
         code, kind, body = answer() if answer else (HTTPStatus.NOT_FOUND, "text/plain", b"not found\n")
         self.send_response(code)
         self.send_header("Content-Type", kind)

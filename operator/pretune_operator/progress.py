@@ -138,7 +138,7 @@ def _complain(reading: _Reading, ip: str, complaint: str) -> None:
     reading.complaint = complaint
 
 
-class _Hurried(socket.socket):
+class _TimedSocket(socket.socket):
     """A connection from which all has to be read in time, however slowly it comes."""
 
     until = float("inf")
@@ -154,13 +154,16 @@ class _Hurried(socket.socket):
 
 def _answer(ip: str) -> bytes | None:
     """What a head says at /progress, if it says anything. Raises OSError, HTTPException."""
-    connected = socket.create_connection((ip, PROGRESS_PORT), _CONNECT_SECONDS)
-    with _Hurried(fileno=connected.detach()) as hurried, closing(http.client.HTTPConnection(ip, PROGRESS_PORT)) as asks:
-        hurried.settimeout(_ANSWER_SECONDS)
-        hurried.until = time.monotonic() + _ANSWER_SECONDS
-        asks.sock = hurried
-        asks.request("GET", "/progress")
-        with asks.getresponse() as answer:
+    opened = socket.create_connection((ip, PROGRESS_PORT), _CONNECT_SECONDS)
+    with (
+        _TimedSocket(fileno=opened.detach()) as timed,
+        closing(http.client.HTTPConnection(ip, PROGRESS_PORT)) as call,
+    ):
+        timed.settimeout(_ANSWER_SECONDS)
+        timed.until = time.monotonic() + _ANSWER_SECONDS
+        call.sock = timed
+        call.request("GET", "/progress")
+        with call.getresponse() as answer:
             return answer.read(_MOST_BYTES) if answer.status == 200 else None
 
 

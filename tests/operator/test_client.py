@@ -191,7 +191,7 @@ class Descriptions(Client):
         self.broken = False
         self.asked = 0
 
-    def text(self, path: str) -> bytes:
+    def get_raw(self, path: str) -> bytes:
         self.asked += 1
         if self.broken:
             raise ApiError(500, "InternalError", "an aggregated API does not answer")
@@ -221,7 +221,7 @@ class Described(Client):
         self.kueue = {"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": ""}} if kueue else {}
         self.asked: list[str] = []
 
-    def text(self, path: str) -> bytes:
+    def get_raw(self, path: str) -> bytes:
         self.asked.append(path)
         paths = {"apis/ray.io/v1": {"serverRelativeURL": self.address}} | self.kueue
         return json.dumps({"paths": paths}).encode() if path == "/openapi/v3" else self.ray_cluster

@@ -29,7 +29,7 @@ class Server(Client):
         self.written: list[Json] = []
         self.refusal: ApiError | None = None
 
-    def text(self, path: str) -> bytes:
+    def get_raw(self, path: str) -> bytes:
         ray = json.dumps({"paths": {"apis/ray.io/v1": {"serverRelativeURL": "/ray"}}}).encode()
         return ray if path == "/openapi/v3" else b'"authOptions"'
 
@@ -193,7 +193,7 @@ def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pyt
     now, served = 1_000.0, "{}"
     monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
     working, server = controller({})
-    monkeypatch.setattr(server, "text", lambda path: f'{{"paths": {served}}}'.encode())
+    monkeypatch.setattr(server, "get_raw", lambda path: f'{{"paths": {served}}}'.encode())
     working.check_cluster()
     assert len(working.queue) == 0
     served = '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}'

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pretune_operator.cluster.kinds import PODS, RAY_JOBS
-from pretune_operator.health import BEAT_SECONDS, RECONCILE_SECONDS, RESYNC_SECONDS, Health, Port
+from pretune_operator.health import BEAT_SECONDS, RECONCILE_SECONDS, RESYNC_SECONDS, Health, HealthServer
 from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
 
 needs_both_families = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
@@ -140,7 +140,7 @@ def test_what_a_watch_has_told_already_is_not_awaited() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", pytest.param("[::1]", marks=needs_both_families)])
 def test_probes_are_answered_at_addresses_of_both_families(address: str) -> None:
     parts, port = Parts(), free_port()
-    serving = Port(Health(parts, parts, parts.watches, parts), port)  # type: ignore[arg-type]
+    serving = HealthServer(Health(parts, parts, parts.watches, parts), port)  # type: ignore[arg-type]
     try:
         with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=5) as answer:
             assert answer.status == 200

@@ -41,7 +41,7 @@ class Cluster(Client):
     def census(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[Page[Counted]]:
         yield Page[Counted].model_validate(self._said(resource, namespace))
 
-    def text(self, path: str) -> bytes:
+    def get_raw(self, path: str) -> bytes:
         self.asked.append(path)
         raise ApiError(0, "Unreachable", "no reconcile gets any further here")
 

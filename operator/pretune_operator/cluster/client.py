@@ -129,7 +129,7 @@ class Client:
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         return _json(self._call("delete", resource, resource.path(namespace, name), "DELETE", options))
 
-    def text(self, path: str) -> bytes:
+    def get_raw(self, path: str) -> bytes:
         """What the API server says at a path that is no resource. Raises ApiError."""
         return self._send("GET", path, None)
 

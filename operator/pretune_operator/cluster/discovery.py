@@ -51,7 +51,7 @@ class Discovery:
         return _MISSING_MAX_AGE_SECONDS if found.kuberay_problem else _MAX_AGE_SECONDS
 
     def _ask(self) -> Cluster:
-        paths: dict[str, dict[str, str]] = json.loads(self._client.text(_INDEX))["paths"]
+        paths: dict[str, dict[str, str]] = json.loads(self._client.get_raw(_INDEX))["paths"]
         kueue = any(path.startswith(_KUEUE) for path in paths)
         return Cluster(self._kuberay_problem(paths.get(_RAY)), kueue)
 
@@ -62,7 +62,7 @@ class Discovery:
         # The address holds a hash of the description, which is megabytes long: it is read when it has changed.
         if self._ray[0] != url:
             # Ray's token authentication came with KubeRay 1.5.1, and with it this field.
-            old = b'"authOptions"' not in self._client.text(url)
+            old = b'"authOptions"' not in self._client.get_raw(url)
             said = "KubeRay is too old for Ray's token authentication: RayClusters have no authOptions"
             self._ray = (url, f"{said}; install KubeRay 1.5.1 or newer" if old else None)
         return self._ray[1]

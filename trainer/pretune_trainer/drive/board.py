@@ -270,8 +270,6 @@ def _listen(address: tuple[str, int], routes: dict[str, Route], token: str | Non
 class _Server(ThreadingHTTPServer):
     """Listens at an address of either family; at the one of IPv6 that stands for all, on both families."""
 
-    daemon_threads = True
-
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
