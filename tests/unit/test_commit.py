@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -101,9 +102,11 @@ def test_what_one_has_made_who_died_before_the_marker_is_committed_by_the_next(l
     assert read_commit(local) == first
 
 
+@pytest.mark.parametrize("make", [commit, commit_first])
 def test_on_a_disk_all_is_written_down_before_the_marker_and_the_marker_before_anything_else(
-    local: Store, tmp_path: Path
+    local: Store, tmp_path: Path, make: Callable[[Store, Manifest], None]
 ) -> None:
+    manifest = Manifest(content="cache", files=[local.put("a", b"tokens"), local.put("b/c", b"more")])
     synced: list[str] = []
 
     def fsync(descriptor: int) -> None:
@@ -111,7 +114,7 @@ def test_on_a_disk_all_is_written_down_before_the_marker_and_the_marker_before_a
         assert local.exists("COMMITTED") == ("store/COMMITTED" in synced)
 
     with patch.object(os, "fsync", fsync):
-        write(local)
+        make(local, manifest)
     assert {"store/a", "store/b/c", "store/manifest.json", "store", "store/b"} <= set(synced)
     assert synced[-2:] == ["store/COMMITTED", "store"]
 
@@ -167,6 +170,7 @@ def _is_damaged_for(folder: Store, manifest: Manifest, rank: int) -> bool:
 
 def test_the_marker_goes_first(local: Store) -> None:
     write(local)
+    local.put("1_Pooling/config.json", b"which is listed before it")
     with patch.object(Store, "delete", autospec=True, side_effect=Store.delete) as delete:
         remove(local)
     assert delete.call_args_list[0].args[1] == "COMMITTED"
