@@ -53,14 +53,14 @@ def test_only_losses_without_a_commit_in_between_end_an_attempt() -> None:
     from ray.exceptions import ActorDiedError
     from ray.train import FailureConfig
 
-    from pretune_trainer.drive.losses import Losses
+    from pretune_trainer.drive.failure_policy import LossesSinceCommit
 
     board = Board()
     number = board.put({"namespace": "local", "kind": "PretrainJob", "name": "general"}, "causalLM", {})
     with BoardServer(board, "token") as server:
         desk = Desk(f"http://127.0.0.1:{server.desk_port}", "token")
         desk.next_order()
-        losses = Losses(FailureConfig(max_failures=2), desk)
+        losses = LossesSinceCommit(FailureConfig(max_failures=2), desk)
         decided = [losses.make_decision(training_failed_error=_loss(ActorDiedError())).value for _ in range(2)]
         desk.tell(number, [Committed(100, 0.1, 1.0, 99)])
         decided += [losses.make_decision(training_failed_error=_loss(ActorDiedError())).value for _ in range(3)]

@@ -120,7 +120,7 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 
-    from pretune_trainer.drive.losses import Losses
+    from pretune_trainer.drive.failure_policy import LossesSinceCommit
 
     # Ray's own saved state is never read: we resume from our COMMITTED.
     failures = FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS)
@@ -140,7 +140,10 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
             return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
 
         def _initialize_and_run_controller(self, **parts: Any) -> Any:
-            policies = {"scaling_policy": AllThereAre(self.scaling_config), "failure_policy": Losses(failures, desk)}
+            policies = {
+                "scaling_policy": AllThereAre(self.scaling_config),
+                "failure_policy": LossesSinceCommit(failures, desk),
+            }
             return super()._initialize_and_run_controller(**parts | policies)
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // settings.ranks)

@@ -9,7 +9,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from pretune_trainer.drive.desk import BoardLostError, Desk
 
 
-class Losses(FailurePolicy):  # type: ignore[misc]  # Ray is not annotated
+class LossesSinceCommit(FailurePolicy):  # type: ignore[misc]  # Ray is not annotated
     """Counts losses since the last commit: a run of months on many machines loses some of them every few days."""
 
     def __init__(self, config: FailureConfig, desk: Desk) -> None:
