@@ -70,6 +70,8 @@ def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
         (broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped"))), "Preempted"),
         (broken(reason="DeadlineExceeded"), "DeadlineExceeded"),
         (attempt(deployment_status="ValidationFailed", reason="ValidationFailed", message="no"), "UserError"),
+        (attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded"), "Unknown"),
+        (failing("Network", deployment_status="Running", deleting=True, head=None, workers=()), "Network"),
         (running(head=None), "HeadLost"),
         (running(head=replace(HEAD, phase="Failed")), "HeadLost"),
         (running(head=replace(HEAD, node_lost=True)), "NodeLost"),
