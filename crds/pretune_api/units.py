@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 T = TypeVar("T")
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-_URI: Final = r"^((s3|gs|az|pvc)://|file:///).+$"
+_URI: Final = r"^((s3|gs|az|pvc)://.|file:///).*$"
 _HTTP: Final = r"^https?://.+$"
 _DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
 _COMMIT: Final = r"^[0-9a-f]{40}$"
