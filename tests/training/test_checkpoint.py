@@ -1,99 +1,26 @@
 """Checkpoints of one rank: what is committed is read, whole or not at all, whatever happens in between."""
 
-import json
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
 
-from pretune_api.checkpoint import CheckpointState, Cursor, RunRecord
+from pretune_api.checkpoint import RunRecord
 from pretune_api.manifest import Manifest
 from pretune_trainer.errors import StorageError, SupersededError, UserError
-from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Committed
 from pretune_trainer.storage import shards
-from pretune_trainer.storage.checkpoint import Checkpoints
 from pretune_trainer.storage.client import Patience
-from pretune_trainer.storage.commit import Commit, commit, commits, read_commit, verify
+from pretune_trainer.storage.commit import Commit, commit, read_commit, verify
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
-from support.crashing import Crash, CrashingStore, Plan
+from support.checkpoints import Tensors, Trainer, state, steps, tensors, zeros
 from support.faulty_proxy import Fault, proxy
-from support.listening import Listener
 from support.s3 import S3Server
-
-Tensors = dict[str, Tensor]
-
-
-def state(step: int, best_step: int | None = None) -> CheckpointState:
-    return CheckpointState(
-        step=step,
-        cursor=Cursor(epoch=1, window=2, row=step),
-        tokens_total=step * 64,
-        micro_batch_rows=4,
-        best_step=best_step,
-        data_digest="data",
-        model_digest="model",
-        ranks=1,
-    )
-
-
-def tensors(step: int) -> Tensors:
-    """Tensors of every kind that training has, with values that tell the step."""
-    return {
-        "model.weight": torch.arange(15, dtype=torch.float32).view(5, 3) + step,
-        "model.norm": torch.full((3,), step, dtype=torch.bfloat16),
-        "optimizer.step": torch.tensor(float(step)),
-        "model.mask": torch.tensor([True, False, step % 2 == 0]),
-        "model.ids": torch.tensor([step, 2**40]),
-        "model.empty": torch.empty(0, 7),
-    }
-
-
-def zeros() -> Tensors:
-    return {name: torch.zeros_like(tensor) for name, tensor in tensors(0).items()}
-
-
-class Trainer:
-    """One run on one rank."""
-
-    def __init__(self, store: Store, keep: int = 3) -> None:
-        self.listener = Listener()
-        self.store = store
-        self.run = claim_run(store, lambda _: None)
-        self.checkpoints = Checkpoints(store, self.run, Ranks(), keep, self.listener)
-
-    def save(self, step: int, best_step: int | None = None) -> None:
-        self.checkpoints.save(tensors(step), state(step, best_step))
-        self.checkpoints.wait()
-
-    def resumes_from(self) -> int | None:
-        """The step of what is found, after making sure that all of it is that step's."""
-        found = self.checkpoints.latest()
-        if found is None:
-            return None
-        read = zeros()
-        assert self.checkpoints.load(found, read) == state(found.commit.step, read_state(self.store, found.commit))
-        expected = tensors(found.commit.step)
-        assert all(torch.equal(read[name], expected[name]) for name in expected)
-        return found.commit.step
-
-
-def read_state(store: Store, commit: Commit) -> int | None:
-    """The best step that a commit names."""
-    return json.loads(store.get(f"{commit.path}/state.json"))["bestStep"]
-
-
-def steps(store: Store) -> list[int]:
-    return [commit.step for commit in commits(store, "checkpoints")]
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(store: Store) -> None:
@@ -344,78 +271,3 @@ def test_checkpoints_go_through_a_store_that_fails_and_stalls(s3: S3Server) -> N
         trainer.save(20)
         assert Trainer(Store.open(location, patience)).resumes_from() == 20
         assert faulty.faults == [], "all of them have happened"
-
-
-def interrupted(store: Store, plan: Plan) -> None:
-    """A run that resumes from step 20, saves 30, and dies when the plan says so."""
-    try:
-        trainer = Trainer(CrashingStore.around(store, plan), keep=1)
-        trainer.resumes_from()
-        trainer.save(30, best_step=10)
-    except Crash:
-        assert plan.dead
-
-
-def with_two_checkpoints(folder: Store) -> Store:
-    trainer = Trainer(folder)
-    trainer.save(10)
-    trainer.save(20)
-    return folder
-
-
-def test_a_crash_at_any_operation_leaves_the_checkpoint_before_or_the_new_one(local: Store) -> None:
-    whole = Plan()
-    interrupted(with_two_checkpoints(local.child("whole")), whole)
-    marker = whole.operations.index("create COMMITTED")
-    assert {operation.split()[0] for operation in whole.operations} == {
-        "create",
-        "delete",
-        "get",
-        "list",
-        "put",
-        "size",
-    }
-    for at in range(len(whole.operations)):
-        for after in (False, True):
-            folder = with_two_checkpoints(local.child(f"{at}-{after}"))
-            interrupted(folder, Plan(at=at, after=after))
-            survivor = Trainer(folder, keep=1)
-            assert survivor.resumes_from() == (30 if (at, after) >= (marker, True) else 20), whole.operations[at]
-            assert survivor.listener.sentences == [], "nothing that is found is damaged"
-
-
-_KILLED_WHILE_IT_WRITES = """
-import os, sys
-from pretune_api.storage import Location
-from pretune_trainer.storage.store import PART, Store
-
-class Tensors(list):
-    def __iter__(self):
-        yield from [bytes(PART)] * 3
-        os._exit(9)
-
-Store.open(Location(uri=sys.argv[1])).put("shard-00000.safetensors", Tensors())
-"""
-
-
-def test_the_beginning_of_a_file_whose_writer_was_killed_is_removed(local: Store, tmp_path: Path) -> None:
-    killed = claim_run(local, lambda _: None)
-    uri = local.child(Commit(killed.ordinal, 10).path).uri
-    assert subprocess.run([sys.executable, "-c", _KILLED_WHILE_IT_WRITES, uri]).returncode == 9
-    assert len([*tmp_path.rglob("shard-*")]) == 1
-    Trainer(local).save(10)
-    assert [path.parent.parent.name for path in tmp_path.rglob("shard-*")] == ["0002"]
-
-
-def test_the_next_run_tidies_up_after_a_crash(local: Store) -> None:
-    whole = Plan()
-    interrupted(with_two_checkpoints(local.child("whole")), whole)
-    for at in range(whole.operations.index("list runs"), len(whole.operations)):
-        folder = with_two_checkpoints(local.child(f"{at}"))
-        interrupted(folder, Plan(at=at))
-        survivor = Trainer(folder, keep=1)
-        survivor.resumes_from()
-        survivor.save(40, best_step=10)
-        assert steps(folder) == [40, 10]
-        left = {object_.path.rsplit("/", 1)[0] for object_ in folder.list("checkpoints")}
-        assert len(left) == 2, "what was never committed is gone"
