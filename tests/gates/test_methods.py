@@ -34,9 +34,9 @@ VERBS = ["sees", "likes", "hears", "finds", "paints", "wants"]
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "head alone": ({"freeze": {}}, 0.01),
     "full": ({"full": {}}, 0.003),
-    "lora": ({"lora": {"rank": 8, "targets": "linear"}}, 0.01),
-    "rsLoRA": ({"lora": {"rank": 8, "targets": "linear", "rankStabilized": True}}, 0.01),
-    "DoRA": ({"lora": {"rank": 8, "targets": "linear", "weightDecomposed": True}}, 0.01),
+    "lora": ({"lora": {"rank": 8, "targets": "linear"}}, 0.003),
+    "rsLoRA": ({"lora": {"rank": 8, "targets": "linear", "rankStabilized": True}}, 0.003),
+    "DoRA": ({"lora": {"rank": 8, "targets": "linear", "weightDecomposed": True}}, 0.003),
     "ia3": ({"ia3": {}}, 0.03),
     "adapter": ({"adapter": {"channels": 8}}, 0.01),
 }
@@ -97,7 +97,7 @@ def test_each_method_finds_the_verb_better_than_a_new_head_alone(
             parent,
             method=method,
             data__sequence_length=32,
-            training={**TRAINING, "maxSteps": 100, "learningRate": rate},
+            training={**TRAINING, "maxSteps": 150, "learningRate": rate},
             checkpoint={"everySteps": 10_000},
         )
         recorder = Recorder()
