@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -142,12 +142,11 @@ class OpenSource:
         here = os.path.realpath(folder)
         if here in around:
             return
-        for info in self.filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+        for info in self.filesystem.get_file_info(_listed(folder)):
             if info.type == fs.FileType.Directory:
                 yield from self._walk(info.path, around | {here})
-            elif info.type == fs.FileType.File:
+            elif info.type == fs.FileType.File or (info.type == fs.FileType.NotFound and Path(info.path).is_symlink()):
                 yield info
-        yield from _links_to_nothing(folder)
 
     @property
     def _path(self) -> str:
@@ -187,12 +186,12 @@ class OpenSource:
         return path[len(folder) :].lstrip("/")
 
 
-def _links_to_nothing(folder: str) -> Iterator[fs.FileInfo]:
-    """pyarrow leaves them out, as if the data were whole."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink() and not Path(entry).exists():
-                yield fs.FileInfo(entry.path, fs.FileType.NotFound)
+def _listed(folder: str) -> list[str]:
+    """The paths in a local folder. pyarrow leaves links to nothing out when it lists one, as if the data were whole."""
+    try:
+        return [str(path) for path in Path(folder).iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def transcript_of(path: str) -> str:

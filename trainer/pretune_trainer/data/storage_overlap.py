@@ -36,7 +36,8 @@ def _same_store(source: Source, storage: Storage) -> bool:
 
 def _reaches(source: Source, folder: str) -> bool:
     """Whether files in `folder` are among those of a source. Of globs only ** goes from a folder into those in it."""
-    if is_glob(source.uri) and "**" not in source.uri:
+    glob = is_glob(source.uri)
+    if glob and "**" not in source.uri:
         return False
-    path = folder_of(source.uri) if is_glob(source.uri) else path_in(source.uri)
+    path = (folder_of if glob else path_in)(source.uri)
     return f"{folder}/".startswith(f"{path.rstrip('/')}/")

@@ -97,14 +97,12 @@ def cleaned(
     if cleaning.language is not None:
         check_languages(cleaning.language.keep)
     work = ranks.once(lambda: _plan(data, cleaning, columns, image, storage))
-    store = storage.child(f"cache/{work.digest}")
+    store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, image)
     if not work.committed:
-        sources = data_sources(data, image)
         with closing(_survey(work, share(work, ranks), sources, cleaning, columns, image, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
         ranks.once(lambda: _commit(work.units, sources, cleaning, store))
-    uris = [source.opened.source.uri for source in data_sources(data)]
-    return _open(store, work.digest, cleaning, columns, uris)
+    return _open(store, work.digest, cleaning, columns, [source.opened.source.uri for source in sources])
 
 
 def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], image: str | None, storage: Store) -> Work:
