@@ -24,8 +24,9 @@ from e2e.cluster.process import Running, running, wait_until
 from support.fake_kuberay import FakeKubeRay
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi, RefusedError
-from support.operators import SETTINGS, OperatorProcess, free_port
+from support.operators import SETTINGS, OperatorProcess
 from support.plane import plane_with_kinds
+from support.ports import free_port
 
 HERE = Path(__file__).parent
 IDLE_SECONDS = {False: 60, True: 300}

@@ -33,9 +33,9 @@ def queries(name: str, chosen: dict[str, str]) -> Iterator[Asked]:
 
 
 def without_data(prometheus: Prometheus, asked: Iterator[Asked], start: float, end: float) -> list[str]:
-    """The places of queries that find no number between two Unix times. Raises ValueError as `course` does."""
+    """The places of queries that find no number between two Unix times. Raises ValueError as `query_range` does."""
     last = end + SCRAPE_SECONDS
-    return [query.place for query in asked if not _has_data(prometheus.course(query.expr, start, last))]
+    return [query.place for query in asked if not _has_data(prometheus.query_range(query.expr, start, last))]
 
 
 def _written(dashboard: Document) -> Iterator[tuple[str, str]]:

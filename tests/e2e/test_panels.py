@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.process import accepts, wait_until
+from e2e.cluster.process import wait_until
 from e2e.cluster.prometheus import Prometheus, prometheus
 from e2e.panels import ONLY_WITH_A_PEAK, queries, without_data
 from support.fake_kuberay import FakeKubeRay, Play
@@ -18,6 +18,7 @@ from support.job_world import World, pretrain
 from support.kube_api import KubeApi
 from support.operators import OperatorProcess
 from support.plane import plane_with_kinds
+from support.ports import free_port
 
 ADDRESS = "127.0.0.1"
 CHOSEN = {"namespace": "local", "kind": "PretrainJob", "job": "small"}
@@ -41,7 +42,7 @@ class Scraped:
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     folder, start = tmp_path_factory.mktemp("panels"), time.time()
-    port = unused_port()
+    port = free_port(ADDRESS)
     # The second Prometheus goes on with the first one's data.
     with prometheus(folder / "prometheus", ADDRESS, [scrape("trainer", port)]):
         train(folder / "run", port)
@@ -61,11 +62,6 @@ def runs(job: str, attempt: int) -> Play:
 
 def fails_once(job: str, attempt: int) -> Play:
     return Play.FAILS if attempt == 1 else Play.SUCCEEDS
-
-
-def unused_port() -> int:
-    """A port below those that outgoing connections are given: it is still free when the run listens on it."""
-    return next(port for port in range(21_000, 30_000) if not accepts(ADDRESS, port))
 
 
 def scrape(name: str, port: int) -> dict[str, object]:
@@ -138,4 +134,4 @@ def test_every_panel_of_the_fleet_and_of_the_operator_shows_something(scraped: S
 
 def test_a_query_that_prometheus_does_not_understand_fails(scraped: Scraped) -> None:
     with pytest.raises(ValueError, match="parse error"):
-        scraped.prometheus.course("sum(", scraped.start, scraped.end)
+        scraped.prometheus.query_range("sum(", scraped.start, scraped.end)

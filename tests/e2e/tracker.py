@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster.cluster import Cluster
-from e2e.cluster.process import free_port
 from e2e.world import Document, Namespace, namespace, secret, service
 from support import mlflow_server
+from support.ports import free_port
 
 _PORT = 5000
 _SECRET = "mlflow"

@@ -14,13 +14,9 @@ import pytest
 from pretune_operator.cluster.kinds import PODS, RAY_JOBS
 from pretune_operator.health import BEAT_SECONDS, RECONCILE_SECONDS, RESYNC_SECONDS, Health, HealthServer
 from pretune_operator.watches import GRACE_SECONDS, Watch, Watches
+from support.ports import free_port
 
 needs_both_families = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Clock:

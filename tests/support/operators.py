@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -12,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from e2e.cluster.process import wait_until
+from support.ports import free_port
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Importing takes seconds: once, and every operator is forked from there.
@@ -93,11 +93,6 @@ class OperatorProcess:
 
     def _counter(self) -> Path:
         return self.log.with_name("calls")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _operate(command: list[str], kubeconfig: str, log: str, dies_after: int | None) -> None:

@@ -17,6 +17,7 @@ from pretune_trainer import main as driver
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, in_process
 from pretune_trainer.drive.on_ray import RaySettings
+from support.ports import free_port
 from support.processes import end_process
 from support.stand_in import obey, told
 
@@ -53,12 +54,6 @@ def one_thread(desk: Desk, settings: RaySettings) -> Group:
 
 def drive(file: Path, port: int = 0, host: str = "127.0.0.1") -> int:
     return driver.main([str(file), "--host", host, "--metrics-port", str(port)], one_thread)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:

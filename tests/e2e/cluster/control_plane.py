@@ -8,9 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from support.ports import free_port
+
 from . import access, network
 from .binaries import programs
-from .process import Command, Running, flags, free_port, running, wait_until
+from .process import Command, Running, flags, running, wait_until
 
 LOCALHOST = "127.0.0.1"
 
@@ -37,7 +39,7 @@ def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPla
     Authorisation is RBAC; pods need no service account, since nothing would make one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    etcd_port, port = free_port(LOCALHOST), free_port(address)
+    etcd_port, port = free_port(), free_port(address)
     plane = ControlPlane(folder, f"https://{address}:{port}")
     with ExitStack() as stack:
         etcd = stack.enter_context(running("etcd", _etcd(folder, etcd_port), folder))

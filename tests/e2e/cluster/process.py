@@ -84,12 +84,6 @@ def wait_until(ready: Callable[[], bool], what: str, programs: Sequence[Running]
         time.sleep(_POLL_SECONDS)
 
 
-def free_port(address: str) -> int:
-    """A port of this machine's `address` on which nothing listens."""
-    with socket.create_server((address, 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def accepts(address: str, port: int) -> bool:
     """Whether something listens there."""
     try:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.ports import free_port
+
 from .binaries import programs
 from .cluster import Cluster
-from .process import flags, free_port, running, wait_until
+from .process import flags, running, wait_until
 
 Config = dict[str, Any]
 
@@ -35,7 +37,7 @@ class Prometheus:
             series: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return series
 
-    def course(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
+    def query_range(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
         """The series of a query over a range of Unix times: `metric`, its labels, and `values`, four a scrape.
 
         The last scrape before a target went is seen for one interval only: steps as long as that can pass it by.

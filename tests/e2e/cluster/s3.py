@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretune_api.storage import Location
+from support.ports import free_port
 
 from .binaries import programs
-from .process import Command, accepts, flags, free_port, running, wait_until
+from .process import Command, accepts, flags, running, wait_until
 
 REGION = "us-east-1"
 
