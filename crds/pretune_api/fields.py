@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from pretune_api.base import Spec
+
+_MOST_NAMED: Final = 20
+"""Names, in a sentence."""
 
 
 class Place(NamedTuple):
@@ -47,10 +50,13 @@ def places(model: type[Spec], value: object, path: str = "") -> Iterator[Place]:
 
 
 def suggestion(known: Iterable[str], wrong: str) -> str:
-    """The end of a sentence about a name that does not exist: the nearest that does, or else all."""
-    names = {name.lower(): name for name in known}
-    near = get_close_matches(wrong.lower(), names, n=1)
-    return f"did you mean {names[near[0]]}?" if near else f"known: {', '.join(names.values()) or 'none'}"
+    """The end of a sentence about a name that does not exist: the nearest that does, or else the first ones."""
+    names = list(known)
+    by_lower = {name.lower(): name for name in names}
+    if near := get_close_matches(wrong.lower(), by_lower, n=1):
+        return f"did you mean {by_lower[near[0]]}?"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"known: {', '.join(names[:_MOST_NAMED]) or 'none'}{more}"
 
 
 def _model_in(annotation: object) -> type[Spec] | None:

@@ -130,7 +130,7 @@ def test_a_run_that_is_resumed_asks_no_more(tmp_path: Path, parent: Folder) -> N
 def test_what_does_not_fit_or_is_no_label_is_refused(tmp_path: Path, parent: Folder) -> None:
     with pytest.raises(UserError, match=r"inContext.examplesPerClass: 40 examples and a text have -?\d+ tokens each"):
         prompted(asking(tmp_path, parent, shown=20))
-    with pytest.raises(UserError, match=r"inContext.words: 'lng' is not a label; did you mean 'long'\?"):
+    with pytest.raises(UserError, match=r"inContext.words: 'lng' is not a label; did you mean long\?"):
         prompted(asking(tmp_path, parent, word_for="lng"))
 
 

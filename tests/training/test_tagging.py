@@ -112,7 +112,7 @@ def test_a_long_text_is_cut_between_entities_and_loses_no_word() -> None:
         (WORDS, "O", r" column 'labels' holds str, expected a list"),
         (["a", ""], ["O", "O"], r" word 2: '' is not a word"),
         (["a", 7], ["O", "O"], r" word 2: 7 is not a word"),
-        (["a"], ["B-symptm"], r" word 1: tag 'B-symptm' is not O, B- or I- of .*; did you mean 'B-symptom'\?"),
+        (["a"], ["B-symptm"], r" word 1: tag 'B-symptm' is not O, B- or I- of .*; did you mean B-symptom\?"),
         (["a"], [3], r" word 1: tag 3 is not O"),
         ("a cough", ["O", "B-symptom"], r" labels\[0\]: a span must be .*; tags need a list of words"),
         (["a", "b"], ["O", "I-date"], r" word 2: I-date follows O; in IOB2 an entity begins with B-date"),

@@ -1,6 +1,5 @@
 """Making a model: from an architecture, from a folder, from a hub. Never with code or pickles of others."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from pretune_api.fields import suggestion
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
@@ -313,9 +313,7 @@ def _default_config(name: str) -> PretrainedConfig:
     try:
         config = AutoConfig.for_model(name)
     except ValueError as error:
-        raise UserError(
-            f"{_ARCHITECTURE}.type", f"'{name}' is unknown{_nearest(name, list(CONFIG_MAPPING))}"
-        ) from error
+        raise UserError(f"{_ARCHITECTURE}.type", f"'{name}' is unknown; {suggestion(CONFIG_MAPPING, name)}") from error
     assert isinstance(config, PretrainedConfig)
     return config
 
@@ -332,7 +330,7 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
     for name, value in fields.items():
         if name not in known:
             raise UserError(
-                f"{where}.{name}", f"a {default.model_type} model has no such field{_nearest(name, sorted(known))}"
+                f"{where}.{name}", f"a {default.model_type} model has no such field; {suggestion(sorted(known), name)}"
             )
         usual = getattr(default, name, None)
         if isinstance(usual, PretrainedConfig) and isinstance(value, dict):
@@ -369,8 +367,3 @@ def _check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
             f"it has {tokens} entries, but the model from spec.model.from has embeddings for {rows}; "
             "remove spec.tokenizer to use the model's own",
         )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from pretune_api.fields import suggestion
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context
-from pretune_trainer.tasks.labels import nearest
 from pretune_trainer.tasks.language import (
     NOTHING,
     encode,
@@ -119,5 +119,5 @@ def _words(labels: Sequence[str], words: Mapping[str, str]) -> list[str]:
     """What is said for each label."""
     unknown = sorted(words.keys() - set(labels))
     if unknown:
-        raise UserError(f"{WHERE}.words", f"'{unknown[0]}' is not a label; {nearest(unknown[0], labels)}")
+        raise UserError(f"{WHERE}.words", f"'{unknown[0]}' is not a label; {suggestion(labels, unknown[0])}")
     return [words.get(label, label) for label in labels]

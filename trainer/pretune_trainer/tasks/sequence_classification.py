@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from pretune_api.fields import suggestion
 from pretune_api.tasks import SequenceClassification as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row, kind_of
 from pretune_trainer.errors import BadRowError, UserError
@@ -20,7 +21,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.judging import log_odds
-from pretune_trainer.tasks.labels import label_number, nearest
+from pretune_trainer.tasks.labels import label_number
 from pretune_trainer.tasks.language import pad_right
 from pretune_trainer.tasks.logits import logits_of
 
@@ -50,7 +51,7 @@ class SequenceClassification(Task[Judged]):
         weights, where = self.spec.class_weights, "spec.task.sequenceClassification.classWeights"
         unknown = sorted(weights.keys() - self.numbers.keys())
         if unknown:
-            raise UserError(where, f"'{unknown[0]}' is not a label; {nearest(unknown[0], self.numbers)}")
+            raise UserError(where, f"'{unknown[0]}' is not a label; {suggestion(self.numbers, unknown[0])}")
         return torch.tensor([weights.get(label, 1.0) for label in self.spec.labels])
 
     def model(self, build: Build) -> PreTrainedModel:

@@ -3,17 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
+from pretune_api.fields import suggestion
 from pretune_trainer.data.example import Row, kind_of
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.entities import OUTSIDE, TagSet
-from pretune_trainer.tasks.labels import nearest
 from pretune_trainer.words import HANGUL, UNSPACED, word_pattern
-
-_WORD: Final = re.compile(rf"{word_pattern(UNSPACED + HANGUL)}|[^\w\s]")
-"""A word of a text that comes without any, or a sign."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Tagger:
     def _tag(self, row: Row, number: int, mark: object) -> int:
         if isinstance(mark, str) and mark in self.tag_numbers:
             return self.tag_numbers[mark]
-        known = nearest(str(mark), self.tag_numbers)
+        known = suggestion(self.tag_numbers, str(mark))
         raise _bad(row, f"tag {quoted(mark)} is not O, B- or I- of a label listed in {self.where}; {known}", number)
 
     def _check_order(self, row: Row, tags: Sequence[int]) -> None:
@@ -90,7 +88,7 @@ class Tagger:
         if self.texts_change:
             sentence = f"mask and c4 change texts, but '{self.column}' has positions in them; remove both"
             raise _bad(row, f"spec.data.cleaning: {sentence}")
-        words = [match.span() for match in _WORD.finditer(text)]
+        words = [match.span() for match in _words_of_text().finditer(text)]
         tags = [OUTSIDE] * len(words)
         starts = {start: number for number, (start, _) in enumerate(words)}
         ends = {end: number for number, (_, end) in enumerate(words)}
@@ -122,7 +120,7 @@ class Tagger:
 
     def _label(self, row: Row, number: int, label: Any) -> int:
         if not isinstance(label, str) or label not in self.label_numbers:
-            known = nearest(str(label), self.label_numbers)
+            known = suggestion(self.label_numbers, str(label))
             raise self._bad_span(row, number, f"label {quoted(label)} is not listed in {self.where}; {known}")
         return self.label_numbers[label]
 
@@ -134,6 +132,12 @@ def _word(row: Row, number: int, word: object) -> str:
     if not isinstance(word, str) or not word.strip():
         raise _bad(row, f"{quoted(word)} is not a word; expected text that is not empty", number)
     return word
+
+
+@cache
+def _words_of_text() -> re.Pattern[str]:
+    """Matches the words and signs of a text that comes without a list of them."""
+    return re.compile(rf"{word_pattern(UNSPACED + HANGUL)}|[^\w\s]")
 
 
 def _bad(row: Row, sentence: str, word: int | None = None) -> BadRowError:
