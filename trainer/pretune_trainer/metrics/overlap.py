@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -24,7 +25,6 @@ Counts = NDArray[np.int64]
 _BLEU_ORDER: Final = 4
 _CHRF_ORDER: Final = 6
 _CHRF_BETA: Final = 2.0
-_WORD: Final = re.compile(word_pattern(UNSPACED))
 _13A: Final = (
     (re.compile(r"([\{-\~\[-\` -\&\(-\+\:-\@\/])"), r" \1 "),
     (re.compile(r"([^0-9])([\.,])"), r"\1 \2 "),
@@ -177,7 +177,12 @@ def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _words(text: str) -> list[str]:
     """Runs of letters and digits, in lower case; characters, of scripts without spaces."""
-    return _WORD.findall(text.lower().replace("_", " "))
+    return _word().findall(text.lower().replace("_", " "))
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    return re.compile(word_pattern(UNSPACED))
 
 
 def _grams(items: Sequence[str], order: int) -> Iterable[tuple[str, ...]]:
