@@ -84,8 +84,7 @@ def budget_of(cause: Cause, retries: Retries) -> int:
 
 def sharing(cause: Cause) -> set[Cause]:
     """The causes that share a budget with `cause`, itself among them."""
-    field = HANDLING[cause].budget
-    return {other for other, handling in HANDLING.items() if handling.budget == field} if field else {cause}
+    return {other for other, handling in HANDLING.items() if handling.budget == HANDLING[cause].budget}
 
 
 def cause_of(attempt: SeenAttempt) -> tuple[Cause, str]:
