@@ -20,6 +20,7 @@ from pretune_api.objectives import CausalLM
 from pretune_api.storage import Location
 from pretune_trainer.data.cleaning.clean import cleaned
 from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import trained_tokenizer
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
@@ -66,13 +67,14 @@ def main() -> None:
             print(f"{what:24}{seconds:7.2f} s {documents / seconds:9,.0f} documents/s {size / 1e6 / seconds:6.1f} MB/s")
 
         task = _task(data, store)
-        timed("tokenising alone", lambda: token_cache(data, task, "t", store, Ranks(), _never))
+        timed("tokenising alone", lambda: token_cache(Tokenisation(data, task, "t"), store, Ranks(), _never))
         for rules_name, rules in RULES.items():
             dirty = Data.model_validate(data.model_dump() | {"cleaning": rules})
             timed(rules_name, lambda dirty=dirty: cleaned(dirty, (), store, Ranks(), _never))
         found = cleaned(dirty, (), store, Ranks(), _never)
         assert found is not None
-        timed("tokenising what is left", lambda: token_cache(dirty, task, "t", store, Ranks(), _never, found))
+        left = Tokenisation(dirty, task, "t", clean=found)
+        timed("tokenising what is left", lambda: token_cache(left, store, Ranks(), _never))
         print(found.report.sentence())
 
 

@@ -11,6 +11,7 @@ from pretune_api.data import Data
 from pretune_api.storage import Location
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
 
@@ -23,7 +24,6 @@ class Letters:
     fingerprint: str = "letters/1"
     nothing_learnt: str = "they are null, blank or too short"
     columns: tuple[str, ...] = ()
-    image: None = None
     seen: int = 0
 
     def examples(self, rows):
@@ -87,7 +87,8 @@ def store_at(folder: Path) -> Store:
 
 
 def make_cache(folder: Path, data: Data, task=None, ranks=None, stop=lambda: False):
-    return token_cache(data, task or Letters(), "tokenizer", store_at(folder / "store"), ranks or Ranks(), stop)
+    tokenisation = Tokenisation(data, task or Letters(), "tokenizer")
+    return token_cache(tokenisation, store_at(folder / "store"), ranks or Ranks(), stop)
 
 
 def text_of(example) -> str:

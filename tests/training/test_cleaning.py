@@ -12,6 +12,7 @@ from pretune_trainer.data.cleaning.clean import cleaned
 from pretune_trainer.data.cleaning.report import DataReport
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import sample
 from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
@@ -28,7 +29,7 @@ def make(folder: Path, data, ranks=None, stop=lambda: False, columns=()):
     """Verdicts and token cache."""
     store, ranks = store_at(folder / "store"), ranks or Ranks()
     found = cleaned(data, columns, store, ranks, stop)
-    return found, token_cache(data, Letters(layout=LONG), "tokenizer", store, ranks, stop, found)
+    return found, token_cache(Tokenisation(data, Letters(layout=LONG), "tokenizer", clean=found), store, ranks, stop)
 
 
 def texts(sources) -> list[str]:

@@ -14,6 +14,7 @@ from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.order import tempered
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
 from support.jobs import write_rows
@@ -63,7 +64,7 @@ def cache_of(folder: Path, sources: list[dict[str, Any]], mixture: dict[str, Any
     data = data_of(*sources, mixture=mixture)
     task = Letters(layout=LAYOUT)
     store, grouping = store_at(folder / "store"), grouping_of(data, Evaluation())
-    return token_cache(data, task, "tokenizer", store, Ranks(), lambda: False, None, grouping)
+    return token_cache(Tokenisation(data, task, "tokenizer", grouping=grouping), store, Ranks(), lambda: False)
 
 
 def shares(cache: TokenCache, steps: int = 400) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pretune_trainer.data import tokenise
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.token_cache import token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, StorageError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
@@ -224,7 +225,8 @@ def test_a_truncated_or_missing_part_is_told(tmp_path, corpus):
 
 
 def remote_cache(location: Location, data, task=None):
-    return token_cache(data, task or Letters(layout=LONG), "tokenizer", Store.open(location), Ranks(), lambda: False)
+    tokenisation = Tokenisation(data, task or Letters(layout=LONG), "tokenizer")
+    return token_cache(tokenisation, Store.open(location), Ranks(), lambda: False)
 
 
 def test_a_remote_cache_is_copied_to_this_node_once_and_checked_on_the_way(tmp_path, corpus, s3, monkeypatch):

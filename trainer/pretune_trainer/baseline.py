@@ -14,6 +14,7 @@ from pretune_api.tasks import in_context_of
 from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.evaluate import Judgement
 from pretune_trainer.inputs import Design, Inputs
 from pretune_trainer.model.build import Source, check_language_model, positions
@@ -57,9 +58,8 @@ def in_context_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Repo
     assert isinstance(task, InContext), "`in_context_design` has made it"
     assert asks is not None, "`in_context_design` has made it"
     storage, grouping = Store.open(config.storage), grouping_of(config.data, config.evaluation)
-    cache = token_cache(
-        config.data, task, inputs.vocabulary_digest, storage, ranks, reporter.stop_requested, inputs.clean, grouping
-    )
+    tokenisation = Tokenisation(config.data, task, inputs.vocabulary_digest, clean=inputs.clean, grouping=grouping)
+    cache = token_cache(tokenisation, storage, ranks, reporter.stop_requested)
     if asks.examples_per_class:
         _show(task, few_shot(cache, task, asks.examples_per_class, config.training.seed, f"{WHERE}.examplesPerClass"))
     return replace(inputs, build=made.build, task=task, cache=cache)

@@ -22,6 +22,7 @@ from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError, lines_of
@@ -93,11 +94,13 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     origin, model_digest = _origin(config, ranks)
     storage, stop = Store.open(config.storage), reporter.stop_requested
     check_spec(config)
-    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image_column(config.learn))
+    image = image_column(config.learn)
+    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image)
     vocabulary = _vocabulary(config, ranks, stop, clean)
     made = design(config, origin, vocabulary, ranks.device)
     grouping = grouping_of(config.data, config.evaluation)
-    cache = token_cache(config.data, made.task, vocabulary.digest, storage, ranks, stop, clean, grouping)
+    tokenisation = Tokenisation(config.data, made.task, vocabulary.digest, image, clean, grouping)
+    cache = token_cache(tokenisation, storage, ranks, stop)
     made.task.check_documents(cache.documents - cache.dropped)
     if config.data.examples_per_class is not None:
         cache = few_shot(cache, made.task, config.data.examples_per_class, config.training.seed)

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from pretune_api.data import Data
 from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
-from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.example import Example
-from pretune_trainer.data.groups import TOGETHER, Grouping
+from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.order import tempered
 from pretune_trainer.data.parts import Part
 from pretune_trainer.data.shelf import Shelf
-from pretune_trainer.data.tokenise import Tokenises, make, plan
+from pretune_trainer.data.tokenise import Tokenisation, make, plan
 from pretune_trainer.storage.commit import read_commit
 from pretune_trainer.storage.store import Store
 
@@ -88,28 +87,18 @@ def _weights(data: Data, entries: Sequence[SourceEntry]) -> list[float | None]:
     return [*tempered([entry.tokens for entry in entries], kinds, data.mixture.temperature)]
 
 
-def token_cache(
-    data: Data,
-    task: Tokenises,
-    tokenizer: str,
-    storage: Store,
-    ranks: "Ranks",
-    stop: Callable[[], bool],
-    clean: Cleaned | None = None,
-    grouping: Grouping = TOGETHER,
-) -> TokenCache:
-    """The cache of `data` for `task`, made by all ranks if it is not there yet. Collective.
+def token_cache(tokenisation: Tokenisation, storage: Store, ranks: "Ranks", stop: Callable[[], bool]) -> TokenCache:
+    """The cache of what is tokenised, made by all ranks if it is not there yet. Collective.
 
-    `tokenizer` is the digest of the tokenizer, `storage` the storage's root, `stop` says whether to leave early,
-    `clean` which documents to leave out, `grouping` which rows to keep apart.
+    `storage` is the storage's root, `stop` says whether to leave early.
 
     Raises:
         UserError: a source is empty, missing or damaged, or a row cannot be learnt from.
         StorageError: a store refuses or cannot be reached.
         StopRequestedError: asked to stop; what is done is kept for the next time.
     """
-    work = ranks.once(lambda: plan(data, task, tokenizer, storage, clean, grouping))
+    work = ranks.once(lambda: plan(tokenisation, storage))
     store = storage.child(f"cache/{work.digest}")
     if not work.committed:
-        make(work, data, task, store, ranks, stop, clean, grouping)
-    return TokenCache(store, data, grouping)
+        make(tokenisation, work, store, ranks, stop)
+    return TokenCache(store, tokenisation.data, tokenisation.grouping)

@@ -10,7 +10,8 @@ cache/<digest>/parts/000012-train.arrow, 000012-validation.arrow     examples of
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -19,8 +20,7 @@ from pretune_trainer.data.cache_index import SIDES, Side
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.commit_cache import UnitPart, UnitReport, commit_cache, unit_name
 from pretune_trainer.data.example import Example, Layout, Row, content_of
-from pretune_trainer.data.groups import Group, Grouping
-from pretune_trainer.data.holdout import Holdout
+from pretune_trainer.data.groups import TOGETHER, Group, Grouping
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.parts import PartWriter
 from pretune_trainer.data.readers import rows
@@ -47,79 +47,82 @@ class Tokenises(Protocol):
     fingerprint: str
     nothing_learnt: str
     columns: Sequence[str]
-    image: str | None
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """The examples of each row, in order."""
 
 
-def plan(
-    data: Data, task: Tokenises, tokenizer: str, storage: Store, clean: Cleaned | None, grouping: Grouping
-) -> Work:
+@dataclass(frozen=True)
+class Tokenisation:
+    """What a token cache is made of, and how: the same of each makes the same cache."""
+
+    data: Data
+    """The job's data."""
+    task: Tokenises
+    """What makes examples of its rows."""
+    tokenizer: str
+    """Digest of the tokenizer; empty where no text is read."""
+    image: str | None = None
+    """Column with images, as `image_column` has it."""
+    clean: Cleaned | None = None
+    """Which documents are left out; None where nothing is cleaned."""
+    grouping: Grouping = TOGETHER
+    """Which rows are kept apart."""
+
+    @cached_property
+    def sources(self) -> list[DataSource]:
+        """The training sources, then those of the validation."""
+        return data_sources(self.data, self.image)
+
+
+def plan(tokenisation: Tokenisation, storage: Store) -> Work:
     """What is to be done, from the sources' listings and the headers of their Parquet files.
 
     Raises:
         UserError: a source has no files, or one of them is damaged or lacks the column.
     """
-    sources = data_sources(data, task.image)
+    sources, task, clean = tokenisation.sources, tokenisation.task, tokenisation.clean
     files = [source.opened.files() for source in sources]
-    layout = (task.layout.length, task.layout.packs)
     digest = digest_of(
         "tokens",
         VERSION,
         fingerprint(sources, files),
-        tokenizer,
+        tokenisation.tokenizer,
         task.fingerprint,
-        layout,
+        (task.layout.length, task.layout.packs),
         list(task.columns),
-        [grouping.train, grouping.validation],
+        [tokenisation.grouping.train, tokenisation.grouping.validation],
         *([clean.digest] if clean else []),
     )
     return find_work(digest, sources, files, storage)
 
 
-def make(
-    work: Work,
-    data: Data,
-    task: Tokenises,
-    store: Store,
-    ranks: "Ranks",
-    stop: Callable[[], bool],
-    clean: Cleaned | None,
-    grouping: Grouping,
-) -> None:
+def make(tokenisation: Tokenisation, work: Work, store: Store, ranks: "Ranks", stop: Callable[[], bool]) -> None:
     """Tokenise what is missing, and commit the cache. Collective.
 
     Raises:
-        UserError: a row cannot be learnt from, or a source has none; or `grouping` makes too many groups.
+        UserError: a row cannot be learnt from, or a source has none; or the grouping makes too many groups.
         StopRequestedError: asked to stop; finished units are kept.
     """
-    sources = data_sources(data, task.image)
-    with closing(_make_units(work, share(work, ranks), sources, task, store, clean, grouping)) as steps:
+    sources, grouping, nothing_learnt = tokenisation.sources, tokenisation.grouping, tokenisation.task.nothing_learnt
+    with closing(_make_units(tokenisation, work, share(work, ranks), store)) as steps:
         work_together(steps, ranks, stop, "tokenised")
-    ranks.once(lambda: commit_cache(work.units, sources, grouping, task.nothing_learnt, store))
+    ranks.once(lambda: commit_cache(work.units, sources, grouping, nothing_learnt, store))
 
 
 def _make_units(
-    work: Work,
-    mine: Sequence[int],
-    sources: Sequence[DataSource],
-    task: Tokenises,
-    store: Store,
-    clean: Cleaned | None,
-    grouping: Grouping,
+    tokenisation: Tokenisation, work: Work, mine: Sequence[int], store: Store
 ) -> Generator[None, None, None]:
     """Yields after each batch of rows, so that others get a word in."""
-    scratch = cache_folder()
+    scratch, grouping = cache_folder(), tokenisation.grouping
     scratch.mkdir(parents=True, exist_ok=True)
     for number in mine:
         unit = work.units[number]
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            source = sources[unit.source]
-            found = rows(source.opened, unit, [*task.columns, *grouping.columns])
-            kept = clean.rows(source, unit, found) if clean else found
-            parts = _Parts(Path(folder), grouping)
-            yield from _make_unit(number, kept, source.holdout, task, store, parts)
+            source = tokenisation.sources[unit.source]
+            found = rows(source.opened, unit, [*tokenisation.task.columns, *grouping.columns])
+            kept = tokenisation.clean.rows(source, unit, found) if tokenisation.clean else found
+            yield from _make_unit(number, kept, source, tokenisation.task, store, _Parts(Path(folder), grouping))
 
 
 class _Parts:
@@ -164,7 +167,7 @@ def _part_name(side: Side, place: int, group: Group) -> str:
 
 
 def _make_unit(
-    number: int, found: Iterator[Row], holdout: Holdout, task: Tokenises, store: Store, parts: _Parts
+    number: int, found: Iterator[Row], source: DataSource, task: Tokenises, store: Store, parts: _Parts
 ) -> Iterator[None]:
     report = UnitReport()
     with parts:
@@ -173,7 +176,7 @@ def _make_unit(
             given = 0
             for row, examples in zip(kept, task.examples(kept), strict=True):
                 if examples:
-                    parts.add(SIDES[holdout(row)], row, examples)
+                    parts.add(SIDES[source.holdout(row)], row, examples)
                     given += 1
             report = replace(
                 report, documents=report.documents + len(batch), dropped=report.dropped + len(batch) - given

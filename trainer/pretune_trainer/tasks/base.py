@@ -113,8 +113,6 @@ class Task(ABC, Generic[Outcome]):
     """Why rows give no examples, for people."""
     columns: Sequence[str] = ()
     """Columns that `examples` reads beside the source's own: no others are fetched from Parquet."""
-    image: str | None = None
-    """Column with images beside a text; None where there is none."""
     classes: Sequence[str] = ()
     """Names of the classes of which each example belongs to one; none where it is not so."""
     listed_labels: Sequence[str] = ()

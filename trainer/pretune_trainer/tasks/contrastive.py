@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoModelForZeroShotImageClassification, PretrainedConfig, PreTrainedModel
 
 from pretune_api.contrastive import Contrastive as Spec
@@ -19,8 +18,9 @@ from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
 from pretune_trainer.model.build import Build, check_type
-from pretune_trainer.model.gather import gathered, place_of
+from pretune_trainer.model.gather import gathered
 from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.model.matching import matching_loss, own_places, unit
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.labels import label_number
@@ -51,7 +51,6 @@ class Contrastive(Task[Compared]):
         self.layout = Layout(length=context.sequence_length, packs=False)
         zero_shot = self.spec.zero_shot
         self.labels = zero_shot.labels if zero_shot else []
-        self.image = self.spec.image_column
         self.columns = (self.spec.image_column, *((zero_shot.label_column,) if zero_shot else ()))
         self.metrics_known = RetrievalReport.known if zero_shot else RetrievalReport.of_pairs
         self.numbers = {label: number for number, label in enumerate(self.labels)}
@@ -80,7 +79,7 @@ class Contrastive(Task[Compared]):
         captions = [_caption(row) for row in rows]
         encoded = encode_whole(self.tokenizer, captions, self.layout.length)
         for row, ids in zip(rows, encoded, strict=True):
-            content = checked(row.content(self.image), row.place, self.spec.smallest_side)
+            content = checked(row.content(self.spec.image_column), row.place, self.spec.smallest_side)
             example: dict[str, Array] = {"ids": np.array(ids, np.int32), "file": np.frombuffer(content, np.uint8)}
             yield [example | self._label(row)]
 
@@ -114,20 +113,12 @@ class Contrastive(Task[Compared]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over this rank's pairs, each compared with those of all ranks."""
-        images = _unit(_images(model, batch.inputs["pixel_values"]))
-        texts = _unit(_texts(model, batch.inputs["input_ids"]))
+        images = unit(_images(model, batch.inputs["pixel_values"]))
+        texts = unit(_texts(model, batch.inputs["input_ids"]))
         pairs = batch.targets["pair"]
-        own = torch.arange(len(pairs), device=pairs.device) + place_of(pairs)
-        own = own.masked_fill(~pairs, IGNORED)
-        nowhere = gathered(pairs.float()) == 0
-        every_image, every_text = gathered(images), gathered(texts)
-        with torch.autocast(images.device.type, enabled=False):
-            scale = _scale(model)
-            ways = [
-                (scale * one @ other.T).masked_fill(nowhere, -torch.inf)
-                for one, other in ((images, every_text), (texts, every_image))
-            ]
-            losses = [F.cross_entropy(way, own, ignore_index=IGNORED, reduction="sum") for way in ways]
+        own, blank, scale = own_places(pairs), gathered(pairs.float()) == 0, _scale(model)
+        ways = ((images, gathered(texts)), (texts, gathered(images)))
+        losses = [matching_loss(ones, others, own, blank, scale) for ones, others in ways]
         return {"pair": (losses[0] + losses[1]) / 2}
 
     def settle(self, model: nn.Module) -> None:
@@ -139,8 +130,8 @@ class Contrastive(Task[Compared]):
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Compared]:
         """Both vectors of each pair, and whether the image is given its label."""
-        images = _unit(_images(model, batch.inputs["pixel_values"]))
-        texts = _unit(_texts(model, batch.inputs["input_ids"]))
+        images = unit(_images(model, batch.inputs["pixel_values"]))
+        texts = unit(_texts(model, batch.inputs["input_ids"]))
         guesses = (images @ self._labels(model).T).argmax(-1).tolist() if self.labels else [IGNORED] * len(images)
         scale = float(_scale(model))
         found = zip(batch.packs, images.cpu().numpy(), texts.cpu().numpy(), guesses, strict=True)
@@ -155,7 +146,7 @@ class Contrastive(Task[Compared]):
         if self._classifier is None:
             assert self.spec.zero_shot is not None
             means = [self._prompted(model, prompt) for prompt in self.spec.zero_shot.prompts]
-            self._classifier = _unit(torch.stack(means).mean(0))
+            self._classifier = unit(torch.stack(means).mean(0))
         return self._classifier
 
     def _prompted(self, model: nn.Module, prompt: str) -> Tensor:
@@ -164,7 +155,7 @@ class Contrastive(Task[Compared]):
         ids = encode_whole(self.tokenizer, texts, self.layout.length)
         device = next(model.parameters()).device
         parts = (self._padded(ids[start : start + _TEXTS]).to(device) for start in range(0, len(ids), _TEXTS))
-        return torch.cat([_unit(_texts(model, part)) for part in parts])
+        return torch.cat([unit(_texts(model, part)) for part in parts])
 
     def metrics(self) -> list[Metric[Compared]]:
         """Retrieval, and the accuracy of labels. A new evaluation begins: labels are computed anew."""
@@ -188,10 +179,6 @@ def _texts(model: nn.Module, ids: Tensor) -> Tensor:
     found = model.get_text_features(input_ids=ids).pooler_output  # type: ignore[operator]  # of CLIPModel
     assert isinstance(found, Tensor)
     return found
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors.float(), dim=-1)
 
 
 def _scale(model: nn.Module) -> Tensor:
