@@ -16,7 +16,7 @@ from pretune_trainer.errors import PretuneError, lines_of
 from pretune_trainer.report import Reporter
 
 if TYPE_CHECKING:
-    from pretune_trainer.drive.worker import Execute, OpenSinks
+    from pretune_trainer.drive.worker import Execute
     from pretune_trainer.parallel import Ranks
     from pretune_trainer.rank import RankResult
 
@@ -115,7 +115,7 @@ def run_rank(config: RunConfig, ranks: "Ranks", reporter: Reporter) -> "RankResu
     return rank.run_rank(config, ranks, reporter)
 
 
-def in_process(desk: Desk, device: str, execute: "Execute" = run_rank, sinks: "OpenSinks" = open_sinks) -> Group:
+def in_process(desk: Desk, device: str, execute: "Execute") -> Group:
     """A group of one rank in a thread of this process: the cheapest, where one device is enough."""
 
     def ranks() -> None:
@@ -124,6 +124,6 @@ def in_process(desk: Desk, device: str, execute: "Execute" = run_rank, sinks: "O
         from pretune_trainer.drive.worker import work
         from pretune_trainer.parallel import Ranks
 
-        work(desk, Ranks(device=torch.device(device)), execute, sinks, in_storage(Loggers()))
+        work(desk, Ranks(device=torch.device(device)), execute, open_sinks, in_storage(Loggers()))
 
     return Group(ranks)

@@ -17,7 +17,7 @@ from pretune_trainer.errors import OutOfMemoryError, PretuneError, RanksMissingE
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-    from pretune_trainer.drive.worker import Execute, OpenSinks
+    from pretune_trainer.drive.worker import Execute
 
 _START_TIMEOUT: Final = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 _ENVIRONMENT: Final = {
@@ -59,8 +59,6 @@ class RaySettings:
     """Whether what Ray and the ranks print is shown."""
     execute: "Execute" = run_rank
     """What a rank does with an order."""
-    sinks: "OpenSinks" = open_sinks
-    """What rank 0 tells beside the board."""
 
 
 def on_ray(desk: Desk, settings: RaySettings) -> Group:
@@ -120,6 +118,7 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 
+    from pretune_trainer.drive.failed_start import EndsFailedStarts
     from pretune_trainer.drive.failure_policy import LossesSinceCommit
 
     # Ray's own saved state is never read: we resume from our COMMITTED.
@@ -137,7 +136,8 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
     class LeanTrainer(TorchTrainer):  # type: ignore[misc]
         def _create_default_callbacks(self) -> list[Any]:
             callbacks = super()._create_default_callbacks()
-            return [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
+            used = [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
+            return [EndsFailedStarts(), *used]
 
         def _initialize_and_run_controller(self, **parts: Any) -> Any:
             policies = {
@@ -175,4 +175,4 @@ def _train(config: dict[str, Any]) -> None:
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device()).fork(PATIENCE)
     desk: Desk = config["desk"]
     desk.leave_address()
-    work(desk, ranks, settings.execute, settings.sinks, in_storage(own_source()))
+    work(desk, ranks, settings.execute, open_sinks, in_storage(own_source()))
