@@ -69,7 +69,7 @@ def _caught(do: Callable[[], Ending]) -> Ending:
             _log.info("what follows comes of this:", exc_info=error.__cause__)
         return ending_of(error)
     except Exception as error:
-        if _is_lost_rank(error):
+        if is_lost_rank(error):
             raise
         return failure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
@@ -83,7 +83,7 @@ def success(result: "RankResult") -> Ending:
     )
 
 
-def _is_lost_rank(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Whether a collective failed because another process is gone: gloo and NCCL say so only in words."""
     import torch.distributed as dist
 
