@@ -21,6 +21,7 @@ from pretune_operator.cluster.discovery import Discovery
 from pretune_operator.cluster.nodes import Nodes
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredRayJob
 from pretune_operator.cluster.observe import observe
+from pretune_operator.cluster.progress import Readings
 from pretune_operator.cluster.recorder import Recorder
 from pretune_operator.decision import (
     Action,
@@ -35,11 +36,10 @@ from pretune_operator.decision import (
 from pretune_operator.errors import RefusedError
 from pretune_operator.job import JobView
 from pretune_operator.observed import Cluster, ParentState
-from pretune_operator.progress import Readings
 from pretune_operator.reconcile import reconcile, refused
 from pretune_operator.settings import Settings
 from pretune_operator.start import forbidden
-from pretune_operator.work import Workers, WorkQueue
+from pretune_operator.work_queue import Workers, WorkQueue
 
 WORKERS: Final = 16
 """Jobs that are reconciled at once."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pretune_operator import progress
+from pretune_operator.cluster import progress
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob

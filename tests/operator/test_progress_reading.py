@@ -13,12 +13,12 @@ import pytest
 
 from pretune_api.names import PROGRESS_PORT
 from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS
-from pretune_operator import progress as reading
+from pretune_operator.cluster import progress as reading
 from pretune_operator.cluster.kinds import RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredRayJob
 from pretune_operator.cluster.parse import parse
+from pretune_operator.cluster.progress import POLL_SECONDS, Readings, last_line, seen
 from pretune_operator.observed import SeenPod
-from pretune_operator.progress import POLL_SECONDS, Readings, last_line, seen
 from pretune_trainer.drive.progress import Progress
 from pretune_trainer.drive.wire import Artifact, Ending, Order
 from pretune_trainer.report import Committed, Evaluated, Start

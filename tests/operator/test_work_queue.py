@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from pretune_operator.work import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Workers, WorkQueue
+from pretune_operator.work_queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Workers, WorkQueue
 
 
 class Clock:

@@ -1,1 +1,1 @@
-"""Everything that talks to the Kubernetes API, and a copy of what it said."""
+"""Everything that talks to the Kubernetes API and to head pods, and a copy of what they said."""

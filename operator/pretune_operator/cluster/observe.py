@@ -15,6 +15,7 @@ from pretune_operator.cluster.objects import (
     StoredRayCluster,
     StoredRayJob,
 )
+from pretune_operator.cluster.progress import last_line
 from pretune_operator.observed import (
     Cluster,
     Observed,
@@ -25,7 +26,6 @@ from pretune_operator.observed import (
     SeenPreflight,
     SeenProgress,
 )
-from pretune_operator.progress import last_line
 
 NodeLost = Callable[[str], bool]
 """Whether the node of a name is gone, or not heard of."""

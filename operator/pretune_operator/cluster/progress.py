@@ -18,7 +18,7 @@ from pretune_api.names import PROGRESS_PORT
 from pretune_api.status import MOST_LOG_BYTES, MOST_METRICS, Progress
 from pretune_operator.cluster.objects import JobKey, StoredRayJob
 from pretune_operator.observed import Ending, SeenPod, SeenProgress
-from pretune_operator.work import Workers, WorkQueue
+from pretune_operator.work_queue import Workers, WorkQueue
 
 POLL_SECONDS: Final = 22.0
 """Between two readings of a head pod: so often at most is progress written to status. That makes 45 writes a second for
