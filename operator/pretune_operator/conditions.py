@@ -10,8 +10,8 @@ _LONGEST: Final = 2_048
 """Characters of a message at most: Ray quotes whole stacks."""
 
 
-class About(StrEnum):
-    """Types of conditions."""
+class ConditionType(StrEnum):
+    """What a condition is about."""
 
     ACCEPTED = "Accepted"
     INPUTS_RESOLVED = "InputsResolved"
@@ -61,18 +61,18 @@ class Reason(StrEnum):
     FAILED = "Failed"
 
 
-def condition(status: Status, about: About) -> Condition | None:
+def condition(status: Status, about: ConditionType) -> Condition | None:
     """The condition of a type, if anything was ever said about it."""
     return next((known for known in status.conditions if known.type == about), None)
 
 
-def holds(status: Status, about: About) -> bool:
+def holds(status: Status, about: ConditionType) -> bool:
     """Whether a condition is known to be true."""
     known = condition(status, about)
     return known is not None and known.status == "True"
 
 
-def reason(status: Status, about: About) -> str | None:
+def reason(status: Status, about: ConditionType) -> str | None:
     """Why a condition is what it is."""
     known = condition(status, about)
     return known.reason if known else None
@@ -80,21 +80,27 @@ def reason(status: Status, about: About) -> str | None:
 
 def is_finished(status: Status) -> bool:
     """Whether the job has succeeded or failed."""
-    return holds(status, About.FINISHED)
+    return holds(status, ConditionType.FINISHED)
 
 
 def is_draining(status: Status) -> bool:
     """Whether an attempt is being stopped because the user asked for it; once begun, it is carried through."""
-    return reason(status, About.SUSPENDED) == Reason.DRAINING
+    return reason(status, ConditionType.SUSPENDED) == Reason.DRAINING
 
 
 def is_checking(status: Status) -> bool:
     """Whether a preflight was made, and nothing has come of it yet."""
-    return reason(status, About.PREFLIGHT_PASSED) == Reason.CHECKING
+    return reason(status, ConditionType.PREFLIGHT_PASSED) == Reason.CHECKING
 
 
 def stated(
-    about: About, value: bool | None, why: str, message: str, generation: int, now: datetime, before: Condition | None
+    about: ConditionType,
+    value: bool | None,
+    why: str,
+    message: str,
+    generation: int,
+    now: datetime,
+    before: Condition | None,
 ) -> Condition:
     """A condition that follows `before`: its time changes only with its value. None is unknown."""
     word: Literal["True", "False", "Unknown"] = "Unknown" if value is None else "True" if value else "False"
@@ -109,21 +115,23 @@ def stated(
 
 
 def with_condition(status: Status, after: Condition) -> Status:
-    """`status` with this condition in place of the one of its type, in the order of `About`; a newer version may have
-    stated others, which go."""
-    order = list(About)
+    """`status` with this condition in place of the one of its type, in the order of `ConditionType`.
+
+    A newer version may have stated others, which go.
+    """
+    order = list(ConditionType)
     others = [known for known in status.conditions if known.type in order and known.type != after.type]
-    conditions = sorted([*others, after], key=lambda known: order.index(About(known.type)))
+    conditions = sorted([*others, after], key=lambda known: order.index(ConditionType(known.type)))
     return status.model_copy(update={"conditions": conditions})
 
 
 def state_of(status: Status) -> State:
     """The conditions in one word."""
-    decided: tuple[tuple[About, State], ...] = (
-        (About.FAILED, "Failed"),
-        (About.SUCCEEDED, "Succeeded"),
-        (About.SUSPENDED, "Suspended"),
-        (About.RUNNING, "Running"),
+    decided: tuple[tuple[ConditionType, State], ...] = (
+        (ConditionType.FAILED, "Failed"),
+        (ConditionType.SUCCEEDED, "Succeeded"),
+        (ConditionType.SUSPENDED, "Suspended"),
+        (ConditionType.RUNNING, "Running"),
     )
     for about, state in decided:
         if holds(status, about):
@@ -132,16 +140,16 @@ def state_of(status: Status) -> State:
 
 
 def _not_running(status: Status) -> State:
-    match reason(status, About.RUNNING):
+    match reason(status, ConditionType.RUNNING):
         case Reason.AWAITING_RESULT:
             return "Running"
         case Reason.REFUSED | Reason.BACKING_OFF | Reason.CLEANING_UP | Reason.CHECKING:
             return "Waiting"
-    if reason(status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED):
+    if reason(status, ConditionType.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED):
         return "Queued"
-    if holds(status, About.QUOTA_RESERVED):
+    if holds(status, ConditionType.QUOTA_RESERVED):
         return "Starting"
-    inputs = condition(status, About.INPUTS_RESOLVED)
+    inputs = condition(status, ConditionType.INPUTS_RESOLVED)
     return "Waiting" if inputs is not None and inputs.status == "False" else "Pending"
 
 

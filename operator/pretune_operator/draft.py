@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from pretune_api.status import Status
-from pretune_operator.conditions import About, condition, state_of, stated, with_condition
+from pretune_operator.conditions import ConditionType, condition, state_of, stated, with_condition
 from pretune_operator.decision import Action, Decision
 from pretune_operator.events import events_between
 
@@ -29,13 +29,13 @@ class Draft:
         """A draft in which nothing is decided yet, but that this generation of the spec was seen."""
         return cls(status, status.model_copy(update={"observed_generation": generation}), generation, now)
 
-    def says(self, about: About, value: bool | None, why: str, message: str) -> Self:
+    def says(self, about: ConditionType, value: bool | None, why: str, message: str) -> Self:
         """State a condition; None is unknown."""
         known = condition(self.before, about)
         after = stated(about, value, why, message, self.generation, self.now, known)
         return replace(self, status=with_condition(self.status, after))
 
-    def takes_back(self, about: About, why: str, message: str) -> Self:
+    def takes_back(self, about: ConditionType, why: str, message: str) -> Self:
         """State that a condition does not hold (any more), if it was ever stated."""
         return self.says(about, False, why, message) if condition(self.status, about) else self
 

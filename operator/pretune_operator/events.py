@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from pretune_api.names import Cause
 from pretune_api.status import Attempt, Condition, Status
-from pretune_operator.conditions import About, Reason, holds
+from pretune_operator.conditions import ConditionType, Reason, holds
 from pretune_operator.decision import Event
 
 _SILENT: Final = {
@@ -35,15 +35,15 @@ _WARNINGS: Final = {
 """Reasons of ours that a person should look at; every cause, and what the kubelet says, is a warning, too."""
 
 _ECHOES: Final = {
-    (About.RUNNING, Reason.QUEUED),
-    (About.RUNNING, Reason.EVICTED),
-    (About.RUNNING, Reason.SUSPENDED),
-    (About.RUNNING, Reason.SUCCEEDED),
-    (About.RUNNING, Reason.FAILED),
-    (About.PREFLIGHT_PASSED, Reason.SUSPENDED),
-    (About.PREFLIGHT_PASSED, Reason.RETRIED),
-    (About.PREFLIGHT_PASSED, Cause.USER_ERROR),
-    (About.PREFLIGHT_PASSED, Cause.STORAGE_DENIED),
+    (ConditionType.RUNNING, Reason.QUEUED),
+    (ConditionType.RUNNING, Reason.EVICTED),
+    (ConditionType.RUNNING, Reason.SUSPENDED),
+    (ConditionType.RUNNING, Reason.SUCCEEDED),
+    (ConditionType.RUNNING, Reason.FAILED),
+    (ConditionType.PREFLIGHT_PASSED, Reason.SUSPENDED),
+    (ConditionType.PREFLIGHT_PASSED, Reason.RETRIED),
+    (ConditionType.PREFLIGHT_PASSED, Cause.USER_ERROR),
+    (ConditionType.PREFLIGHT_PASSED, Cause.STORAGE_DENIED),
 }
 """What another condition has just said."""
 
@@ -59,7 +59,7 @@ def _of_attempts(before: Status, after: Status) -> Iterator[Event]:
         earlier = known.get(attempt.number)
         if earlier is None and attempt.number > before.attempt_count:
             yield Event("Normal", "AttemptStarted", f"Attempt {attempt.number} has started: RayJob {attempt.ray_job}.")
-        if attempt.cause and (earlier is None or not earlier.cause) and not holds(after, About.FAILED):
+        if attempt.cause and (earlier is None or not earlier.cause) and not holds(after, ConditionType.FAILED):
             yield Event("Warning", "AttemptFailed", _failed(attempt, after))
 
 
@@ -77,9 +77,12 @@ def _of_conditions(before: Status, after: Status) -> Iterator[Event]:
 
 
 def _is_news(condition: Condition) -> bool:
-    if condition.type in (About.FINISHED, About.ACCEPTED) or (condition.type, condition.reason) in _ECHOES:
+    if (
+        condition.type in (ConditionType.FINISHED, ConditionType.ACCEPTED)
+        or (condition.type, condition.reason) in _ECHOES
+    ):
         return False
-    if condition.type in (About.SUCCEEDED, About.FAILED):
+    if condition.type in (ConditionType.SUCCEEDED, ConditionType.FAILED):
         return condition.status == "True" or condition.reason == Reason.RETRIED
     return condition.reason not in _SILENT
 

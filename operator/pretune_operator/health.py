@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pretune_api.status import State, Status
 from pretune_operator import metrics
 from pretune_operator.cluster.objects import StoredJob
-from pretune_operator.conditions import About, condition
+from pretune_operator.conditions import ConditionType, condition
 from pretune_operator.controller import Controller
 from pretune_operator.handlers import EventLoop
 from pretune_operator.records import current
@@ -95,7 +95,7 @@ def _count_queued(jobs: Collection[StoredJob]) -> None:
 def _queued_since(job: StoredJob) -> datetime:
     """When quota was asked for, or reclaimed: the condition may be false since an attempt before, or a suspension."""
     status = Status.model_validate_json(job.status, extra="ignore")
-    quota, record = condition(status, About.QUOTA_RESERVED), current(status)
+    quota, record = condition(status, ConditionType.QUOTA_RESERVED), current(status)
     assert quota is not None, "it is what makes a job's state Queued"
     said = quota.last_transition_time
     return max(said, record.start_time) if record and record.start_time else said

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pretune_api.run_config import Folder
 from pretune_api.status import ResolvedInput, Status
-from pretune_operator.conditions import About, Reason
+from pretune_operator.conditions import ConditionType, Reason
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, ParentState, SeenParent
@@ -32,10 +32,10 @@ def resolved(job: JobView, draft: Draft, seen: Observed) -> Draft:
             draft = draft.sets(inputs=[*draft.status.inputs, found])
     if obstacles:
         worst = max(obstacles, key=lambda obstacle: obstacle.reason == Reason.PARENT_CYCLE)
-        return draft.says(About.INPUTS_RESOLVED, False, worst.reason, worst.message)
+        return draft.says(ConditionType.INPUTS_RESOLVED, False, worst.reason, worst.message)
     if not draft.status.inputs:
-        return draft.says(About.INPUTS_RESOLVED, True, Reason.NO_PARENT, "The job has no parent.")
-    return draft.says(About.INPUTS_RESOLVED, True, Reason.RESOLVED, _sentence(draft.status))
+        return draft.says(ConditionType.INPUTS_RESOLVED, True, Reason.NO_PARENT, "The job has no parent.")
+    return draft.says(ConditionType.INPUTS_RESOLVED, True, Reason.RESOLVED, _sentence(draft.status))
 
 
 def folders(status: Status) -> dict[str, Folder]:

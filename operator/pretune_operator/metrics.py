@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from pretune_api.names import Cause
 from pretune_api.status import Status
-from pretune_operator.conditions import About, Reason, condition, is_checking, reason
+from pretune_operator.conditions import ConditionType, Reason, condition, is_checking, reason
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _MINUTES: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
@@ -101,7 +101,9 @@ def observe(namespace: str, kind: str, before: Status, after: Status) -> None:
 
 
 def _observe_preflight(namespace: str, kind: str, before: Status, after: Status) -> None:
-    said, known = ((reason(status, About.PREFLIGHT_PASSED), status.preflight_count) for status in (after, before))
+    said, known = (
+        (reason(status, ConditionType.PREFLIGHT_PASSED), status.preflight_count) for status in (after, before)
+    )
     result = _RESULTS.get(said[0])
     if result is not None and said != known:
         PREFLIGHTS.labels(namespace, kind, result).inc()
@@ -110,7 +112,7 @@ def _observe_preflight(namespace: str, kind: str, before: Status, after: Status)
 
 def _seconds_of_preflight(before: Status) -> float:
     """None were waited where it was refused."""
-    begun = condition(before, About.PREFLIGHT_PASSED)
+    begun = condition(before, ConditionType.PREFLIGHT_PASSED)
     if begun is None or not is_checking(before):
         return 0.0
     return (datetime.now(UTC) - begun.last_transition_time).total_seconds()

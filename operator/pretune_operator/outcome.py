@@ -8,7 +8,7 @@ from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
 from pretune_api.status import Artifact, Attempt, Status
 from pretune_operator.causes import cause_of, lost_head, unheard, unstarted
-from pretune_operator.conditions import About, Reason, condition, holds, is_draining, reason
+from pretune_operator.conditions import ConditionType, Reason, condition, holds, is_draining, reason
 from pretune_operator.observed import SeenAttempt
 from pretune_operator.policies.failure import time_is_up
 from pretune_operator.records import active_seconds, current
@@ -86,7 +86,7 @@ def taken_up_by(status: Status, now: datetime) -> datetime:
 def _unseen(status: Status, record: Attempt, now: datetime) -> Outcome:
     """A RayJob that was made a moment ago may not have reached our cache; one that was seen before is gone."""
     seen_by = (record.start_time or now) + PATIENCE
-    if reason(status, About.RUNNING) == Reason.CREATED and now < seen_by:
+    if reason(status, ConditionType.RUNNING) == Reason.CREATED and now < seen_by:
         return GoesOn(seen_by)
     if is_draining(status):
         return Stopped()
@@ -118,15 +118,15 @@ def _last_word_may_come(attempt: SeenAttempt) -> bool:
 
 
 def _awaited(attempt: SeenAttempt, status: Status, now: datetime) -> Outcome:
-    begun = reason(status, About.RUNNING) == Reason.AWAITING_RESULT
-    until = (_since(status, About.RUNNING, now) if begun else now) + PATIENCE
+    begun = reason(status, ConditionType.RUNNING) == Reason.AWAITING_RESULT
+    until = (_since(status, ConditionType.RUNNING, now) if begun else now) + PATIENCE
     return GoesOn(min(until, now + _ASKED_EVERY)) if now < until else Failure(*cause_of(attempt))
 
 
 def _explained(attempt: SeenAttempt, status: Status) -> Failure:
     """Its pods may be gone when KubeRay gives up on them; then what was last said of them counts."""
     cause, message = cause_of(attempt)
-    known = condition(status, About.RUNNING)
+    known = condition(status, ConditionType.RUNNING)
     if (
         cause is Cause.UNKNOWN
         and attempt.reason == "PreRunningDeadlineExceeded"
@@ -146,7 +146,8 @@ def _limits(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt
         until = _start_deadline(spec, status, record, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
     if is_unheard(status, attempt):
-        until = (_since(status, About.RUNNING, now) if holds(status, About.RUNNING) else now) + _SUBMITTED
+        since = _since(status, ConditionType.RUNNING, now) if holds(status, ConditionType.RUNNING) else now
+        until = since + _SUBMITTED
         return GoesOn(min(until, active or until)) if now < until else Failure(*unheard(attempt))
     return GoesOn(active)
 
@@ -160,7 +161,7 @@ def is_unheard(status: Status, attempt: SeenAttempt) -> bool:
 
 def _had_head(status: Status) -> bool:
     """Whether the head of the current attempt was seen at work."""
-    running = condition(status, About.RUNNING)
+    running = condition(status, ConditionType.RUNNING)
     return running is not None and running.status == "True" and running.reason != Reason.SUBMITTED
 
 
@@ -170,7 +171,7 @@ def _start_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetim
 
 def _begin(status: Status, record: Attempt, now: datetime) -> datetime:
     """When the attempt was made and, where it had to wait for quota, admitted."""
-    return max(_since(status, About.QUOTA_RESERVED, now), record.start_time or now)
+    return max(_since(status, ConditionType.QUOTA_RESERVED, now), record.start_time or now)
 
 
 def _active_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetime) -> datetime | None:
@@ -179,6 +180,6 @@ def _active_deadline(spec: JobSpec, status: Status, record: Attempt, now: dateti
     return now + timedelta(seconds=spec.active_deadline_seconds - active_seconds(status, now))
 
 
-def _since(status: Status, about: About, now: datetime) -> datetime:
+def _since(status: Status, about: ConditionType, now: datetime) -> datetime:
     known = condition(status, about)
     return known.last_transition_time if known else now

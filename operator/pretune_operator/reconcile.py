@@ -16,7 +16,7 @@ from typing import Final
 from pretune_api.names import Cause, Label
 from pretune_api.status import Artifact, Status
 from pretune_operator.causes import obstacle_of
-from pretune_operator.conditions import About, Reason, condition, holds, is_finished, reason
+from pretune_operator.conditions import ConditionType, Reason, condition, holds, is_finished, reason
 from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
@@ -66,7 +66,7 @@ def refused(
     if is_finished(status):
         return tidied(draft, seen).decided()
     said = "; ".join(sentences)
-    draft = adopted(tidied(draft, seen), seen.attempts).says(About.ACCEPTED, False, Cause.USER_ERROR, said)
+    draft = adopted(tidied(draft, seen), seen.attempts).says(ConditionType.ACCEPTED, False, Cause.USER_ERROR, said)
     if current(draft.status) is None:
         return given_up(draft, Cause.USER_ERROR, said).decided()
     return _outlived(draft, seen, said, suspend).decided()
@@ -75,14 +75,14 @@ def refused(
 def _begun(job: JobView, now: datetime) -> Draft:
     """What follows from the spec alone."""
     draft = Draft.begun(job.status, job.generation, now).sets(stage=job.job.spec.stage)
-    if holds(job.status, About.SUCCEEDED):
+    if holds(job.status, ConditionType.SUCCEEDED):
         return draft
     if job.spec.retry > job.status.observed_retry:
         draft = renewed(draft, job.spec.retry)
     draft = draft.sets(observed_retry=job.spec.retry)
     if is_finished(draft.status):
         return draft
-    return draft.says(About.ACCEPTED, True, Reason.VALID, "The spec is valid.")
+    return draft.says(ConditionType.ACCEPTED, True, Reason.VALID, "The spec is valid.")
 
 
 def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
@@ -140,7 +140,7 @@ def _going_on(draft: Draft, attempt: SeenAttempt | None, until: datetime | None,
 def _succeeded(draft: Draft, artifact: Artifact, metrics: dict[str, float]) -> Draft:
     message = f"The artifact is {artifact.uri}."
     draft = closed(draft, None, None).sets(artifact=artifact, metrics=metrics or draft.status.metrics)
-    draft = draft.says(About.SUCCEEDED, True, Reason.SUCCEEDED, message)
+    draft = draft.says(ConditionType.SUCCEEDED, True, Reason.SUCCEEDED, message)
     return finished(draft, Reason.SUCCEEDED, message)
 
 
@@ -153,18 +153,20 @@ def _with_quota(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     """Whether the attempt has its machines, or Kueue makes it wait."""
     record = current(draft.status)
     if not attempt.is_queued:
-        return draft if holds(draft.status, About.QUOTA_RESERVED) else _admitted(draft, attempt, in_queue)
+        return draft if holds(draft.status, ConditionType.QUOTA_RESERVED) else _admitted(draft, attempt, in_queue)
     if record is not None and record.active_seconds > 0:
         message = "Kueue has reclaimed the quota; training resumes once the attempt is admitted again."
-        return draft.says(About.QUOTA_RESERVED, False, Reason.EVICTED, message)
+        return draft.says(ConditionType.QUOTA_RESERVED, False, Reason.EVICTED, message)
     message = f"Kueue has not admitted {attempt.ray_job} yet."
-    return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, message)
+    return draft.says(ConditionType.QUOTA_RESERVED, False, Reason.QUEUED, message)
 
 
 def _admitted(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
-    waited = reason(draft.status, About.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED)
+    waited = reason(draft.status, ConditionType.QUOTA_RESERVED) in (Reason.QUEUED, Reason.EVICTED)
     if waited or in_queue:
-        return draft.says(About.QUOTA_RESERVED, True, Reason.ADMITTED, f"The quota of {attempt.ray_job} is reserved.")
+        return draft.says(
+            ConditionType.QUOTA_RESERVED, True, Reason.ADMITTED, f"The quota of {attempt.ray_job} is reserved."
+        )
     return without_queue(draft)
 
 
@@ -172,25 +174,27 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
     """Whether an attempt that goes on runs, and if not, why."""
     runs = attempt.deployment_status == "Running"
     if attempt.is_queued:
-        quota = condition(draft.status, About.QUOTA_RESERVED)
+        quota = condition(draft.status, ConditionType.QUOTA_RESERVED)
         assert quota is not None, "it was said a moment ago"
-        return draft.says(About.RUNNING, False, quota.reason, quota.message)
+        return draft.says(ConditionType.RUNNING, False, quota.reason, quota.message)
     if attempt.has_finished:
-        return draft.says(About.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; waiting for its result.")
+        return draft.says(
+            ConditionType.RUNNING, None, Reason.AWAITING_RESULT, "The driver has ended; waiting for its result."
+        )
     if is_unheard(draft.status, attempt):
         message = f"{attempt.ray_job} is being submitted to its head pod."
-        return draft.says(About.RUNNING, True, Reason.SUBMITTED, message)
+        return draft.says(ConditionType.RUNNING, True, Reason.SUBMITTED, message)
     taken_up = taken_up_by(draft.status, draft.now)
     if not attempt.deployment_status and draft.now < taken_up:
         return _starting(draft, attempt).looks_again(taken_up)
     obstacle = obstacle_of(attempt)
     if obstacle is not None:
-        return draft.says(About.RUNNING, runs, obstacle.reason, obstacle.message)
+        return draft.says(ConditionType.RUNNING, runs, obstacle.reason, obstacle.message)
     if runs:
-        draft = draft.says(About.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
+        draft = draft.says(ConditionType.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
         return draft.looks_again(counted_next(draft))  # no event tells that one which makes no progress holds its GPUs
     return _starting(draft, attempt)
 
 
 def _starting(draft: Draft, attempt: SeenAttempt) -> Draft:
-    return draft.says(About.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")
+    return draft.says(ConditionType.RUNNING, False, Reason.STARTING, f"Pods of {attempt.ray_job} are starting.")

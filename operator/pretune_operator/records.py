@@ -6,7 +6,7 @@ from typing import Final
 
 from pretune_api.names import Cause
 from pretune_api.status import Attempt, Status
-from pretune_operator.conditions import About, Reason, shortened
+from pretune_operator.conditions import ConditionType, Reason, shortened
 from pretune_operator.draft import Draft
 from pretune_operator.observed import SeenAttempt, SeenProgress
 
@@ -41,7 +41,7 @@ def opened(draft: Draft, number: int, ray_job: str, gpus: int, at: datetime) -> 
         attempt_count=number,
         start_time=status.start_time or at,
         next_attempt_time=None,
-    ).says(About.RUNNING, False, Reason.CREATED, f"RayJob {ray_job} has been created.")
+    ).says(ConditionType.RUNNING, False, Reason.CREATED, f"RayJob {ray_job} has been created.")
 
 
 def adopted(draft: Draft, seen: Mapping[int, SeenAttempt]) -> Draft:
@@ -74,7 +74,7 @@ def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
     assert record is not None, "only an attempt that has not ended can end"
     changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
     draft = _with(draft, record.model_copy(update=changes))
-    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
+    return draft.takes_back(ConditionType.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
 
 
 def counted_next(draft: Draft) -> datetime:

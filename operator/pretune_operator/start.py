@@ -6,7 +6,7 @@ from typing import Final
 from pretune_api.names import Cause, Label
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Status
-from pretune_operator.conditions import About, Reason, condition, holds, reason
+from pretune_operator.conditions import ConditionType, Reason, condition, holds, reason
 from pretune_operator.decision import Decision, StartAttempt, StartPreflight
 from pretune_operator.draft import Draft
 from pretune_operator.errors import UnfitError
@@ -32,13 +32,13 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
         pool_of(job.spec.compute, job.namespace, settings)
         check_stores(job.spec)
     except UnfitError as error:
-        draft = draft.says(About.ACCEPTED, False, Cause.USER_ERROR, str(error))
+        draft = draft.says(ConditionType.ACCEPTED, False, Cause.USER_ERROR, str(error))
         return given_up(draft, Cause.USER_ERROR, str(error))
     if too_long := time_is_up(job.spec, draft.status, draft.now):
         return given_up(draft, Cause.DEADLINE_EXCEEDED, too_long)
     draft = resolved(job, draft, seen)
-    if reason(draft.status, About.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
-        return given_up(draft, Cause.USER_ERROR, _said(draft, About.INPUTS_RESOLVED))
+    if reason(draft.status, ConditionType.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
+        return given_up(draft, Cause.USER_ERROR, _said(draft, ConditionType.INPUTS_RESOLVED))
     if draft.status.inputs != draft.before.inputs:
         # Nothing is made from inputs that status does not know yet: after a crash they might be resolved to others.
         return draft.looks_again(draft.now)
@@ -57,42 +57,46 @@ def forbidden(before: Status, decision: Decision, generation: int, said: str, no
     draft = Draft(before, decision.status, generation, now).sets(
         attempts=before.attempts, attempt_count=before.attempt_count, start_time=before.start_time
     )
-    draft = draft.says(About.RUNNING, False, Reason.REFUSED, message)
-    return draft.takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, message).looks_again(now + RECHECK).decided()
+    draft = draft.says(ConditionType.RUNNING, False, Reason.REFUSED, message)
+    return (
+        draft.takes_back(ConditionType.QUOTA_RESERVED, Reason.NO_ATTEMPT, message).looks_again(now + RECHECK).decided()
+    )
 
 
 def without_queue(draft: Draft) -> Draft:
     """Nobody rations the machines of the attempt."""
-    return draft.says(About.QUOTA_RESERVED, True, Reason.NO_QUEUE, "The job names no queue.")
+    return draft.says(ConditionType.QUOTA_RESERVED, True, Reason.NO_QUEUE, "The job names no queue.")
 
 
 def _waiting(job: JobView, draft: Draft, seen: Observed) -> Draft | None:
     """The draft that says what is waited for; None where the way is clear."""
-    if not holds(draft.status, About.INPUTS_RESOLVED):
-        return draft.says(About.RUNNING, False, Reason.NO_ATTEMPT, _said(draft, About.INPUTS_RESOLVED))
+    if not holds(draft.status, ConditionType.INPUTS_RESOLVED):
+        return draft.says(ConditionType.RUNNING, False, Reason.NO_ATTEMPT, _said(draft, ConditionType.INPUTS_RESOLVED))
     lacking = _lacking(job, draft, seen.cluster)
     if lacking is not None:
         return lacking.looks_again(draft.now + RECHECK)
     at = draft.status.next_attempt_time
     if at is not None and draft.now < at:
-        return draft.says(About.RUNNING, False, Reason.BACKING_OFF, _pause(draft)).looks_again(at)
+        return draft.says(ConditionType.RUNNING, False, Reason.BACKING_OFF, _pause(draft)).looks_again(at)
     if seen.in_the_way:
         names = ", ".join(attempt.ray_job for attempt in seen.in_the_way)
-        return draft.says(About.RUNNING, False, Reason.CLEANING_UP, f"Waiting until the pods of {names} are gone.")
+        return draft.says(
+            ConditionType.RUNNING, False, Reason.CLEANING_UP, f"Waiting until the pods of {names} are gone."
+        )
     return None
 
 
 def _lacking(job: JobView, draft: Draft, cluster: Cluster) -> Draft | None:
     """What the cluster's administrator has to install first."""
     if cluster.kuberay_problem is not None:
-        return draft.says(About.RUNNING, False, Reason.KUBERAY_UNAVAILABLE, cluster.kuberay_problem)
+        return draft.says(ConditionType.RUNNING, False, Reason.KUBERAY_UNAVAILABLE, cluster.kuberay_problem)
     queue = job.labels.get(Label.QUEUE)
     if queue is not None and not cluster.kueue:
         message = (
             f"The label {Label.QUEUE} names queue {queue}, but Kueue is not installed; install it, or remove the label."
         )
-        return draft.says(About.QUOTA_RESERVED, False, Reason.KUEUE_MISSING, message).says(
-            About.RUNNING, False, Reason.NO_ATTEMPT, message
+        return draft.says(ConditionType.QUOTA_RESERVED, False, Reason.KUEUE_MISSING, message).says(
+            ConditionType.RUNNING, False, Reason.NO_ATTEMPT, message
         )
     return None
 
@@ -122,17 +126,17 @@ def _begun(job: JobView, draft: Draft, number: int, config: RunConfig) -> Draft:
     draft = draft.does(StartAttempt(number, config))
     draft = opened(draft, number, name, compute.workers * compute.gpus_per_worker, draft.now)
     if Label.QUEUE in job.labels:
-        return draft.says(About.QUOTA_RESERVED, False, Reason.QUEUED, f"Kueue has not admitted {name} yet.")
+        return draft.says(ConditionType.QUOTA_RESERVED, False, Reason.QUEUED, f"Kueue has not admitted {name} yet.")
     return without_queue(draft)
 
 
 def _pause(draft: Draft) -> str:
     """What is said already names the failure; after a suspension, it does not."""
-    if reason(draft.status, About.RUNNING) == Reason.BACKING_OFF:
-        return _said(draft, About.RUNNING)
+    if reason(draft.status, ConditionType.RUNNING) == Reason.BACKING_OFF:
+        return _said(draft, ConditionType.RUNNING)
     return f"The next attempt starts at {draft.status.next_attempt_time:%H:%M:%S} UTC."
 
 
-def _said(draft: Draft, about: About) -> str:
+def _said(draft: Draft, about: ConditionType) -> str:
     known = condition(draft.status, about)
     return known.message if known else ""

@@ -13,7 +13,7 @@ from chart import generated
 from pretune_api.names import Cause
 from pretune_api.problems import parse
 from pretune_cli.__main__ import main
-from pretune_operator.conditions import About, Reason
+from pretune_operator.conditions import ConditionType, Reason
 from support.pages import PAGES, ROOT, name_of
 from support.pages import blocks as fenced
 from support.specs import PRETRAIN
@@ -139,8 +139,9 @@ def test_readme_leads_to_every_how_to_and_every_example(pages: str) -> None:
 def test_every_condition_and_every_reason_stands_in_concepts() -> None:
     page = (ROOT / "docs/concepts.md").read_text()
     rows = re.findall(r"^\| `([A-Z]\w+)` \|(.*)", page, re.MULTILINE)
-    assert [about for about, _ in rows] == list(About)
-    assert {reason for _, text in rows for reason in re.findall(r"`([A-Z]\w+)`", text)} == {*Reason, Cause.USER_ERROR}
+    assert [about for about, _ in rows] == list(ConditionType)
+    reasons = {reason for _, text in rows for reason in re.findall(r"`([A-Z]\w+)`", text)}
+    assert reasons == {*Reason, Cause.USER_ERROR, Cause.STORAGE_DENIED}
 
 
 def test_every_message_that_a_how_to_explains_is_one_of_the_code() -> None:

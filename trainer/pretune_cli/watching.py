@@ -14,11 +14,11 @@ from pretune_api.names import ExitCode
 from pretune_api.status import Condition, Progress
 from pretune_cli.cluster import Cluster, SeenJob
 from pretune_cli.display import progress_cells, side_by_side
-from pretune_operator.conditions import About, condition
+from pretune_operator.conditions import ConditionType, condition
 
 _SECONDS: Final = 2.0
 """Between two looks; the operator writes progress every few seconds at most."""
-_WAITED_FOR: Final = (About.ACCEPTED, About.INPUTS_RESOLVED, About.RUNNING)
+_WAITED_FOR: Final = (ConditionType.ACCEPTED, ConditionType.INPUTS_RESOLVED, ConditionType.RUNNING)
 """Conditions that say, while they do not hold, why nothing happens."""
 
 
@@ -47,7 +47,7 @@ def overview(jobs: Sequence[SeenJob]) -> RenderableType:
 
 def why(job: SeenJob) -> Condition | None:
     """The condition that says why a job has failed, or does not run."""
-    failed = condition(job.status, About.FAILED)
+    failed = condition(job.status, ConditionType.FAILED)
     if failed is not None and failed.status == "True":
         return failed
     if job.status.state == "Succeeded":

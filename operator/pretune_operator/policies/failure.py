@@ -8,7 +8,7 @@ from pretune_api.lifecycle import FailurePolicy
 from pretune_api.names import Cause
 from pretune_api.status import Status
 from pretune_operator.causes import HANDLING, budget_of, sharing
-from pretune_operator.conditions import About, Reason, is_checking, is_finished
+from pretune_operator.conditions import ConditionType, Reason, is_checking, is_finished
 from pretune_operator.draft import Draft
 from pretune_operator.records import active_seconds, closed
 
@@ -25,17 +25,15 @@ def failed(draft: Draft, policy: FailurePolicy, cause: Cause, message: str) -> D
     if spent > budget_of(cause, policy.retries):
         return given_up(draft, cause, f"{message}{_times(draft.status, spent)}")
     at = draft.now + _pause(draft.status, policy)
-    return (
-        draft.sets(next_attempt_time=at)
-        .says(About.RUNNING, False, Reason.BACKING_OFF, f"{message}; the next attempt starts at {at:%H:%M:%S} UTC.")
-        .looks_again(at)
-    )
+    said = f"{message}; the next attempt starts at {at:%H:%M:%S} UTC."
+    draft = draft.sets(next_attempt_time=at).says(ConditionType.RUNNING, False, Reason.BACKING_OFF, said)
+    return draft.looks_again(at)
 
 
 def given_up(draft: Draft, cause: Cause, message: str) -> Draft:
     """The job has failed, for good unless a person raises spec.retry."""
     said = f"{message}. To continue: {HANDLING[cause].advice}."
-    return finished(draft.says(About.FAILED, True, cause, said), Reason.FAILED, said)
+    return finished(draft.says(ConditionType.FAILED, True, cause, said), Reason.FAILED, said)
 
 
 def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
@@ -49,14 +47,14 @@ def time_is_up(spec: JobSpec, status: Status, now: datetime) -> str | None:
 def finished(draft: Draft, why: Reason, message: str) -> Draft:
     """The job is over: nothing of it runs, is queued or suspended any more. What is left of it is seen to next."""
     if is_checking(draft.status):
-        draft = draft.takes_back(About.PREFLIGHT_PASSED, Reason.NO_ATTEMPT, "The job has finished.")
+        draft = draft.takes_back(ConditionType.PREFLIGHT_PASSED, Reason.NO_ATTEMPT, "The job has finished.")
     return (
         draft.sets(completion_time=draft.now, next_attempt_time=None)
         .looks_again(draft.now)
-        .says(About.FINISHED, True, why, message)
-        .says(About.RUNNING, False, why, message)
-        .takes_back(About.QUOTA_RESERVED, Reason.NO_ATTEMPT, "The job has finished.")
-        .takes_back(About.SUSPENDED, Reason.NO_ATTEMPT, "The job has finished.")
+        .says(ConditionType.FINISHED, True, why, message)
+        .says(ConditionType.RUNNING, False, why, message)
+        .takes_back(ConditionType.QUOTA_RESERVED, Reason.NO_ATTEMPT, "The job has finished.")
+        .takes_back(ConditionType.SUSPENDED, Reason.NO_ATTEMPT, "The job has finished.")
     )
 
 
@@ -64,11 +62,11 @@ def renewed(draft: Draft, retry: int) -> Draft:
     """The user has raised spec.retry: the job may fail as often again, and goes on if it had failed."""
     message = f"spec.retry was raised to {retry}."
     if is_finished(draft.status):
-        draft = draft.takes_back(About.PREFLIGHT_PASSED, Reason.RETRIED, message)
+        draft = draft.takes_back(ConditionType.PREFLIGHT_PASSED, Reason.RETRIED, message)
     return (
         draft.sets(observed_retry=retry, failures={}, next_attempt_time=None, completion_time=None)
-        .takes_back(About.FAILED, Reason.RETRIED, message)
-        .takes_back(About.FINISHED, Reason.RETRIED, message)
+        .takes_back(ConditionType.FAILED, Reason.RETRIED, message)
+        .takes_back(ConditionType.FINISHED, Reason.RETRIED, message)
     )
 
 

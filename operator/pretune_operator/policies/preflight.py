@@ -12,7 +12,7 @@ from pretune_api.names import Cause
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Finding
 from pretune_operator.causes import obstacles_of
-from pretune_operator.conditions import About, Reason, condition, is_checking, reason, shortened
+from pretune_operator.conditions import ConditionType, Reason, condition, is_checking, reason, shortened
 from pretune_operator.decision import Decision, StartPreflight
 from pretune_operator.draft import Draft
 from pretune_operator.findings import read
@@ -44,7 +44,7 @@ def preflighted(job: JobView, draft: Draft, seen: Observed, settings: Preflight,
     if under_way:
         number = draft.status.preflight_count
         return _followed(draft, preflight_name(job, number), seen.preflights.get(number), settings)
-    if reason(draft.status, About.PREFLIGHT_PASSED) not in _DUE:
+    if reason(draft.status, ConditionType.PREFLIGHT_PASSED) not in _DUE:
         return None
     return _begun(job, draft, config)
 
@@ -64,7 +64,7 @@ def _begun(job: JobView, draft: Draft, config: RunConfig) -> Draft:
 
 def _skipped(draft: Draft) -> Draft:
     message = "The preflight was turned off."
-    return draft.says(About.PREFLIGHT_PASSED, False, Reason.SKIPPED, message).looks_again(draft.now)
+    return draft.says(ConditionType.PREFLIGHT_PASSED, False, Reason.SKIPPED, message).looks_again(draft.now)
 
 
 def _followed(draft: Draft, name: str, preflight: SeenPreflight | None, settings: Preflight) -> Draft:
@@ -80,7 +80,7 @@ def _followed(draft: Draft, name: str, preflight: SeenPreflight | None, settings
 
 def _until(draft: Draft, preflight: SeenPreflight | None, settings: Preflight) -> datetime:
     """When no more is to be hoped for."""
-    begin = condition(draft.status, About.PREFLIGHT_PASSED)
+    begin = condition(draft.status, ConditionType.PREFLIGHT_PASSED)
     assert begin is not None, "it is under way"
     if preflight is None:
         return begin.last_transition_time + PATIENCE
@@ -98,24 +98,24 @@ def _judged(draft: Draft, pod: SeenPod, exit_code: int) -> Draft:
     fatal = [finding for finding in wrong if finding.cause in _FATAL]
     if fatal:
         cause, said = Cause(str(fatal[0].cause)), _sentences(fatal)
-        return given_up(draft.says(About.PREFLIGHT_PASSED, False, cause, f"{said}."), cause, said)
+        return given_up(draft.says(ConditionType.PREFLIGHT_PASSED, False, cause, f"{said}."), cause, said)
     if wrong:
         message = f"{_sentences(wrong)}; the job proceeds, because this may be temporary."
-        return draft.says(About.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
+        return draft.says(ConditionType.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
     message = f"No problem was found in {len(findings)} checks; see status.preflight for details."
-    return draft.says(About.PREFLIGHT_PASSED, True, Reason.PASSED, message)
+    return draft.says(ConditionType.PREFLIGHT_PASSED, True, Reason.PASSED, message)
 
 
 def _inconclusive(draft: Draft, sentence: str, place: str) -> Draft:
     finding = Finding(check="preflight", result="NotKnown", place=place, sentence=shortened(sentence))
     message = f"{place}: {sentence}; the job proceeds."
     draft = draft.sets(preflight=[finding]).looks_again(draft.now)
-    return draft.says(About.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
+    return draft.says(ConditionType.PREFLIGHT_PASSED, None, Reason.INCONCLUSIVE, message)
 
 
 def _waiting(draft: Draft, message: str) -> Draft:
-    return draft.says(About.PREFLIGHT_PASSED, None, Reason.CHECKING, message).says(
-        About.RUNNING, False, Reason.CHECKING, message
+    return draft.says(ConditionType.PREFLIGHT_PASSED, None, Reason.CHECKING, message).says(
+        ConditionType.RUNNING, False, Reason.CHECKING, message
     )
 
 
