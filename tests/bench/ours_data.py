@@ -8,7 +8,7 @@ import ours
 import setting
 from turns import Turns
 
-from pretune_trainer.batches import works
+from pretune_trainer.batches import step_batches
 from pretune_trainer.data.example import Cursor
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.inputs import gather_inputs
@@ -24,9 +24,9 @@ def main(cache: str) -> None:
             shutil.rmtree(ours.STORAGE / "cache", ignore_errors=True)
         inputs = gather_inputs(config, ranks, Silent())
         stream = Stream(inputs.cache, inputs.task.layout, seed=0, rows_per_step=setting.ROWS)
-        steps = works(stream.steps(Cursor()), inputs.task, setting.ROWS, ranks)
-        for work in islice(steps, setting.STEPS_PER_PASS):
-            turns.step(work.tokens)
+        steps = step_batches(stream.steps(Cursor()), inputs.task, setting.ROWS, ranks)
+        for batches in islice(steps, setting.STEPS_PER_PASS):
+            turns.step(batches.tokens)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.course import plot_course
 from pretune_trainer.data.example import Cursor
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.model.losses import IGNORED
@@ -17,6 +16,7 @@ from pretune_trainer.optim import schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Step
+from pretune_trainer.training_plan import plan_training
 from support.jobs import Recorder, classification, pretrain
 
 
@@ -31,7 +31,7 @@ def _trained(config: RunConfig) -> tuple[list[float], dict[str, torch.Tensor]]:
 def _plain_loop(config: RunConfig, steps: int) -> tuple[list[float], dict[str, torch.Tensor]]:
     """What anyone would write with transformers and PyTorch alone, on the same rows."""
     inputs = gather_inputs(config, Ranks(), Silent())
-    course = plot_course(inputs, Ranks())
+    plan = plan_training(inputs, Ranks())
     model = inputs.make_model().model
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
@@ -39,7 +39,7 @@ def _plain_loop(config: RunConfig, steps: int) -> tuple[list[float], dict[str, t
     optimizer = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95), eps=1e-8, fused=True)
     rate = schedule(config.training, steps)
     losses: list[float] = []
-    rows = course.stream.steps(Cursor())
+    rows = plan.stream.steps(Cursor())
     for step in range(steps):
         batch = inputs.task.batch(next(rows).packs)
         labels = F.pad(batch.targets["lm"], (1, 0), value=IGNORED)[:, :-1]

@@ -14,6 +14,7 @@ from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import parse
 from pretune_api.run_config import Folder, Parent, RunConfig
 from pretune_api.storage import Storage
+from pretune_trainer.data.sources import OpenSource, SourceFile
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Design
 from pretune_trainer.optim import make_optimizer, optimizer_tensors
@@ -108,6 +109,20 @@ def test_a_file_that_is_both_learnt_from_and_judged_on_is_refused(tmp_path: Path
     finding = by_check(preflight(pretrain(tmp_path, data__validation={"sources": [{"uri": uri}]})))["source"]
     assert (finding.ok, finding.place) == (False, "spec.data.validation.sources[0].uri")
     assert "the model would be judged on what it has learnt" in finding.sentence
+
+
+def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = classification(tmp_path).data.train[0].uri
+    config = classification(tmp_path, data__validation={"sources": [{"uri": uri}]})
+    files, listed = OpenSource.files, list[str]()
+
+    def counted(source: OpenSource) -> list[SourceFile]:
+        listed.append(source.where)
+        return files(source)
+
+    monkeypatch.setattr(OpenSource, "files", counted)
+    preflight(config)
+    assert listed == ["spec.data.train[0]", "spec.data.validation.sources[0]"]
 
 
 def test_a_store_is_told_by_what_it_guarantees(tmp_path: Path, s3: S3Server) -> None:
@@ -238,8 +253,8 @@ def designed(config: RunConfig) -> Design:
     from pretune_trainer.data.inputs import data_sources
 
     (source,) = data_sources(config.data)
-    rows, said = read_source(config, source, 0)
-    vocabulary, _ = check_tokenizer(config, [Checked(Finding("source", True, said, ""), rows)], None)
+    sample, said = read_source(config, source, 0)
+    vocabulary, _ = check_tokenizer(config, [Checked(Finding("source", True, said, ""), sample)], None)
     assert config.model.architecture is not None
     made, _ = check_task(config, config.model.architecture, vocabulary)
     return made

@@ -11,12 +11,12 @@ from torch.distributed.fsdp import FSDPModule
 from pretune_api.run_config import RunConfig
 from pretune_api.training import EarlyStopping
 from pretune_trainer import step
-from pretune_trainer.course import Course, plot_course
 from pretune_trainer.microbatch import choose_rows, rows_that_fit
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import mesh_shape
 from pretune_trainer.stopping import Improvement
 from pretune_trainer.trainee import make_trainee
+from pretune_trainer.training_plan import TrainingPlan, plan_training
 from support.group import in_ranks
 from support.jobs import pretrain
 from support.runs import gathered, named, run
@@ -91,14 +91,14 @@ def test_training_ends_with_the_last_row_of_its_epochs_or_after_so_many_steps_wh
 ) -> None:
     inputs = gathered(pretrain(tmp_path))
 
-    def course(epochs: float | None, max_steps: int | None) -> Course:
+    def plan(epochs: float | None, max_steps: int | None) -> TrainingPlan:
         training = inputs.config.training.model_copy(update={"epochs": epochs, "max_steps": max_steps})
-        return plot_course(replace(inputs, config=inputs.config.model_copy(update={"training": training})), Ranks())
+        return plan_training(replace(inputs, config=inputs.config.model_copy(update={"training": training})), Ranks())
 
-    whole = course(0.7, None)
+    whole = plan(0.7, None)
     rows, steps = 0.7 * whole.stream.rows_per_epoch(), whole.total_steps
     assert (steps - 1) * whole.rows_per_step < rows <= steps * whole.rows_per_step
-    assert [course(*limits).total_steps for limits in ((0.7, 1), (0.7, 1000), (None, 7))] == [1, steps, 7]
+    assert [plan(*limits).total_steps for limits in ((0.7, 1), (0.7, 1000), (None, 7))] == [1, steps, 7]
 
 
 def _improvement(*, larger: bool, min_delta: float = 0.0) -> Improvement:

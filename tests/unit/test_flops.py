@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pretune_trainer.model.flops import Utilization, attention_flops, flops_per_token, peak_flops
+from pretune_trainer.model.flops import Utilization, flops_per_token, peak_flops
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,6 @@ def test_a_device_without_bf16_in_part_or_unheard_of_has_no_peak(name: str) -> N
 def test_a_token_costs_six_flops_a_parameter_and_four_where_it_is_frozen() -> None:
     assert flops_per_token(computed=100, trained=100) == 600
     assert flops_per_token(computed=100, trained=0) == 400
-
-
-def test_attention_is_counted_by_document() -> None:
-    assert attention_flops([8, 8], layers=2, width=4) == attention_flops([16], layers=2, width=4) / 2
 
 
 def test_utilization_is_the_share_of_the_peak() -> None:

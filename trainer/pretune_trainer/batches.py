@@ -15,11 +15,11 @@ from pretune_trainer.tasks.base import Batch, Task
 
 
 @dataclass(frozen=True)
-class Work:
-    """One rank's part of an optimizer step."""
+class StepBatches:
+    """What one rank computes in one optimizer step, as tensors."""
 
-    batches: list[Batch]
-    """Micro-batches, on the CPU; the same number on every rank."""
+    micro_batches: list[Batch]
+    """On the CPU; the same number on every rank."""
     counts: dict[str, int]
     """Targets of the step over all ranks, by key of the loss."""
     tokens: int
@@ -30,8 +30,8 @@ class Work:
     """How long ranks took to make it."""
 
 
-def works(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) -> Iterator[Work]:
-    """The work of each step. Runs ahead in a background thread, so `ranks` must be a channel of its own."""
+def step_batches(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) -> Iterator[StepBatches]:
+    """The batches of each step. Runs ahead in a background thread, so `ranks` must be a channel of its own."""
     mark = time.perf_counter()
     for step in steps:
         batches = [pinned(task.batch(packs), ranks) for packs in split(step.packs, rows)]
@@ -39,7 +39,7 @@ def works(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: Ranks) 
         mine = [sum(batch.counts[key] for batch in batches) for key in keys]
         spread = Spread.over(ranks, time.perf_counter() - mark)
         *counts, tokens = ranks.add([*mine, sum(batch.tokens for batch in batches)])
-        yield Work(batches, dict(zip(keys, counts, strict=True)), tokens, step.after, spread)
+        yield StepBatches(batches, dict(zip(keys, counts, strict=True)), tokens, step.after, spread)
         mark = time.perf_counter()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.batches import Work
+from pretune_trainer.batches import StepBatches
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.evaluate import Judgement, evaluate
@@ -62,7 +62,7 @@ class Loop:
         self._pending: _Pending | None = None
         self._mark = time.perf_counter()
 
-    def train(self, works: Prefetch[Work]) -> None:
+    def train(self, ahead: Prefetch[StepBatches]) -> None:
         """Run to the end; a checkpoint of the last step is on its way to storage then.
 
         Raises:
@@ -81,7 +81,7 @@ class Loop:
                     )
                 self._mark = time.perf_counter()
                 while not self._ended():
-                    self._step(next(works), works)
+                    self._step(next(ahead), ahead)
                     self._leave_if_asked()
                     self._pause_if_due()
         except StopRequestedError:
@@ -92,13 +92,13 @@ class Loop:
         improvement = self.parts.resumable.improvement
         return self.state.step >= self.parts.total_steps or (improvement is not None and improvement.exhausted)
 
-    def _step(self, work: Work, works: Prefetch[Work]) -> None:
+    def _step(self, batches: StepBatches, ahead: Prefetch[StepBatches]) -> None:
         parts = self.parts
         parts.vote.ask(parts.resumable.checkpoints.has_failed)
         seed_step(self._seed())
         if parts.step.task.couples_rows:  # a batch normalisation's statistics change in the forward pass already
             parts.resumable.checkpoints.wait_staged()
-        loss = self._gradients(work)
+        loss = self._gradients(batches)
         norm = clip_gradients(parts.step.parameters(), parts.config.training.gradient_clip)
         bad = parts.resumable.stability.judge(loss, norm)
         rate = parts.rate(self.state.step)
@@ -108,17 +108,17 @@ class Loop:
         parts.optimizer.step()
         parts.step.task.settle(parts.step.model)
         parts.optimizer.zero_grad(set_to_none=True)
-        self._advance(work)
+        self._advance(batches)
         self._tell_pending()
-        self._pending = _Pending.of(torch.stack([loss, norm, bad]), self._event(work, rate, works.take_waited()))
+        self._pending = _Pending.of(torch.stack([loss, norm, bad]), self._event(batches, rate, ahead.take_waited()))
 
-    def _gradients(self, work: Work) -> Tensor:
+    def _gradients(self, batches: StepBatches) -> Tensor:
         """Accumulate the gradients of the mean loss over all ranks' targets; that loss, on the device."""
         losses: list[Tensor] = []
-        for number, batch in enumerate(work.batches, start=1):
-            defer_reduction(self.parts.step, last=number == len(work.batches))
+        for number, batch in enumerate(batches.micro_batches, start=1):
+            defer_reduction(self.parts.step, last=number == len(batches.micro_batches))
             with autocast(self.parts.config.training, self.parts.ranks):
-                loss = self.parts.step(batch.to(self.parts.ranks.device), work.counts)
+                loss = self.parts.step(batch.to(self.parts.ranks.device), batches.counts)
             loss.backward()
             losses.append(loss.detach())
         return self.parts.ranks.add_tensor(torch.stack(losses).sum())
@@ -128,12 +128,12 @@ class Loop:
         seed = self.parts.config.training.seed
         return hash((seed, self.state.step, self.parts.ranks.rank)) & 0x7FFF_FFFF_FFFF_FFFF
 
-    def _advance(self, work: Work) -> None:
+    def _advance(self, batches: StepBatches) -> None:
         self.state.step += 1
-        self.state.cursor = work.after
-        self.state.tokens += work.tokens
+        self.state.cursor = batches.after
+        self.state.tokens += batches.tokens
 
-    def _event(self, work: Work, rate: float, waited: float) -> StepDone:
+    def _event(self, batches: StepBatches, rate: float, waited: float) -> StepDone:
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
         self.state.seconds += seconds
@@ -142,15 +142,15 @@ class Loop:
             loss=0.0,
             learning_rate=rate,
             grad_norm=0.0,
-            tokens=work.tokens,
+            tokens=batches.tokens,
             tokens_total=self.state.tokens,
             seconds=seconds,
             data_wait_seconds=waited,
-            mfu=self.parts.utilization.of(work.tokens, seconds),
-            slowest_rank=work.spread.slowest_rank,
-            slowest_seconds=work.spread.slowest_seconds,
-            fastest_seconds=work.spread.fastest_seconds,
-            memory=work.spread.memory,
+            mfu=self.parts.utilization.of(batches.tokens, seconds),
+            slowest_rank=batches.spread.slowest_rank,
+            slowest_seconds=batches.spread.slowest_seconds,
+            fastest_seconds=batches.spread.fastest_seconds,
+            memory=batches.spread.memory,
         )
 
     def _tell_pending(self) -> None:

@@ -31,7 +31,7 @@ _WEIGHTS: Final = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundParent:
     """A parent that can be loaded."""
 
     source: Source
@@ -40,7 +40,7 @@ class Found:
     """Names its content."""
 
 
-def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, weights: bool = True) -> Found:
+def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, weights: bool = True) -> FoundParent:
     """Bring a parent to this machine, once for all its ranks. Collective.
 
     `storage` says how the parent's store is reached; `where` is the field that names the parent. Without `weights`
@@ -54,14 +54,14 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
         hub = parent.hub
         ranks.once(lambda: _reach(hub, where))
         name = f"{hub.repo}@{hub.revision}"
-        return Found(Source(hub.repo, hub.revision), f"sha256:{sha256(name.encode()).hexdigest()}")
+        return FoundParent(Source(hub.repo, hub.revision), f"sha256:{sha256(name.encode()).hexdigest()}")
     assert parent.folder is not None, "a parent is a folder or on a hub"
     folder = parent.folder
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
     manifest = ranks.once(lambda: _manifest(store, folder, where, weights=weights))
     path = ranks.together(lambda: _here(store, manifest, where, weights=weights))[ranks.rank]
     _check_whole(path, folder.uri, where)
-    return Found(Source(str(path)), manifest.digest)
+    return FoundParent(Source(str(path)), manifest.digest)
 
 
 def _reach(hub: Hub, where: str) -> None:

@@ -13,8 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from pretune_api.run_config import RunConfig
 from pretune_trainer.artifact import ARTIFACT_DTYPES, export, publish
 from pretune_trainer.baseline import in_context_design, in_context_inputs, save_baseline, saved_baseline
-from pretune_trainer.batches import judged, works
-from pretune_trainer.course import Course, plot_course, rows_per_step
+from pretune_trainer.batches import judged, step_batches
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
@@ -39,6 +38,7 @@ from pretune_trainer.storage.runs import Run, claim_run
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.trainee import Trainee, make_trainee
+from pretune_trainer.training_plan import TrainingPlan, plan_training, rows_per_step
 
 _TEXTS_ASKED = 1
 """Texts that a language model is asked about at once: each is as many rows as there are labels."""
@@ -121,11 +121,11 @@ class _Session:
         inputs = with_reference(inputs, trainee.step, self.ranks, self.run, self.vote)
         resumable = self._resumable(inputs, trainee)
         state = resumable.restore()
-        course = plot_course(inputs, self.ranks)
-        rows = self._micro_batch(trainee, inputs, course, state.micro_batch_rows)
+        plan = plan_training(inputs, self.ranks)
+        rows = self._micro_batch(trainee, inputs, plan, state.micro_batch_rows)
         state.micro_batch_rows = self._within_memory(rows, inputs)
-        self.reporter.tell(self._start(trainee, state, course))
-        self._train(inputs, trainee, resumable, state, course, found)
+        self.reporter.tell(self._start(trainee, state, plan))
+        self._train(inputs, trainee, resumable, state, plan, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
 
     def _tell_of_data(self, inputs: Inputs) -> None:
@@ -168,12 +168,12 @@ class _Session:
             reporter=self.reporter,
         )
 
-    def _micro_batch(self, trainee: Trainee, inputs: Inputs, course: Course, before: int) -> int:
+    def _micro_batch(self, trainee: Trainee, inputs: Inputs, plan: TrainingPlan, before: int) -> int:
         """Rows that a rank computes at once; `before` is what was chosen before the checkpoint, 0 without one.
 
         Rows that are compared with each other are all of a rank's, which are more where a run goes on with fewer ranks.
         """
-        most = -(-course.rows_per_step // self.ranks.size)
+        most = -(-plan.rows_per_step // self.ranks.size)
         asked = self.config.training.micro_batch_rows
         if inputs.task.couples_rows:
             check_whole(asked, most)
@@ -191,15 +191,15 @@ class _Session:
         most = self.ranks.once(lambda: most_rows(self.run.store))
         return rows if most is None or inputs.task.couples_rows else min(rows, most)
 
-    def _start(self, trainee: Trainee, state: State, course: Course) -> Start:
+    def _start(self, trainee: Trainee, state: State, plan: TrainingPlan) -> Start:
         return Start(
             stage=self.config.stage,
             run=self.run.ordinal,
             from_step=state.step,
-            total_steps=course.total_steps,
+            total_steps=plan.total_steps,
             parameters=trainee.parameters,
             trainable=trainee.trainable,
-            rows_per_step=course.rows_per_step,
+            rows_per_step=plan.rows_per_step,
             micro_batch_rows=state.micro_batch_rows,
             checkpoint_every=self.config.checkpoint.every_steps,
         )
@@ -210,7 +210,7 @@ class _Session:
         trainee: Trainee,
         resumable: Resumable,
         state: State,
-        course: Course,
+        plan: TrainingPlan,
         found: Judgement | None,
     ) -> None:
         parts = Parts(
@@ -219,17 +219,17 @@ class _Session:
             reporter=self.reporter,
             step=trainee.step,
             optimizer=trainee.optimizer,
-            rate=schedule(self.config.training, course.total_steps),
+            rate=schedule(self.config.training, plan.total_steps),
             resumable=resumable,
             vote=self.vote,
-            validation=self._validation(inputs, state.micro_batch_rows, course.rows_per_step),
+            validation=self._validation(inputs, state.micro_batch_rows, plan.rows_per_step),
             baseline=found,
-            total_steps=course.total_steps,
+            total_steps=plan.total_steps,
             utilization=trainee.utilization,
         )
-        steps = course.stream.steps(state.cursor)
+        steps = plan.stream.steps(state.cursor)
         try:
-            with Prefetch(works(steps, inputs.task, state.micro_batch_rows, self.ranks.fork()), _AHEAD) as ahead:
+            with Prefetch(step_batches(steps, inputs.task, state.micro_batch_rows, self.ranks.fork()), _AHEAD) as ahead:
                 Loop(parts, state).train(ahead)
         except PretuneError:
             resumable.checkpoints.wait()

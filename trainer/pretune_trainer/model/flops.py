@@ -46,11 +46,6 @@ def flops_per_token(computed: int, trained: int) -> float:
     return 4.0 * computed + 2.0 * trained
 
 
-def attention_flops(lengths: list[int], layers: int, width: int) -> float:
-    """FLOPs of causal attention, forward and backward: half of 12 · layers · width · n² a document of n tokens."""
-    return 6.0 * layers * width * sum(length * length for length in lengths)
-
-
 @dataclass(frozen=True)
 class Utilization:
     """What a token costs, and what all ranks' devices could do."""

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
 
@@ -11,7 +12,6 @@ from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.tasks import text_columns
 from pretune_trainer.baseline import in_context_design
-from pretune_trainer.course import rows_per_step
 from pretune_trainer.data.cache_index import SIDES
 from pretune_trainer.data.cleaning.language import check_languages
 from pretune_trainer.data.example import Example, Pack, Row, length_of
@@ -28,11 +28,12 @@ from pretune_trainer.methods import Tuned
 from pretune_trainer.microbatch import check_whole
 from pretune_trainer.model.build import Source
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.parents import Found, find_parent
+from pretune_trainer.parents import FoundParent, find_parent
 from pretune_trainer.preflight.findings import Checked, NotKnownError
 from pretune_trainer.preflight.memory import activations, amount, held
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
+from pretune_trainer.training_plan import rows_per_step
 
 _FIRST_ROWS: Final = 64
 """Rows read of each source."""
@@ -41,6 +42,20 @@ _FOOTERS: Final = 16
 _FEWEST: Final = 2
 """Rows of a batch whose rows depend on each other: a batch normalisation knows no variance of one."""
 _PROBE: Final = b"Pretune has tried whether it can write here, and may be deleted."
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is read of a source before a run."""
+
+    source: DataSource
+    """The source."""
+    number: int
+    """Its place among all sources."""
+    files: Sequence[SourceFile]
+    """All its files."""
+    rows: Sequence[Row]
+    """Its first rows, with the columns that a tokenizer is trained on."""
 
 
 def check_storage(config: RunConfig) -> tuple[Store, str]:
@@ -65,22 +80,22 @@ def check_whole_spec(config: RunConfig) -> tuple[int, str]:
     return rows, f"{rows} rows a step, on {config.ranks} ranks"
 
 
-def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[list[Row], str]:
-    """A source's first rows, with the columns that a tokenizer is trained on."""
+def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[Sample, str]:
+    """A source's files, and its first rows."""
     files = source.opened.files()
     found = _first_rows(source, number, files, text_columns(config.learn))
     where, uri = f"{source.opened.where}.uri", source.opened.source.uri
     if not found:
         raise UserError(where, f"{uri} is empty: its files have no rows")
     size = amount(sum(file.size for file in files))
-    return found, f"{uri}: {len(files)} files of {size}; its first {len(found)} rows can be read"
+    said = f"{uri}: {len(files)} files of {size}; its first {len(found)} rows can be read"
+    return Sample(source, number, files, found), said
 
 
-def check_validation(sources: Sequence[DataSource], read: Sequence[Checked[list[Row]]]) -> tuple[bool, str]:
-    """Whether the validation's own files are none that is learnt from; all sources have been `read`."""
-    for each in read:
-        each.get()
-    check_judged_only(sources, [source.opened.files() for source in sources])
+def check_validation(samples: Sequence[Checked[Sample]]) -> tuple[bool, str]:
+    """Whether the validation's own files are none that is learnt from; there is a sample of every source."""
+    read = [sample.get() for sample in samples]
+    check_judged_only([sample.source for sample in read], [sample.files for sample in read])
     return True, "none of their files is in spec.data.train"
 
 
@@ -97,7 +112,7 @@ def _units(source: DataSource, number: int, files: Sequence[SourceFile]) -> Iter
         yield from units(source.opened, number, parquet[start : start + _FOOTERS])
 
 
-def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozenset[str]) -> tuple[Found, str]:
+def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozenset[str]) -> tuple[FoundParent, str]:
     """An existing model, all of it read and verified; its weights stay where they are."""
     if parent.folder is not None and parent.folder.job in waiting:
         raise NotKnownError(f"not known before {parent.folder.job} has finished")
@@ -108,13 +123,13 @@ def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozens
 
 
 def check_tokenizer(
-    config: RunConfig, read: Sequence[Checked[list[Row]]], parent: Found | None
+    config: RunConfig, samples: Sequence[Checked[Sample]], parent: FoundParent | None
 ) -> tuple[Vocabulary, str]:
-    """The tokenizer; or one that stands in for it, from the rows that were `read` of the training sources."""
+    """The tokenizer; or one that stands in for it, from samples of the training sources."""
     assert config.tokenizer is not None, "text is read"
     if config.tokenizer.train is not None:
-        some = [row for each in read for row in each.value or ()]
-        return _stand_in(config, config.tokenizer.train, some or read[0].get())
+        rows = [row for sample in samples if sample.value for row in sample.value.rows]
+        return _stand_in(config, config.tokenizer.train, rows or samples[0].get().rows)
     assert parent is not None, "a tokenizer that is not trained comes from somewhere"
     tokenizer = load_tokenizer(parent.source)
     adapted = config.tokenizer.adapt
@@ -147,11 +162,11 @@ def check_model(made: Design) -> tuple[Tuned, str]:
     return tuned, f"a {kind} of {sum(size for size, _ in sizes):,} parameters, {trained:,} of them trained"
 
 
-def check_rows(made: Design, read: Sequence[Row], source: DataSource, number: int) -> tuple[list[Example], str]:
-    """The examples of a source's first rows; they were `read` already, but not all of their columns."""
-    grouping = grouping_of(made.config.data, made.config.evaluation)
-    files, columns = source.opened.files(), [*made.task.columns, *grouping.columns]
-    found = _first_rows(source, number, files, columns) if columns else read
+def check_rows(made: Design, sample: Sample) -> tuple[list[Example], str]:
+    """The examples of a source's first rows, which are read anew where the task needs other columns."""
+    grouping, source = grouping_of(made.config.data, made.config.evaluation), sample.source
+    columns = [*made.task.columns, *grouping.columns]
+    found = _first_rows(source, sample.number, sample.files, columns) if columns else sample.rows
     kept = [row for row in found if row.values.get(row.column, "") is not None]
     for row in kept:
         grouping.of(row, SIDES[source.holdout(row)])

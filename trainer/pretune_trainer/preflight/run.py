@@ -6,12 +6,13 @@ from functools import partial
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import image_column
-from pretune_trainer.data.example import Example, Row
+from pretune_trainer.data.example import Example
 from pretune_trainer.data.inputs import DataSource, data_sources
 from pretune_trainer.inputs import Design, Vocabulary
 from pretune_trainer.model.build import Source
-from pretune_trainer.parents import Found
+from pretune_trainer.parents import FoundParent
 from pretune_trainer.preflight.checks import (
+    Sample,
     check_batch,
     check_memory,
     check_model,
@@ -37,19 +38,19 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     sources = data_sources(config.data, image_column(config.learn))
     checks.make("storage", "spec.storage.uri", lambda: check_storage(config))
     checks.make("spec", "spec", lambda: check_whole_spec(config))
-    read = [
+    samples = [
         checks.make("source", source.opened.where, partial(read_source, config, source, number))
         for number, source in enumerate(sources)
     ]
     if any(source.is_validation for source in sources):
-        checks.make("source", "spec.data.validation.sources", lambda: check_validation(sources, read))
+        checks.make("source", "spec.data.validation.sources", lambda: check_validation(samples))
     start = _Start(config, checks, frozenset(waiting))
-    vocabulary = start.vocabulary(sources, read)
+    vocabulary = start.vocabulary(sources, samples)
     task = checks.make("task", f"spec.{config.part}", lambda: check_task(config, start.origin(), vocabulary.get()))
     model = checks.make("model", "spec.model", lambda: check_model(task.get()))
     given = [
-        checks.make("rows", source.opened.where, partial(_rows, task, read[number], source, number))
-        for number, source in enumerate(sources)
+        checks.make("rows", source.opened.where, partial(_rows, task, sample))
+        for source, sample in zip(sources, samples, strict=True)
     ]
     examples = [example for each in given for example in each.value or ()]
     batch = checks.make("batch", "spec.data", lambda: check_batch(task.get(), examples))
@@ -57,10 +58,8 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     return checks.findings
 
 
-def _rows(
-    task: Checked[Design], read: Checked[list[Row]], source: DataSource, number: int
-) -> tuple[list[Example], str]:
-    return check_rows(task.get(), read.get(), source, number)
+def _rows(task: Checked[Design], sample: Checked[Sample]) -> tuple[list[Example], str]:
+    return check_rows(task.get(), sample.get())
 
 
 class _Start:
@@ -68,7 +67,7 @@ class _Start:
 
     def __init__(self, config: RunConfig, checks: Checks, waiting: frozenset[str]) -> None:
         self._config, self._checks, self._waiting = config, checks, waiting
-        self._parent: Checked[Found] | None = None
+        self._parent: Checked[FoundParent] | None = None
         if (parent := config.model.parent) is not None:
             where = "spec.model.from"
             self._parent = checks.make("parent", where, lambda: check_parent(config, parent, where, waiting))
@@ -80,16 +79,16 @@ class _Start:
         assert self._config.model.architecture is not None, "a model is new, or has a parent"
         return self._config.model.architecture
 
-    def vocabulary(self, sources: Sequence[DataSource], read: Sequence[Checked[list[Row]]]) -> Checked[Vocabulary]:
+    def vocabulary(self, sources: Sequence[DataSource], samples: Sequence[Checked[Sample]]) -> Checked[Vocabulary]:
         """How text becomes tokens; nothing is checked where none is read."""
         if self._config.tokenizer is None:
             return Checked(Finding("tokenizer", True, "no text is read", "spec.tokenizer"), Vocabulary(None))
-        learnt = [each for source, each in zip(sources, read, strict=True) if not source.is_validation]
+        learnt = [sample for source, sample in zip(sources, samples, strict=True) if not source.is_validation]
         return self._checks.make(
             "tokenizer", "spec.tokenizer", lambda: check_tokenizer(self._config, learnt, self._tokenizer_parent())
         )
 
-    def _tokenizer_parent(self) -> Found | None:
+    def _tokenizer_parent(self) -> FoundParent | None:
         tokenizer = self._config.tokenizer
         assert tokenizer is not None, "text is read"
         parent = tokenizer.adapt.parent if tokenizer.adapt is not None else tokenizer.parent

@@ -32,7 +32,7 @@ from pretune_trainer.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCheckpoint:
     """A committed checkpoint whose content has been verified."""
 
     commit: Commit
@@ -102,7 +102,7 @@ class Checkpoints:
         """Whether the checkpoint on its way is known here to have failed; `wait` raises why, on every rank."""
         return self._saving is not None and self._saving.done() and self._saving.exception() is not None
 
-    def latest(self) -> Found | None:
+    def latest(self) -> FoundCheckpoint | None:
         """The newest checkpoint that is committed and whole, which this run starts from; None where there is none.
 
         Every rank verifies a part of it. Of a damaged one people are told, and the one before is taken. Collective.
@@ -113,11 +113,11 @@ class Checkpoints:
             self._ranks.once(lambda: self._run.start_from(found.origin))
         return found
 
-    def at(self, step: int) -> Found | None:
+    def at(self, step: int) -> FoundCheckpoint | None:
         """The newest whole checkpoint of a step, such as the best one; None where there is none. Collective."""
         return self._newest_whole(step)
 
-    def load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
+    def load(self, found: FoundCheckpoint, tensors: Mapping[str, Tensor]) -> CheckpointState:
         """Fill `tensors` in place, each rank with its own rows, whatever number of ranks wrote them. Collective.
 
         Raises:
@@ -125,7 +125,7 @@ class Checkpoints:
         """
         return self._ranks.together(lambda: self._load(found, tensors))[0]
 
-    def _load(self, found: Found, tensors: Mapping[str, Tensor]) -> CheckpointState:
+    def _load(self, found: FoundCheckpoint, tensors: Mapping[str, Tensor]) -> CheckpointState:
         folder = self._job.child(found.commit.path)
         saved = understood(TensorIndex, folder.get(INDEX_NAME), f"{folder.uri}/{INDEX_NAME}")
         held = shards.pieces(tensors, is_first=self._ranks.is_first)
@@ -133,7 +133,7 @@ class Checkpoints:
         shards.fill(folder, saved, held)
         return understood(CheckpointState, folder.get(STATE_NAME), f"{folder.uri}/{STATE_NAME}")
 
-    def _newest_whole(self, step: int | None = None) -> Found | None:
+    def _newest_whole(self, step: int | None = None) -> FoundCheckpoint | None:
         """The newest whole one, of that step.
 
         It looks anew after each that is not whole: an older run that is still at work may have removed it, in favour of
@@ -142,7 +142,7 @@ class Checkpoints:
         passed_over: set[Commit] = set()
         while (candidate := self._ranks.once(lambda: self._newest(step, passed_over))) is not None:
             try:
-                return Found(candidate, self._verified(candidate))
+                return FoundCheckpoint(candidate, self._verified(candidate))
             except (DamagedError, MissingObjectError) as error:
                 passed_over.add(candidate)
                 self._reporter.tell(Said(f"{error}; falling back to the previous checkpoint"))

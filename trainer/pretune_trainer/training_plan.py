@@ -11,8 +11,8 @@ from pretune_trainer.parallel import Ranks
 
 
 @dataclass(frozen=True)
-class Course:
-    """The way ahead."""
+class TrainingPlan:
+    """What training consists of."""
 
     stream: Stream
     """This rank's packs of each step."""
@@ -22,15 +22,15 @@ class Course:
     """Optimizer steps after which training ends."""
 
 
-def plot_course(inputs: Inputs, ranks: Ranks) -> Course:
-    """The way through the data that the spec asks for."""
+def plan_training(inputs: Inputs, ranks: Ranks) -> TrainingPlan:
+    """What the spec asks for, of the data that there is."""
     training = inputs.config.training
     rows = rows_per_step(inputs.config)
     stream = Stream(inputs.cache, inputs.task.layout, training.seed, rows, ranks.rank, ranks.size)
     limits = [training.max_steps] if training.max_steps is not None else []
     if training.epochs is not None:
         limits.append(math.ceil(training.epochs * stream.rows_per_epoch() / rows))
-    return Course(stream, rows, min(limits))
+    return TrainingPlan(stream, rows, min(limits))
 
 
 def rows_per_step(config: RunConfig) -> int:
