@@ -103,17 +103,17 @@ def _mesh(ranks: Ranks) -> DeviceMesh:
     return init_device_mesh(ranks.device.type, shards, mesh_dim_names=("replicate", "shard"))
 
 
-def mesh_shape(size: int, sharded: int = SHARDED_RANKS) -> tuple[int, ...]:
+def mesh_shape(size: int) -> tuple[int, ...]:
     """(ranks,) where all share one copy of the weights, else (copies, ranks of a copy).
 
-    A copy is shared by `sharded` ranks, by fewer as long as that is half of them, else by more: of 67 ranks, a prime
+    A copy is shared by SHARDED_RANKS, by fewer as long as that is half of them, else by more: of 67 ranks, a prime
     number, each would else hold a whole copy, and run out of memory with a model that fits on 64.
     """
-    if size <= sharded:
+    if size <= SHARDED_RANKS:
         return (size,)
     divisors = [number for number in range(1, size + 1) if size % number == 0]
-    fewer = max(number for number in divisors if number <= sharded)
-    shard = fewer if 2 * fewer >= sharded else min(number for number in divisors if number > sharded)
+    fewer = max(number for number in divisors if number <= SHARDED_RANKS)
+    shard = fewer if 2 * fewer >= SHARDED_RANKS else min(number for number in divisors if number > SHARDED_RANKS)
     return (size // shard, shard) if shard < size else (size,)
 
 

@@ -103,13 +103,13 @@ def exit_code(findings: Sequence[Finding]) -> ExitCode:
     return next((finding.exit_code for finding in findings if finding.ok is False), ExitCode.OK)
 
 
-def message(findings: Sequence[Finding], most: int = _MOST_BYTES) -> str:
-    """As many findings as fit into `most` bytes of JSON, failures before all others; `leftOut` counts the rest."""
+def message(findings: Sequence[Finding]) -> str:
+    """As many findings as fit into a termination message, as JSON: failures first; `leftOut` counts the rest."""
     important_first = sorted(findings, key=lambda finding: (finding.ok is not False, finding.ok is not None))
     return next(
         text
         for count in range(len(findings), -1, -1)
-        if len((text := _message(important_first[:count], len(findings) - count)).encode()) <= most
+        if len((text := _message(important_first[:count], len(findings) - count)).encode()) <= _MOST_BYTES
     )
 
 
