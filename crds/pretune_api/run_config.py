@@ -1,5 +1,6 @@
 """The run config: what the operator, or `pretune run`, tells the trainer. Everything in it is resolved."""
 
+import json
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -120,6 +121,12 @@ class RunConfig(Spec):
     """What each rank computes on."""
 
     FILE_NAME: ClassVar[str] = "run.json"
+
+    def told(self, indent: int | None = None) -> str:
+        """As JSON for a trainer. What is at its default goes without saying: a trainer image that a job has pinned may
+        be older than the operator, and refuses fields that it does not know."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps({"version": self.version} | said, indent=indent)
 
     @property
     def stage(self) -> str:

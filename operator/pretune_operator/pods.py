@@ -113,7 +113,7 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
     # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
     shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
     spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
-    annotations = head.annotations | {_RUN_CONFIG: config.model_dump_json()}
+    annotations = head.annotations | {_RUN_CONFIG: config.told()}
     return _template(job, preflight_labels(job, number), annotations, spec | {"restartPolicy": "Never"})
 
 

@@ -62,7 +62,7 @@ def manifests(job: JobView, config: RunConfig, number: int, settings: Settings) 
 
 def _config_map(metadata: Manifest, config: RunConfig) -> Manifest:
     """Named after what it holds, too: one that was made before the spec changed goes with no RayJob made after."""
-    content = config.model_dump_json(indent=2)
+    content = config.told(indent=2)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -1,5 +1,6 @@
 """A job and its resolved inputs become one run config, whole and without anything left to look up."""
 
+import json
 from typing import Any
 
 import pytest
@@ -90,6 +91,21 @@ def test_a_parent_without_an_artifact_is_no_input_yet() -> None:
         planned(FINETUNE, FinetuneJob_general=DOMAIN)
 
 
+def test_a_trainer_older_than_the_operator_understands_a_job_that_says_nothing_new() -> None:
+    class Newer(RunConfig):
+        novelty: int = 3
+        model_to_imitate: str | None = None
+
+    config = planned(PRETRAIN)
+    assert RunConfig.model_validate_json(Newer(**dict(config)).told()) == config
+
+
+def test_a_trainer_is_always_told_the_version_of_its_orders_and_no_task_but_the_jobs() -> None:
+    said = json.loads(planned(changed(FINETUNE, {"spec.model": {"from": {"uri": "s3://models/base"}}})).told())
+    assert said["version"] == 1
+    assert said["task"] == {"sequenceClassification": {"labels": ["science", "web"]}}
+
+
 def test_ranks_are_gpus_or_workers_where_there_are_none() -> None:
     assert ranks_of(Compute(workers=3, gpus_per_worker=8)) == 24
     assert ranks_of(Compute(workers=3, gpus_per_worker=0)) == 3
@@ -101,6 +117,6 @@ def test_any_job_is_planned_and_its_run_config_survives_being_json(document: dic
     job = parse(document)
     artifacts = {parent.job: GENERAL for parent in job.spec.parents() if parent.job}
     config = plan(job, Inputs(uid="0123abcd", namespace="team", ranks=1, device="cpu", artifacts=artifacts))
-    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig.model_validate_json(config.told()) == config
     assert (config.data, config.training, config.storage) == (job.spec.data, job.spec.training, job.spec.storage)
     assert config.stage == job.spec.stage
