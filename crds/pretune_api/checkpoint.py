@@ -54,7 +54,7 @@ class CheckpointState(Spec):
     loss_mean: float | None = None
     """Running mean of the loss, which the policy on spikes compares with."""
     data_digest: str
-    """Names the data and how it was tokenised."""
+    """Names the data and how it was tokenized."""
     model_digest: str
     """Names the model that training started from."""
     ranks: Annotated[int, Field(ge=1)]

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 
 
 class Cause(StrEnum):
-    """Why an attempt failed, as it stands in status. The trainer says the first six, the operator sees the rest."""
+    """Why an attempt failed, as it stands in status: what the trainer says, or else what the operator sees."""
 
     USER_ERROR = "UserError"
     STORAGE_DENIED = "StorageDenied"
