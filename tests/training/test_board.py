@@ -19,8 +19,10 @@ from pretune_api.problems import parse
 from pretune_api.run_config import RunConfig
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.drive import prometheus
-from pretune_trainer.drive.board import TOKEN_VARIABLE, Board, BoardServer
+from pretune_trainer.drive.board import Board
+from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import BoardLostError, Desk
+from pretune_trainer.drive.tokens import TOKEN_VARIABLE
 from pretune_trainer.drive.wire import Artifact, Ending
 from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
 from support.specs import PRETRAIN, changed
@@ -327,7 +329,7 @@ def test_events_survive_the_journey(board: Board, desk: Desk) -> None:
 
 
 def test_the_board_is_a_process_that_starts_without_torch() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "pretune_trainer.drive.board"]
+    command = [sys.executable, "-X", "importtime", "-m", "pretune_trainer.drive.board_server"]
     environment = {**os.environ, TOKEN_VARIABLE: TOKEN}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -36,7 +36,7 @@ class Pod:
     @contextmanager
     def board(self) -> Iterator[tuple[subprocess.Popen[str], Desk, int]]:
         """A board as a process, its desk and its read-only port."""
-        command = [sys.executable, "-m", "pretune_trainer.drive.board"]
+        command = [sys.executable, "-m", "pretune_trainer.drive.board_server"]
         environment = self.environment | {TOKEN_VARIABLE: desk_token()}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -6,7 +6,8 @@ import pytest
 
 from pretune_api.names import Cause
 from pretune_trainer.drive import on_ray as on_ray_module
-from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.board import Board
+from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.on_ray import RaySettings, on_ray
 from pretune_trainer.errors import RanksMissingError

@@ -9,7 +9,8 @@ import pytest
 
 from pretune_api.names import Cause, ExitCode
 from pretune_api.run_config import RunConfig
-from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.board import Board
+from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, drive
 from pretune_trainer.drive.logs import Log, Loggers

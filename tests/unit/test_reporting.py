@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.board import Board
+from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.reporting import Background, BoardSink, History, TensorBoard
 from pretune_trainer.drive.wire import event_from_json, event_to_json

@@ -12,15 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pretune_api.jobs import Job
 from pretune_api.names import ExitCode
 from pretune_cli.chain import order
 from pretune_cli.display import Display, choose, summarise
 from pretune_cli.documents import load
-from pretune_cli.identity import Job
 from pretune_cli.stages import Stages
 from pretune_cli.streams import tell
 from pretune_operator.plan import ranks_of
-from pretune_trainer.drive.board import Board, BoardServer
+from pretune_trainer.drive.board import Board
+from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import Desk
 from pretune_trainer.drive.group import Group, drive, in_process, run_rank
 from pretune_trainer.drive.on_ray import RaySettings, on_ray

@@ -91,7 +91,7 @@ def _start_board(arguments: argparse.Namespace) -> Desk:
 
 def _launch_board(arguments: argparse.Namespace, token: str) -> dict[str, Any]:
     """Start the board as a process of its own: whoever ends the driver does not end the board with it."""
-    command = [sys.executable, "-m", "pretune_trainer.drive.board", "--detach", "--host", arguments.host]
+    command = [sys.executable, "-m", "pretune_trainer.drive.board_server", "--detach", "--host", arguments.host]
     command += ["--port", str(arguments.metrics_port), "--desk-port", str(arguments.desk_port)]
     with subprocess.Popen(  # noqa: S603  # every part of the command is ours
         command, env={**os.environ, TOKEN_VARIABLE: token}, stdout=subprocess.PIPE

@@ -50,21 +50,21 @@ class Desk:
         """Add an order; returns its number."""
         job = config.job.model_dump() | {"attempt": config.attempt}
         document = {"job": job, "stage": config.stage, "config": config.model_dump(mode="json")}
-        number: int = self._call("POST", "/orders", document)[1]["number"]
+        number: int = self._post("/orders", document)[1]["number"]
         return number
 
     def close(self) -> None:
         """There will be no more orders."""
-        self._call("POST", "/close")
+        self._post("/close")
 
     def stop(self) -> None:
         """Ask the ranks to commit and leave."""
-        self._call("POST", "/stop")
+        self._post("/stop")
 
     def next_order(self) -> Order | None:
         """Wait for the order to obey; None when there will be no more for this group."""
         while True:
-            status, document = self._patiently("POST", "/order", {"group": self.group})
+            status, document = self._post_patiently("/order", {"group": self.group})
             if status != HTTPStatus.ACCEPTED:
                 return Order(**document) if status == HTTPStatus.OK else None
 
@@ -75,26 +75,26 @@ class Desk:
             BoardLostError: the board does not answer; it is not asked again.
         """
         document = {"number": number, "events": [event_to_json(event) for event in events], "group": self.group}
-        stop: bool = self._call("POST", "/events", document)[1]["stop"]
+        stop: bool = self._post("/events", document)[1]["stop"]
         return stop
 
     def end(self, number: int, ending: Ending) -> None:
         """Say how an order ended."""
-        self._patiently("POST", "/ending", {"number": number, "ending": asdict(ending), "group": self.group})
+        self._post_patiently("/ending", {"number": number, "ending": asdict(ending), "group": self.group})
 
     def ending(self, number: int, wait: float) -> Ending | None:
         """How an order ended; None if it has not within `wait` seconds."""
-        status, document = self._call("POST", "/endings", {"number": number, "wait": wait})
+        status, document = self._post("/endings", {"number": number, "wait": wait})
         return ending_from_json(document) if status == HTTPStatus.OK else None
 
     def at_rest(self, wait: float) -> bool:
         """Whether no order waits or is at work; asks for at most `wait` seconds, and `LONGEST_WAIT`."""
-        at_rest: bool = self._call("POST", "/rest", {"wait": wait}, wait + _SPARE)[1]["atRest"]
+        at_rest: bool = self._post("/rest", {"wait": wait}, wait + _SPARE)[1]["atRest"]
         return at_rest
 
     def commits(self) -> int:
         """Checkpoints that ranks have committed so far, of all orders."""
-        commits: int = self._call("POST", "/commits")[1]["commits"]
+        commits: int = self._post("/commits")[1]["commits"]
         return commits
 
     def leave_address(self) -> None:
@@ -102,20 +102,20 @@ class Desk:
         if file := os.environ.get(DESK_FILE_VARIABLE):
             Path(file).write_text(self.url, encoding="utf-8")
 
-    def _patiently(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    def _post_patiently(self, path: str, body: object = None) -> tuple[int, Any]:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return self._call(method, path, body)
+                return self._post(path, body)
             except BoardLostError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
 
-    def _call(self, method: str, path: str, body: object = None, timeout: float = _TIMEOUT) -> tuple[int, Any]:
+    def _post(self, path: str, body: object = None, timeout: float = _TIMEOUT) -> tuple[int, Any]:
         request = urllib.request.Request(  # noqa: S310  # the address is ours
             self.url + path,
-            method=method,
+            method="POST",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}"},
         )
