@@ -1,6 +1,7 @@
 """Checkpoints of several ranks, over real gloo and FSDP2: written by any number, read by any other."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -184,6 +185,18 @@ def test_a_rank_that_cannot_write_fails_the_checkpoint_on_all(local: Store) -> N
     for sentence in in_ranks(2, fail_on_rank_one, Location(uri=local.uri)):
         assert "there is a file where a folder is needed" in sentence
     assert commits(local, "checkpoints") == []
+
+
+def longest_wait_for_shards(ranks, location: Location) -> timedelta:
+    """How long ranks that have written theirs wait for the others."""
+    import torch
+
+    channel = checkpoints(ranks, location)._channel.group
+    return channel._get_backend(torch.device("cpu")).options._timeout
+
+
+def test_a_shard_may_take_as_long_as_its_store_needs(local: Store) -> None:
+    assert in_ranks(2, longest_wait_for_shards, Location(uri=local.uri)) == [timedelta(days=1)] * 2
 
 
 def test_two_ranks_checkpoint_to_a_real_s3_endpoint(s3: S3Server) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pretune_api.checkpoint import INDEX_NAME, STATE_NAME, CheckpointState, Origin, TensorIndex
 from pretune_api.manifest import File, Manifest
 from pretune_trainer.errors import DamagedError, MissingObjectError
-from pretune_trainer.parallel import Ranks
+from pretune_trainer.parallel import PATIENCE, Ranks
 from pretune_trainer.report import Committed, Reporter, Said
 from pretune_trainer.storage import shards
 from pretune_trainer.storage.commit import (
@@ -54,7 +54,7 @@ class Checkpoints:
         self._job = job
         self._run = run
         self._ranks = ranks
-        self._channel = ranks.fork()
+        self._channel = ranks.fork(PATIENCE)
         self._keep = keep
         self._reporter = reporter
         self._staging = Staging(ranks.device)
