@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pretune_trainer import main as driver
-from pretune_trainer.drive.desk import Desk
+from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.group import Group, in_process
 from pretune_trainer.drive.on_ray import RaySettings
 from support.ports import free_port
@@ -101,7 +101,23 @@ def test_whoever_ends_the_drivers_processes_does_not_find_the_board(tmp_path, bo
     assert os.getsid(boards[0]) != os.getsid(0)
 
 
-def test_a_board_that_dies_ends_the_attempt_with_a_sentence(tmp_path, boards, capsys) -> None:
+def test_a_board_that_stands_still_for_a_while_ends_no_attempt(tmp_path, boards, monkeypatch) -> None:
+    post, unanswered = Desk._post, {"/endings", "/close"}
+
+    def stumbling(desk: Desk, path: str, *arguments: object) -> object:
+        if path in unanswered:
+            unanswered.remove(path)
+            raise BoardLostError("timed out")
+        return post(desk, path, *arguments)
+
+    monkeypatch.setattr(Desk, "_post", stumbling)
+    assert drive(config(tmp_path, "general")) == 0
+    assert not unanswered
+
+
+def test_a_board_that_dies_ends_the_attempt_with_a_sentence(tmp_path, boards, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("pretune_trainer.drive.desk._PATIENCE", 0.0)
+
     def end_board() -> None:
         while not boards:
             time.sleep(0.01)

@@ -25,7 +25,7 @@ _TIMEOUT: Final = 30.0
 _SPARE: Final = 5.0
 """Seconds beyond the time asked for in which a board that is there answers whether it is at rest."""
 _PATIENCE: Final = 60.0
-"""Seconds that a rank which needs the board keeps asking for it."""
+"""Seconds that driver and ranks, which need the board, keep asking for it: its machine may stand still for a while."""
 
 # The board is in the cluster, or on this machine: never behind a proxy.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -55,7 +55,7 @@ class Desk:
 
     def close(self) -> None:
         """There will be no more orders."""
-        self._post("/close")
+        self._post_patiently("/close")
 
     def stop(self) -> None:
         """Ask the ranks to commit and leave."""
@@ -84,7 +84,7 @@ class Desk:
 
     def ending(self, number: int, wait: float) -> Ending | None:
         """How an order ended; None if it has not within `wait` seconds."""
-        status, document = self._post("/endings", {"number": number, "wait": wait})
+        status, document = self._post_patiently("/endings", {"number": number, "wait": wait})
         return ending_from_json(document) if status == HTTPStatus.OK else None
 
     def at_rest(self, wait: float) -> bool:
