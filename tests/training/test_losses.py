@@ -20,16 +20,19 @@ def _problem(*, bias: bool) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
     return hidden, nn.Linear(16, 40, bias=bias), targets
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_chunks_have_the_loss_and_the_gradients_of_the_whole(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bias", "cap"), [(False, None), (True, None), (False, 2.0)])
+def test_chunks_have_the_loss_and_the_gradients_of_the_whole(
+    bias: bool, cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hidden, head, targets = _problem(bias=bias)
     parameters = [hidden, *head.parameters()]
-    whole = F.cross_entropy(head(hidden), targets, ignore_index=IGNORED, reduction="sum")
+    logits = head(hidden) if cap is None else cap * torch.tanh(head(hidden) / cap)
+    whole = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
     expected = torch.autograd.grad(whole / 43, parameters)
 
     monkeypatch.setattr(losses, "_CHUNK_TOKENS", 16)
     monkeypatch.setattr(losses, "_SMALL_LOGITS", 0)
-    chunked = head_cross_entropy(hidden, head, targets)
+    chunked = head_cross_entropy(hidden, head, targets, cap)
     actual = torch.autograd.grad(chunked / 43, parameters)
 
     torch.testing.assert_close(chunked, whole)

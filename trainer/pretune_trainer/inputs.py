@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
 from pretune_api.images import Pictures
@@ -27,7 +27,7 @@ from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, 
 from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.methods import METHODS, Tuned
-from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, drops_attention
+from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
 from pretune_trainer.model.image_size import images_for
 from pretune_trainer.model.sounds import Sounds, sounds_for
@@ -67,6 +67,7 @@ class Design:
         """The model as its method trains it, on the CPU: the same at each call and on each rank."""
         set_seed(self.config.training.seed)
         model = self.task.model(self.build)
+        _check_recomputable(model, self.config)
         return METHODS[self.config.method.kind](model, self.config.method.value)
 
 
@@ -117,8 +118,8 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
     virtual = config.method.virtual_tokens
     # Virtual tokens stand before a row, not before each of its documents.
     packs = model_type(origin) in PACKING_FAMILIES and not virtual
-    drops = packs and drops_attention(origin)
-    attention = attention_for(device, config.training.precision, packs=packs, drops=drops)
+    masked = packs and needs_masks(origin)
+    attention = attention_for(device, config.training.precision, packs=packs, masked=masked)
     spec = config.learn.value
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
     context = Context(
@@ -261,6 +262,13 @@ def _check_recomputing(config: RunConfig) -> None:
         raise UserError(
             "spec.training.activationCheckpointing", "a prefix is lost when blocks are recomputed; remove it"
         )
+
+
+def _check_recomputable(model: PreTrainedModel, config: RunConfig) -> None:
+    """Refuse to compute blocks twice where transformers cannot, as in ALBERT and ResNet."""
+    if config.training.activation_checkpointing and not model.supports_gradient_checkpointing:
+        where, kind = "spec.training.activationCheckpointing", model.config.model_type
+        raise UserError(where, f"the blocks of a {kind} model cannot be recomputed; remove it")
 
 
 def _check_metrics(config: RunConfig, task: Task[Any]) -> None:

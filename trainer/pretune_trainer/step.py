@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pretune_api.training import Training
 from pretune_trainer.errors import UserError
@@ -67,7 +68,7 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
     share_batch_norms(step.model)
     _widen_scalars(step.model)
     mesh = _mesh(ranks)
-    for module in [*reversed(blocks), step]:  # blocks in blocks (of MAE's decoder) first
+    for module in [*reversed(blocks), step]:  # blocks in blocks (of ConvNeXt's stages) first
         # What enters the root are targets, too, which must not be rounded; tasks cast the inputs alone.
         shard = fully_shard(module, mesh=mesh, mp_policy=policy(cast_forward_inputs=module is not step))
         # The loss is divided by global counts already: gradients are summed, never averaged.
@@ -85,10 +86,15 @@ def _widen_scalars(model: nn.Module) -> None:
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The transformer blocks, in order: what transformers never splits over devices.
+    """The transformer blocks, in order: what transformers can recompute as a whole, or else never splits over devices.
 
+    Not every type says what must not be split, and some mean parts of a block (MBart's attentions) or more than one.
     Token embeddings are none, though BERT's are never split either: they are tied to the head, and stay with it.
     """
+    recomputed = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    inside = {part for block in recomputed for part in block.modules() if part is not block}
+    if recomputed:
+        return (block for block in recomputed if block not in inside)
     names = getattr(model, "_no_split_modules", None) or ()
     tied = token_embedding(model) if isinstance(model, PreTrainedModel) else None
     return (

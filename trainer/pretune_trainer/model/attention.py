@@ -14,14 +14,50 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AutoConfig
 
 from pretune_api.model import Architecture
-from pretune_trainer.model.build import Source
+from pretune_trainer.model.build import Source, model_type
 
 VARLEN: Final = "pretune_varlen"
 
 PACKING_FAMILIES: Final = frozenset(
-    {"gemma", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3"}
+    {
+        "apertus",
+        "arcee",
+        "cohere",
+        "cohere2",
+        "deepseek_v3",
+        "ernie4_5",
+        "exaone4",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "glm4",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "granitemoe",
+        "helium",
+        "hunyuan_v1_dense",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo",
+        "olmo2",
+        "olmo3",
+        "olmoe",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "seed_oss",
+        "smollm3",
+        "starcoder2",
+    }
 )
 """Model types that keep packed documents apart; a test holds each to it. Others get a row per document."""
+_MASKED: Final = frozenset({"deepseek_v3", "gemma2"})
+"""Those of them that attend as the kernel cannot: with values narrower than keys, or with capped scores."""
 
 _DROPOUT: Final = ("attention_dropout", "attn_pdrop")
 """What these types call the share of attention weights that is left out at random in training."""
@@ -30,19 +66,22 @@ _WIDTH: Final = 8
 """FlashAttention takes heads whose width is a multiple of this."""
 
 
-def attention_for(device: torch.device, precision: str, *, packs: bool, drops: bool = False) -> str | None:
+def attention_for(device: torch.device, precision: str, *, packs: bool, masked: bool = False) -> str | None:
     """The attention implementation to build a model with; None leaves it to transformers: sdpa, where there is one.
 
-    The kernel computes with 16-bit numbers alone, and knows no dropout.
+    The kernel computes with 16-bit numbers alone.
     """
-    if not packs or drops or device.type != "cuda" or precision != "bf16":
+    if not packs or masked or device.type != "cuda" or precision != "bf16":
         return None
     _register_varlen()
     return VARLEN
 
 
-def drops_attention(origin: Architecture | Source) -> bool:
-    """Whether training leaves attention weights out at random, as GPT-2's does by default."""
+def needs_masks(origin: Architecture | Source) -> bool:
+    """Whether the kernel cannot compute a type's attention, or training leaves weights of it out at random, as GPT-2's
+    does by default: the kernel knows no dropout."""
+    if model_type(origin) in _MASKED:
+        return True
     if isinstance(origin, Architecture):
         fields = AutoConfig.for_model(origin.type).to_dict() | origin.config
     else:

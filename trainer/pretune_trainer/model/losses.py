@@ -13,8 +13,13 @@ _CHUNK_TOKENS = 8_192
 _SMALL_LOGITS = 1 << 27
 
 
-def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
-    """Sum of the cross-entropies of `head(hidden)` against `targets`.
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """Logits that stay below `cap`, smoothly (Gemma 2); as they are where there is none."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None = None) -> Tensor:
+    """Sum of the cross-entropies of `head(hidden)`, capped, against `targets`.
 
     Where the logits are large they never exist at once: chunks of 8,192 tokens are turned into gradients while they are
     in memory, as in Liger Kernel (Hsu et al., 2024).
@@ -23,23 +28,24 @@ def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tens
         hidden: float [tokens, width].
         head: the output layer.
         targets: int64 [tokens], `IGNORED` where nothing is learnt.
+        cap: bound of the logits, if there is one.
 
     Returns:
         float32 scalar.
     """
     weight = head.weight
     if hidden.shape[0] * weight.shape[0] <= _SMALL_LOGITS:
-        return F.cross_entropy(head(hidden).float(), targets, ignore_index=IGNORED, reduction="sum")
-    loss = _ChunkedCrossEntropy.apply(hidden, weight, head.bias, targets)
+        return F.cross_entropy(capped(head(hidden).float(), cap), targets, ignore_index=IGNORED, reduction="sum")
+    loss = _ChunkedCrossEntropy.apply(hidden, weight, head.bias, targets, cap)
     assert isinstance(loss, Tensor)
     return loss
 
 
-def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
+def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None = None) -> Tensor:
     """Cross-entropy of each token, float32 [tokens], 0 where the target is `IGNORED`. For evaluation: no gradient."""
     chunks = (slice(start, start + _CHUNK_TOKENS) for start in range(0, len(hidden), _CHUNK_TOKENS))
     losses = [
-        F.cross_entropy(head(hidden[rows]).float(), targets[rows], ignore_index=IGNORED, reduction="none")
+        F.cross_entropy(capped(head(hidden[rows]).float(), cap), targets[rows], ignore_index=IGNORED, reduction="none")
         for rows in chunks
     ]
     return torch.cat(losses)
@@ -49,7 +55,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Gradients are made in the forward pass, chunk by chunk, and scaled in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, cap: float | None
+    ) -> Tensor:
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         cast = weight.to(dtype)
@@ -61,7 +69,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + _CHUNK_TOKENS)
             part = hidden[rows].to(dtype)
             logits = F.linear(part, cast, None if bias is None else bias.to(dtype)).float()
-            loss, grad = _loss_and_gradient(logits, targets[rows])
+            loss, grad = _loss_and_gradient(logits, targets[rows], cap)
             total += loss
             grad_hidden[rows] = (grad.to(dtype) @ cast).to(hidden.dtype)
             grad_weight += (grad.to(dtype).T @ part).float()
@@ -73,15 +81,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grads
-        return *(None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors), None
+        return *(None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors), None, None
 
 
-def _loss_and_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The summed loss, and its gradient by the logits (which are overwritten): softmax minus one-hot."""
+def _loss_and_gradient(logits: Tensor, targets: Tensor, cap: float | None) -> tuple[Tensor, Tensor]:
+    """The summed loss, and its gradient by the logits (which are overwritten): softmax minus one-hot, behind a cap."""
+    if cap is not None:
+        logits = capped(logits, cap)
+        slope = 1 - (logits / cap).square()
     kept = (targets != IGNORED)[:, None]
     places = targets.clamp_min(0)[:, None]
     log_sum = torch.logsumexp(logits, dim=-1, keepdim=True)
     loss = ((log_sum - logits.gather(1, places)) * kept).sum()
     gradient = logits.sub_(log_sum).exp_()
-    gradient.scatter_add_(1, places, torch.full_like(log_sum, -1.0))
-    return loss, gradient.mul_(kept)
+    gradient.scatter_add_(1, places, torch.full_like(log_sum, -1.0)).mul_(kept)
+    return loss, gradient if cap is None else gradient.mul_(slope)

@@ -1,5 +1,6 @@
 """What the tasks on text share: encoding, packing, padding, next-token targets."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -13,8 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
-from pretune_trainer.model.build import Build, has_weights
-from pretune_trainer.model.losses import IGNORED, head_cross_entropy, token_cross_entropy
+from pretune_trainer.model.build import Build, has_weights, text_config
+from pretune_trainer.model.losses import IGNORED, capped, head_cross_entropy, token_cross_entropy
 from pretune_trainer.tasks.base import Batch
 
 Ids = NDArray[np.int32]
@@ -26,6 +27,11 @@ _ROUND: Final = 8
 """Widths of batches are multiples of this: tensor cores like it, and there are fewer shapes."""
 NOTHING: Final = np.zeros(0, np.int64)
 """A row without tokens."""
+_FACTORS: Final = ("logit_scale", "lm_head_multiplier")
+_DIVISORS: Final = ("logits_scaling",)
+_CAPS: Final = ("final_logit_softcapping", "logits_soft_cap")
+"""What configurations call that by which logits are multiplied (Cohere, Falcon-H1), divided (Granite), or bounded
+(Gemma)."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -196,21 +202,25 @@ def _attended(rows: Sequence[Array], most: int) -> Tensor:
 
 
 def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-    """The last hidden states below the head, flattened to [tokens, width]."""
+    """The last hidden states below the head, flattened to [tokens, width]; scaled as the logits are to be."""
     assert isinstance(model, PreTrainedModel)
-    hidden = model.base_model(**inputs).last_hidden_state
+    body = model.get_decoder() if model.base_model is model else model.base_model  # Llama 4 calls it otherwise
+    hidden = body(**inputs).last_hidden_state
     assert isinstance(hidden, Tensor)
-    return hidden.flatten(0, 1)
+    scale = _scale(model)
+    return hidden.flatten(0, 1) if scale == 1.0 else hidden.flatten(0, 1) * scale
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Summed cross-entropy of the batch's next tokens."""
-    return head_cross_entropy(_hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
+    hidden, targets = _hidden_states(model, batch.inputs), batch.targets["lm"].flatten()
+    return head_cross_entropy(hidden, _head(model), targets, _cap(model))
 
 
 def next_token_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of each position's next token, float32 [positions]; 0 where there is no target."""
-    return token_cross_entropy(_hidden_states(model, batch.inputs), _head(model), batch.targets["lm"].flatten())
+    hidden, targets = _hidden_states(model, batch.inputs), batch.targets["lm"].flatten()
+    return token_cross_entropy(hidden, _head(model), targets, _cap(model))
 
 
 def following(row: Array, before: int) -> Array:
@@ -229,7 +239,7 @@ def language_model(build: Build) -> PreTrainedModel:
     """A causal language model.
 
     Raises:
-        UserError: it cannot be made, or does more than its linear head says.
+        UserError: it cannot be made, or does more to its logits than is known here.
     """
     model = build.make(AutoModelForCausalLM)
     check_head(model)
@@ -237,12 +247,13 @@ def language_model(build: Build) -> PreTrainedModel:
 
 
 def check_head(model: PreTrainedModel) -> None:
-    """Refuse models that do more to the hidden states than their linear head: the loss is computed without them.
+    """Refuse models that do more to the hidden states than their linear head, a scale and a cap: the loss is computed
+    by these alone.
 
     Of shapes alone nothing can be said.
 
     Raises:
-        UserError: the model scales, caps or shifts its logits.
+        UserError: the model changes its logits in another way.
     """
     if not has_weights(model):
         return
@@ -252,10 +263,10 @@ def check_head(model: PreTrainedModel) -> None:
     with torch.no_grad():
         model.eval()
         expected = model(input_ids=ids, use_cache=False).logits
-        actual = _head(model)(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+        actual = capped(_head(model)(_hidden_states(model, {"input_ids": ids, "use_cache": False})), _cap(model))
         model.train()
     model.set_attn_implementation(chosen)
-    if not torch.allclose(expected, actual, atol=1e-4):
+    if not torch.allclose(expected[0], actual, atol=1e-4):
         raise UserError(
             "spec.model",
             f"models of type '{model.config.model_type}' change their logits after the head, which is not supported",
@@ -267,3 +278,20 @@ def _head(model: nn.Module) -> nn.Linear:
     head = model.get_output_embeddings()
     assert isinstance(head, nn.Linear), "check_head has seen to it"
     return head
+
+
+def _scale(model: PreTrainedModel) -> float:
+    """What logits are multiplied by."""
+    factors = [_field(model, name) or 1.0 for name in _FACTORS]
+    return math.prod(factors) / math.prod(_field(model, name) or 1.0 for name in _DIVISORS)
+
+
+def _cap(model: nn.Module) -> float | None:
+    """What logits stay below."""
+    return next((cap for name in _CAPS if (cap := _field(model, name))), None)
+
+
+def _field(model: nn.Module, name: str) -> float | None:
+    assert isinstance(model, PreTrainedModel)
+    value = getattr(text_config(model.config), name, None)
+    return value if isinstance(value, int | float) else None

@@ -1,0 +1,110 @@
+"""Families of models that users bring: what is learnt is what transformers computes, and their parts are found."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+from pretune_api.methods import Freeze
+from pretune_api.model import Architecture
+from pretune_trainer.data.example import Pack
+from pretune_trainer.errors import UserError
+from pretune_trainer.methods.freeze import freeze
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent
+from pretune_trainer.step import blocks_of
+from pretune_trainer.tasks.language import Packer, language_model, next_token_loss, next_token_losses
+from support.jobs import pretrain
+from support.language import TINY, small_tokenizer
+
+LENGTH = 32
+CHANGED_LOGITS: dict[str, dict[str, Any]] = {
+    "cohere": {"logit_scale": 0.25, "num_key_value_heads": 1},
+    "cohere2": {"logit_scale": 0.25, "num_key_value_heads": 1},
+    "gemma2": {"final_logit_softcapping": 1.0, "num_key_value_heads": 1, "head_dim": 16},
+    "granite": {"logits_scaling": 4.0, "num_key_value_heads": 1},
+}
+_SIDES = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+_SEQ2SEQ = {
+    "pad_token_id": 0,
+    "decoder_start_token_id": 0,
+    "d_model": 32,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    **_SIDES,
+}
+_ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+BLOCKS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
+    "deberta-v2": (AutoModelForMaskedLM, _ENCODER, ["deberta.encoder.layer.0", "deberta.encoder.layer.1"]),
+    "distilbert": (
+        AutoModelForMaskedLM,
+        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+        ["distilbert.transformer.layer.0", "distilbert.transformer.layer.1"],
+    ),
+    "electra": (AutoModelForMaskedLM, _ENCODER, ["electra.encoder.layer.0", "electra.encoder.layer.1"]),
+    "longformer": (
+        AutoModelForMaskedLM,
+        {**_ENCODER, "attention_window": 8},
+        ["longformer.encoder.layer.0", "longformer.encoder.layer.1"],
+    ),
+    "marian": (
+        AutoModelForSeq2SeqLM,
+        _SEQ2SEQ,
+        [f"model.{side}.layers.{number}" for side in ("encoder", "decoder") for number in (0, 1)],
+    ),
+    "mbart": (
+        AutoModelForSeq2SeqLM,
+        _SEQ2SEQ,
+        [f"model.{side}.layers.{number}" for side in ("encoder", "decoder") for number in (0, 1)],
+    ),
+    "roberta": (AutoModelForMaskedLM, _ENCODER, ["roberta.encoder.layer.0", "roberta.encoder.layer.1"]),
+}
+"""By type: how it is made, and the names of its blocks."""
+
+
+@pytest.mark.parametrize("family", CHANGED_LOGITS)
+def test_logits_that_a_model_scales_or_caps_are_learnt_from(family: str) -> None:
+    torch.manual_seed(0)
+    fields = {**TINY["llama"], **CHANGED_LOGITS[family], "initializer_range": 0.5}
+    model = language_model(Build(Architecture(type=family, config=fields), small_tokenizer(), LENGTH)).eval()
+    ids = torch.randint(5, 500, (LENGTH,))
+    batch = Packer(LENGTH, pad=3, by_boundaries=False).next_token([Pack(({"ids": ids.int().numpy()},))])
+    with torch.no_grad():
+        logits = model(input_ids=ids[None], use_cache=False).logits[0]
+        expected = F.cross_entropy(logits[:-1], ids[1:], reduction="none")
+        losses = next_token_losses(model, batch)[batch.targets["lm"].flatten() != IGNORED]
+        torch.testing.assert_close(losses, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(next_token_loss(model, batch), expected.sum(), atol=1e-3, rtol=0)
+        plain = model.lm_head(model.base_model(input_ids=ids[None]).last_hidden_state)
+        assert (plain - logits).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("family", BLOCKS)
+def test_blocks_are_whole_whatever_a_family_calls_what_is_not_to_be_split(family: str) -> None:
+    auto, fields, expected = BLOCKS[family]
+    with torch.device("meta"):
+        model = auto.from_config(AutoConfig.for_model(family, vocab_size=64, **fields))
+    names = {module: name for name, module in model.named_modules()}
+    assert [names[block] for block in blocks_of(model)] == expected
+    trained = freeze(model, Freeze(last_blocks=1)).model
+    parts = {name.startswith(f"{expected[-1]}.") for name, each in trained.named_parameters() if each.requires_grad}
+    assert True in parts
+
+
+def test_blocks_that_cannot_be_recomputed_are_refused(tmp_path: Path) -> None:
+    fields = {**_ENCODER, "embedding_size": 16, "inner_group_num": 1}
+    config = pretrain(
+        tmp_path,
+        objective={"maskedLM": {}},
+        model__architecture={"type": "albert", "config": fields},
+        tokenizer={"train": {"algorithm": "wordpiece", "vocabSize": 512}},
+        training__activation_checkpointing=True,
+    )
+    with pytest.raises(UserError, match=r"^spec.training.activationCheckpointing: the blocks of a albert model cannot"):
+        run_rank(config, Ranks(), Silent())
