@@ -25,8 +25,8 @@ from support.fake_kuberay import FakeKubeRay
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi, RefusedError
 from support.operators import SETTINGS, OperatorProcess
-from support.plane import plane_with_kinds
 from support.ports import free_port
+from support.real_api_server import plane_with_kinds
 
 HERE = Path(__file__).parent
 IDLE_SECONDS = {False: 60, True: 300}

@@ -24,7 +24,7 @@ from e2e.cluster.process import wait_until
 from support.fake_kuberay import RAY, FakeKubeRay, Head, Play, document
 from support.job_world import PLURALS, World, pretrain
 from support.kube_api import Json, KubeApi
-from support.plane import plane_with_kinds
+from support.real_api_server import plane_with_kinds
 
 START_SECONDS = 1_800
 """Time in which every job must train: a busy machine makes a few a second."""

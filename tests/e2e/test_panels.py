@@ -17,8 +17,8 @@ from support.fake_kuberay import FakeKubeRay, Play
 from support.job_world import World, pretrain
 from support.kube_api import KubeApi
 from support.operators import OperatorProcess
-from support.plane import plane_with_kinds
 from support.ports import free_port
+from support.real_api_server import plane_with_kinds
 
 ADDRESS = "127.0.0.1"
 CHOSEN = {"namespace": "local", "kind": "PretrainJob", "job": "small"}

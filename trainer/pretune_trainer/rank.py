@@ -19,7 +19,7 @@ from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
-from pretune_trainer.devices import known_error, out_of_memory
+from pretune_trainer.device_errors import known_error, out_of_memory
 from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs

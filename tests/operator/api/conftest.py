@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ControlPlane]":
     """An API server that knows our kinds and KubeRay's."""
-    from support.plane import plane_with_kinds
+    from support.real_api_server import plane_with_kinds
 
     with plane_with_kinds(tmp_path_factory.mktemp("plane")) as plane:
         yield plane

@@ -11,8 +11,8 @@ from support.fake_kuberay import FakeKubeRay
 from support.job_world import World, condition, pretrain, reason
 from support.kube_api import KubeApi
 from support.operators import SETTINGS, OperatorProcess
-from support.plane import define_jobs, define_ray
 from support.ports import free_port
+from support.real_api_server import define_jobs, define_ray
 
 
 def test_asked_to_end_it_ends_in_order(plane: ControlPlane, tmp_path: Path) -> None:
