@@ -13,6 +13,8 @@ from pretune_api.training import EarlyStopping
 from pretune_trainer import step
 from pretune_trainer.microbatch import choose_rows, rows_that_fit
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import RankResult
+from pretune_trainer.report import Step
 from pretune_trainer.step import mesh_shape
 from pretune_trainer.stopping import Improvement
 from pretune_trainer.trainee import make_trainee
@@ -53,6 +55,19 @@ def test_many_nodes_hold_several_copies() -> None:
     assert mesh_shape(96) == (2, 48)
     assert mesh_shape(67) == (67,)
     assert mesh_shape(8 * 67) == (8, 67)
+
+
+def _with_two_copies(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
+    step.mesh_shape = lambda size: (2, size // 2)
+    return run(ranks, config)
+
+
+def test_ranks_that_hold_several_copies_learn_what_one_rank_learns(tmp_path: Path) -> None:
+    config = pretrain(tmp_path, training__max_steps=4, training__micro_batch_rows=1)
+    whole, steps = run(Ranks(), config)
+    (copied, others), *_ = in_ranks(4, _with_two_copies, named(config, "copies"))
+    assert [each.loss for each in others] == pytest.approx([each.loss for each in steps], abs=1e-6)
+    assert copied.metrics == pytest.approx(whole.metrics, rel=1e-5)
 
 
 def test_a_probe_holds_gradients_of_other_rows_where_a_step_does(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Groups of ranks that lose one while they start. Imports Ray Train: for its driver alone."""
 
 from ray.exceptions import RayActorError
-from ray.train import ControllerError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGroupContext
@@ -29,12 +29,13 @@ class EndsFailedStarts(WorkerGroupCallback):  # type: ignore[misc]  # Ray is not
         self._last = worker_group
 
 
-def as_failed_start(error: TrainingFailedError) -> TrainingFailedError:
-    """The same, as one that Ray Train would start ranks again after, if ranks were lost while they started.
+def as_loss(error: TrainingFailedError) -> TrainingFailedError:
+    """The same, as the loss of ranks that it is if some were lost while they started.
 
-    It knows only one of the ways to hear of that: those that wait for the one that is lost may say so first.
+    Ray Train gives up, or counts it among the starts that took too long: by whom it hears of the loss first, Ray or
+    those that wait for the one that is lost.
     """
     said = error.controller_failure if isinstance(error, ControllerError) else None
-    if isinstance(said, RayActorError) or (said is not None and is_lost_rank(said)):
-        return ControllerError(WorkerGroupStartupFailedError(str(said)))
+    if isinstance(said, WorkerGroupStartupFailedError | RayActorError) or (said is not None and is_lost_rank(said)):
+        return WorkerGroupError(str(said), {})
     return error

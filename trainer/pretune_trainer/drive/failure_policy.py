@@ -7,7 +7,7 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pretune_trainer.drive.desk import BoardLostError, Desk
-from pretune_trainer.drive.failed_start import as_failed_start
+from pretune_trainer.drive.failed_start import as_loss
 
 
 class LossesSinceCommit(FailurePolicy):  # type: ignore[misc]  # Ray is not annotated
@@ -25,4 +25,4 @@ class LossesSinceCommit(FailurePolicy):  # type: ignore[misc]  # Ray is not anno
             commits = self._desk.commits()
             if commits > self._commits:
                 self._commits, self._since_commit = commits, DefaultFailurePolicy(self.failure_config)
-        return self._since_commit.make_decision(as_failed_start(training_failed_error))
+        return self._since_commit.make_decision(as_loss(training_failed_error))
