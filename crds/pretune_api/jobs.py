@@ -267,3 +267,7 @@ class FinetuneJob(Spec):
 
 
 Job = Annotated[PretrainJob | FinetuneJob, Field(discriminator="kind")]
+"""A job of either kind."""
+
+JobModel = type[PretrainJob] | type[FinetuneJob]
+"""The model of a kind."""

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from pretune_api.base import RULE_ERROR, Rule, Spec
 from pretune_api.fields import field_model, places, python_names, suggestion
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import FinetuneJob, Job, JobModel, PretrainJob
 from pretune_api.names import API_VERSION
 from pretune_api.sentences import sentence, shown
 
-KINDS: Final[dict[str, type[PretrainJob] | type[FinetuneJob]]] = {
+KINDS: Final[dict[str, JobModel]] = {
     "PretrainJob": PretrainJob,
     "FinetuneJob": FinetuneJob,
 }
@@ -33,7 +33,7 @@ class InvalidJobError(Exception):
         self.problems = problems
 
 
-def parse(document: object) -> PretrainJob | FinetuneJob:
+def parse(document: object) -> Job:
     """The job that a raw document describes.
 
     Raises:
@@ -50,7 +50,7 @@ def parse(document: object) -> PretrainJob | FinetuneJob:
     return _validated(model, document)
 
 
-def _model_of(document: dict[str, Any]) -> type[PretrainJob] | type[FinetuneJob]:
+def _model_of(document: dict[str, Any]) -> JobModel:
     kind, version = document.get("kind"), document.get("apiVersion")
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
@@ -126,11 +126,11 @@ def _unchecked_value(model: type[Spec] | None, value: object) -> object:
     return _unchecked(model, value) if model is not None and isinstance(value, dict) else value
 
 
-def _validated(model: type[PretrainJob] | type[FinetuneJob], document: dict[str, Any]) -> PretrainJob | FinetuneJob:
+def _validated(model: JobModel, document: dict[str, Any]) -> Job:
     return model.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
 
 
-def _wrong_values(model: type[PretrainJob] | type[FinetuneJob], document: dict[str, Any]) -> Iterator[str]:
+def _wrong_values(model: JobModel, document: dict[str, Any]) -> Iterator[str]:
     try:
         _validated(model, document)
     except ValidationError as error:

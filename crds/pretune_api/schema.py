@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from pretune_api import reference
 from pretune_api.base import Rule, Spec
-from pretune_api.jobs import FinetuneJob, JobSpec, PretrainJob
+from pretune_api.jobs import FinetuneJob, JobModel, JobSpec, PretrainJob
 from pretune_api.names import GROUP, VERSION
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ FOLDERS: Final = (_ROOT / "crds", _ROOT / "charts/pretune/files/crds")
 REFERENCE: Final = _ROOT / "docs/api.md"
 """Where the generated reference lies."""
 
-_SHORT_NAMES: Final[dict[type[PretrainJob] | type[FinetuneJob], str]] = {PretrainJob: "ptj", FinetuneJob: "ftj"}
+_SHORT_NAMES: Final[dict[JobModel, str]] = {PretrainJob: "ptj", FinetuneJob: "ftj"}
 
 _COLUMNS: Final = [
     {"name": "State", "type": "string", "jsonPath": ".status.state", "description": "Summary of the conditions."},
@@ -47,7 +47,7 @@ _COLUMNS: Final = [
 _INT32_MAX: Final = 2**31 - 1
 
 
-def definition(job: type[PretrainJob] | type[FinetuneJob]) -> dict[str, Any]:
+def definition(job: JobModel) -> dict[str, Any]:
     """The CustomResourceDefinition of a kind."""
     kind = job.__name__
     plural = f"{kind.lower()}s"
@@ -75,7 +75,7 @@ def definition(job: type[PretrainJob] | type[FinetuneJob]) -> dict[str, Any]:
     }
 
 
-def openapi(job: type[PretrainJob] | type[FinetuneJob]) -> dict[str, Any]:
+def openapi(job: JobModel) -> dict[str, Any]:
     """The structural schema of a kind, rules included."""
     found = job.model_json_schema(mode="validation", schema_generator=_Generator)
     schema = _structural(found, found.pop("$defs"))
@@ -181,7 +181,7 @@ def _format(node: JsonSchemaValue) -> dict[str, str]:
     return {}
 
 
-def rendered(job: type[PretrainJob] | type[FinetuneJob]) -> str:
+def rendered(job: JobModel) -> str:
     """The text of a kind's file."""
     yaml = YAML()
     yaml.width = 120

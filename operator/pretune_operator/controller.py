@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job
 from pretune_api.problems import KINDS, InvalidJobError, parse
 from pretune_api.status import Status
 from pretune_operator import metrics
@@ -198,7 +198,7 @@ def _view(job: StoredJob, status: Status) -> JobView | InvalidJobError:
 
 
 @lru_cache(_PARSED)
-def _parsed(kind: str, document: bytes) -> PretrainJob | FinetuneJob:
+def _parsed(kind: str, document: bytes) -> Job:
     try:
         # What the API server has admitted is valid, but for rare differences between versions: this takes a twentieth
         # of the time that it takes to look for everything that may be wrong.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pretune_api.jobs import FinetuneJob, JobSpec, PretrainJob
+from pretune_api.jobs import Job, JobSpec
 from pretune_api.status import Status
 
 
@@ -10,7 +10,7 @@ from pretune_api.status import Status
 class JobView:
     """One job at one moment."""
 
-    job: PretrainJob | FinetuneJob
+    job: Job
     """Its parsed resource."""
     uid: str
     namespace: str

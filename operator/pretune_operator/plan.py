@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pretune_api.compute import Compute
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import FinetuneJob, Job, PretrainJob
 from pretune_api.methods import Full, Method
 from pretune_api.model import From, Model, Tokenizer
 from pretune_api.run_config import Folder, JobRef, Parent, RunAdaptation, RunConfig, RunModel, RunTokenizer
@@ -33,7 +33,7 @@ class Inputs:
     """Which attempt at the job it is."""
 
 
-def plan(job: PretrainJob | FinetuneJob, inputs: Inputs) -> RunConfig:
+def plan(job: Job, inputs: Inputs) -> RunConfig:
     """The run config of `job`.
 
     Raises:

@@ -9,6 +9,7 @@ import pytest
 from pretune_api import FinetuneJob, PretrainJob, schema
 from pretune_api.base import OneOf, Spec
 from pretune_api.fields import field_model
+from pretune_api.jobs import JobModel
 from pretune_api.problems import parse
 from pretune_api.status import Status
 from support.api_server import ApiServer
@@ -65,7 +66,7 @@ def test_a_stale_file_is_named_and_then_written_anew(
 
 
 @both_kinds
-def test_a_schema_is_structural(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_a_schema_is_structural(kind: JobModel) -> None:
     forbidden = {"$ref", "$defs", "anyOf", "oneOf", "allOf", "const", "discriminator", "title", "examples"}
     for path, node in nodes(schema.openapi(kind)):
         assert not forbidden & node.keys(), path
@@ -75,7 +76,7 @@ def test_a_schema_is_structural(kind: type[PretrainJob] | type[FinetuneJob]) -> 
 
 
 @both_kinds
-def test_every_field_says_what_it_is(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_every_field_says_what_it_is(kind: JobModel) -> None:
     silent = [
         path
         for path, node in nodes(schema.openapi(kind))
@@ -85,7 +86,7 @@ def test_every_field_says_what_it_is(kind: type[PretrainJob] | type[FinetuneJob]
 
 
 @both_kinds
-def test_everything_a_person_writes_is_bounded(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_everything_a_person_writes_is_bounded(kind: JobModel) -> None:
     bound = {"string": "maxLength", "array": "maxItems", "integer": "maximum", "number": "maximum"}
     for path, node in nodes(schema.openapi(kind)["properties"]["spec"]):
         assert "enum" in node or bound.get(node["type"], "type") in node, path
@@ -94,7 +95,7 @@ def test_everything_a_person_writes_is_bounded(kind: type[PretrainJob] | type[Fi
 
 
 @both_kinds
-def test_numbers_have_a_format_that_holds_them(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_numbers_have_a_format_that_holds_them(kind: JobModel) -> None:
     for path, node in nodes(schema.openapi(kind)):
         if node["type"] == "integer":
             small = node.get("maximum", 2**31) < 2**31
@@ -104,7 +105,7 @@ def test_numbers_have_a_format_that_holds_them(kind: type[PretrainJob] | type[Fi
 
 
 @both_kinds
-def test_every_rule_of_every_model_is_in_the_schema(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_every_rule_of_every_model_is_in_the_schema(kind: JobModel) -> None:
     told = {
         (rule["rule"], rule["message"])
         for _, node in nodes(schema.openapi(kind))
@@ -117,7 +118,7 @@ def test_every_rule_of_every_model_is_in_the_schema(kind: type[PretrainJob] | ty
 
 @both_kinds
 def test_a_definition_names_short_names_category_columns_and_status(
-    kind: type[PretrainJob] | type[FinetuneJob],
+    kind: JobModel,
 ) -> None:
     spec = schema.definition(kind)["spec"]
     (version,) = spec["versions"]
@@ -134,7 +135,7 @@ def test_a_definition_names_short_names_category_columns_and_status(
 
 
 @both_kinds
-def test_every_column_shows_a_field_that_exists(kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+def test_every_column_shows_a_field_that_exists(kind: JobModel) -> None:
     known = {path for path, _ in nodes(schema.openapi(kind))} | {".metadata.creationTimestamp"}
     (version,) = schema.definition(kind)["spec"]["versions"]
     assert {column["jsonPath"] for column in version["additionalPrinterColumns"]} <= known

@@ -11,7 +11,7 @@ import cel
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError
 
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import JobModel
 from pretune_api.schema import openapi
 
 Schema = dict[str, Any]
@@ -27,7 +27,7 @@ METADATA: Schema = {
 class ApiServer:
     """Decodes, defaults and validates resources of one kind."""
 
-    def __init__(self, kind: type[PretrainJob] | type[FinetuneJob]) -> None:
+    def __init__(self, kind: JobModel) -> None:
         self.schema = openapi(kind)
 
     @property

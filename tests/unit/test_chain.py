@@ -7,15 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job
 from pretune_api.problems import parse
 from pretune_cli import yaml
 from pretune_cli.chain import order, parents_first
 from pretune_cli.documents import load
 from pretune_trainer.errors import UserError
 from support.job_files import continued, finetune, pretrain
-
-Job = PretrainJob | FinetuneJob
 
 
 def job(text: str) -> Job:

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from pretune_api.fields import suggestion
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job
 from pretune_api.names import LOCAL_NAMESPACE
 from pretune_api.run_config import Folder
 from pretune_trainer.errors import UserError
 
 
-def order(
-    jobs: Sequence[PretrainJob | FinetuneJob], missing: str = "add the file that defines it"
-) -> list[PretrainJob | FinetuneJob]:
+def order(jobs: Sequence[Job], missing: str = "add the file that defines it") -> list[Job]:
     """The jobs, each after those that it takes its model or tokenizer from; otherwise in the order given.
 
     `missing` is what to do about a job that is not there.
@@ -29,14 +27,14 @@ def order(
     return parents_first(jobs)
 
 
-def parents_first(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob | FinetuneJob]:
+def parents_first(jobs: Sequence[Job]) -> list[Job]:
     """As `order`, by the references among `jobs` only; others may lie in a cluster.
 
     Raises:
         UserError: a job refers to itself through others.
     """
     by_name = {name_of(job): job for job in jobs}
-    ordered: dict[str, PretrainJob | FinetuneJob] = {}
+    ordered: dict[str, Job] = {}
 
     def visit(name: str, descendants: tuple[str, ...]) -> None:
         if name in descendants:
@@ -53,7 +51,7 @@ def parents_first(jobs: Sequence[PretrainJob | FinetuneJob]) -> list[PretrainJob
     return list(ordered.values())
 
 
-def _references(job: PretrainJob | FinetuneJob) -> Iterator[tuple[str, str]]:
+def _references(job: Job) -> Iterator[tuple[str, str]]:
     """Paths of the fields that refer to jobs, with KIND/NAME of the job referred to."""
     sources = {"spec.model.from": job.spec.model.from_}
     if job.spec.tokenizer is not None:
@@ -63,16 +61,16 @@ def _references(job: PretrainJob | FinetuneJob) -> Iterator[tuple[str, str]]:
             yield path, source.job
 
 
-def name_of(job: PretrainJob | FinetuneJob) -> str:
+def name_of(job: Job) -> str:
     """KIND/NAME of a job."""
     return f"{job.kind}/{job.metadata.name}"
 
 
-def namespace_of(job: PretrainJob | FinetuneJob) -> str:
+def namespace_of(job: Job) -> str:
     """The namespace that a job names, or the one that stands for it on one machine."""
     return job.metadata.namespace or LOCAL_NAMESPACE
 
 
-def placeholder(job: PretrainJob | FinetuneJob, parent: str) -> Folder:
+def placeholder(job: Job, parent: str) -> Folder:
     """Stands for the artifact of `parent`, KIND/NAME, from which `job` starts, where there is none yet."""
     return Folder(uri=f"{job.spec.storage.uri}/artifact-of/{parent}", job=parent)

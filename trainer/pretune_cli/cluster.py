@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job
 from pretune_api.names import API_VERSION, GROUP, VERSION, Cause
 from pretune_api.run_config import JobRef
 from pretune_api.status import Status
@@ -107,7 +107,7 @@ class Cluster:
         """
         return _seen(self._ask(self._jobs.get_namespaced_custom_object, kind, name, namespace))
 
-    def apply(self, job: PretrainJob | FinetuneJob) -> SeenJob:
+    def apply(self, job: Job) -> SeenJob:
         """Make a job, or change it into what is given: server-side apply.
 
         Raises:

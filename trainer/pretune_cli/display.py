@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pretune_api.jobs import Job
 from pretune_cli.chain import name_of
-from pretune_cli.identity import Job
 from pretune_cli.streams import discard, tell
 from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pretune_api.fields import places, python_names
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job, JobModel
 from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import KINDS, InvalidJobError, parse
 from pretune_cli import yaml
@@ -33,7 +33,7 @@ class InvalidFilesError(PretuneError):
 class Document:
     """A job, and where it stands."""
 
-    job: PretrainJob | FinetuneJob
+    job: Job
     """The job."""
     file: Path
     """Its file."""
@@ -104,7 +104,7 @@ class _Raw:
     number: int
 
     @property
-    def kind(self) -> type[PretrainJob] | type[FinetuneJob] | None:
+    def kind(self) -> JobModel | None:
         return KINDS.get(str(self.value.get("kind"))) if isinstance(self.value, dict) else None
 
     def __str__(self) -> str:

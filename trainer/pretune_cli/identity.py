@@ -4,11 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from pretune_api.jobs import FinetuneJob, PretrainJob
+from pretune_api.jobs import Job
 from pretune_api.run_config import Folder
 from pretune_trainer.data.inputs import data_sources
-
-Job = PretrainJob | FinetuneJob
 
 
 def fingerprint(job: Job) -> str:

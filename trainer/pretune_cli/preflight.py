@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pretune_api.jobs import Job
 from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.chain import name_of, namespace_of, parents_first, placeholder
 from pretune_cli.documents import load
-from pretune_cli.identity import Job, fingerprint, uid
+from pretune_cli.identity import fingerprint, uid
 from pretune_operator.plan import Inputs, plan, ranks_of
 from pretune_operator.pools import device_of
 from pretune_trainer.errors import PretuneError

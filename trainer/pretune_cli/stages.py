@@ -4,10 +4,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pretune_api.jobs import Job
 from pretune_api.names import ExitCode
 from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.chain import name_of, namespace_of
-from pretune_cli.identity import Job, fingerprint, uid
+from pretune_cli.identity import fingerprint, uid
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.drive.group import Orders
