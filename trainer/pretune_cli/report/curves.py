@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_cli.formatting import of_part
-from pretune_cli.report.history import Course, Floats
+from pretune_cli.report.history import Floats, TrainingHistory
 
 _POINTS: Final = 240
 """Of a curve at most: each stands for the mean of its steps."""
@@ -46,39 +46,39 @@ class Chart:
     """Steps from which later runs went on."""
 
 
-def charts(course: Course, unit: str) -> list[Chart]:
+def charts(history: TrainingHistory, unit: str) -> list[Chart]:
     """All charts of a training that have anything to show; `unit` is what it counts, such as tokens."""
-    resumed = tuple(course.resumed_at)
-    known = ((title, tuple(line for line in lines if len(line.steps))) for title, lines in _all(course, unit))
+    resumed = tuple(history.resumed_at)
+    known = ((title, tuple(line for line in lines if len(line.steps))) for title, lines in _all(history, unit))
     return [Chart(title, lines, resumed) for title, lines in known if lines]
 
 
-def _all(course: Course, unit: str) -> Iterator[tuple[str, list[Line]]]:
-    measured = list(dict.fromkeys(name for figures in course.evaluations.values() for name in figures))
-    judged = [_evaluated(course, LOSS, "validation")] if LOSS in measured else []
-    yield "Loss", [_averaged("training", course, course.steps["loss"]), *judged]
+def _all(history: TrainingHistory, unit: str) -> Iterator[tuple[str, list[Line]]]:
+    measured = list(dict.fromkeys(name for figures in history.evaluations.values() for name in figures))
+    judged = [_evaluated(history, LOSS, "validation")] if LOSS in measured else []
+    yield "Loss", [_averaged("training", history, history.steps["loss"]), *judged]
     whole = [name for name in measured if name != LOSS and not of_part(name)]
-    several = (line for name in whole if len((line := _evaluated(course, name, name)).steps) > 1)
+    several = (line for name in whole if len((line := _evaluated(history, name, name)).steps) > 1)
     for line in islice(several, _METRICS):
         yield line.name, [line]
-    yield "Learning rate", [_averaged("learning rate", course, course.steps["learning_rate"])]
-    yield f"{unit.capitalize()} per second", [_rate(f"{unit}/s", course, course.steps["tokens"])]
-    yield "Share of time waiting for data", [_rate("waiting", course, course.steps["data_wait_seconds"])]
-    yield "Gradient norm", [_averaged("gradient norm", course, course.steps["grad_norm"])]
-    yield "Model FLOPs utilization", [_averaged("MFU", course, course.steps["mfu"])]
+    yield "Learning rate", [_averaged("learning rate", history, history.steps["learning_rate"])]
+    yield f"{unit.capitalize()} per second", [_rate(f"{unit}/s", history, history.steps["tokens"])]
+    yield "Share of time waiting for data", [_rate("waiting", history, history.steps["data_wait_seconds"])]
+    yield "Gradient norm", [_averaged("gradient norm", history, history.steps["grad_norm"])]
+    yield "Model FLOPs utilization", [_averaged("MFU", history, history.steps["mfu"])]
 
 
-def _evaluated(course: Course, metric: str, name: str) -> Line:
-    found = {step: figures[metric] for step, figures in sorted(course.evaluations.items()) if metric in figures}
+def _evaluated(history: TrainingHistory, metric: str, name: str) -> Line:
+    found = {step: figures[metric] for step, figures in sorted(history.evaluations.items()) if metric in figures}
     steps, values = np.array([*found], np.float64), np.array([*found.values()], np.float64)
     known = np.isfinite(values)
     values = values[known]
     return Line(name, steps[known], values, values, values, marked=True)
 
 
-def _averaged(name: str, course: Course, values: Floats) -> Line:
+def _averaged(name: str, history: TrainingHistory, values: Floats) -> Line:
     known = np.isfinite(values)
-    steps, values = course.steps["step"][known], values[known]
+    steps, values = history.steps["step"][known], values[known]
     starts, sizes = _parts(len(steps))
     if not len(starts):
         return Line(name, steps, values, values, values)
@@ -91,13 +91,13 @@ def _averaged(name: str, course: Course, values: Floats) -> Line:
     )
 
 
-def _rate(name: str, course: Course, amounts: Floats) -> Line:
+def _rate(name: str, history: TrainingHistory, amounts: Floats) -> Line:
     """`amounts` per second: sums over each part, as the mean of rates would favour short steps."""
-    steps = course.steps["step"]
+    steps = history.steps["step"]
     starts, sizes = _parts(len(steps))
     if not len(starts):
         return Line(name, steps, amounts, amounts, amounts)
-    seconds = np.maximum(np.add.reduceat(course.steps["seconds"], starts), 1e-9)
+    seconds = np.maximum(np.add.reduceat(history.steps["seconds"], starts), 1e-9)
     values = np.add.reduceat(amounts, starts) / seconds
     return Line(name, steps[starts + sizes - 1], values, values, values)
 

@@ -76,7 +76,7 @@ class RunHistory:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingHistory:
     """The training as it counts: of steps that were done twice, after a loss, the later ones."""
 
     runs: list[RunHistory]
@@ -134,7 +134,7 @@ def read_config(job: Store) -> RunConfig:
     return RunConfig.model_validate_json(job.get(newest))
 
 
-def follow(runs: list[RunHistory]) -> Course:
+def follow(runs: list[RunHistory]) -> TrainingHistory:
     """The training that the runs make up."""
     steps = {name: np.zeros(0) for name in _COLUMNS}
     evaluations: dict[int, dict[str, float]] = {}
@@ -146,7 +146,7 @@ def follow(runs: list[RunHistory]) -> Course:
         steps = {name: np.concatenate([values[:kept], run.column(name)]) for name, values in steps.items()}
         evaluations = _until(run.from_step, evaluations) | run.evaluations
         exhibits = _until(run.from_step, exhibits) | run.exhibits
-    return Course(runs, steps, evaluations, exhibits)
+    return TrainingHistory(runs, steps, evaluations, exhibits)
 
 
 def _until(last: int, by_step: dict[int, T]) -> dict[int, T]:

@@ -28,7 +28,9 @@ def page(story: Story) -> str:
         _header(story),
         _tiles(story),
         _lineage(story),
-        section("Curves over the steps", element("div", *map(draw, charts(story.course, story.unit)), class_="charts")),
+        section(
+            "Curves over the steps", element("div", *map(draw, charts(story.history, story.unit)), class_="charts")
+        ),
         *evaluation(story),
         *exhibited(story.exhibits),
         *_attempts(story),
@@ -62,11 +64,11 @@ def _tiles(story: Story) -> Html:
 
 def _key(story: Story) -> Iterator[tuple[str, str]]:
     """The figures to know first."""
-    start = next(run.start for run in reversed(story.course.runs) if run.start)
+    start = next(run.start for run in reversed(story.history.runs) if run.start)
     for name in [name for name in story.figures if not of_part(name)][:_HEADLINE]:
         yield "validation loss" if name == LOSS else name, figure(story.figures[name])
     yield "step", f"{story.step:,} of {start['total_steps']:,}"
-    yield story.unit, amount(float(story.course.steps["tokens"].sum()))
+    yield story.unit, amount(float(story.history.steps["tokens"].sum()))
     yield "parameters", amount(start["parameters"])
     if start["trainable"] != start["parameters"]:
         yield "trainable", amount(start["trainable"])
@@ -132,9 +134,9 @@ def _runs(story: Story) -> Html:
             run.record.host,
             duration(run.seconds) if run.until else "",
             f"{run.from_step:,} to {run.last_step:,}" if run.start else "none",
-            f"{story.course.lost_steps(run):,}",
+            f"{story.history.lost_steps(run):,}",
         )
-        for run in story.course.runs
+        for run in story.history.runs
     ]
     return section("Runs", table(("run", "started", "host", "duration", "steps", "steps lost"), rows))
 

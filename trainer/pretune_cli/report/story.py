@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Status
 from pretune_cli.job_folder import JobFolder
-from pretune_cli.report.history import Course, follow, read_config, read_runs
+from pretune_cli.report.history import TrainingHistory, follow, read_config, read_runs
 from pretune_cli.report.lineage import Ancestor, ancestors
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.errors import MissingObjectError, UserError
@@ -25,7 +25,7 @@ class Story:
     """The job's folder."""
     config: RunConfig
     """Of the newest run."""
-    course: Course
+    history: TrainingHistory
     """How training went."""
     artifact: Finished | None
     """What came of it; None as long as nothing has."""
@@ -51,19 +51,19 @@ class Story:
     @property
     def step(self) -> int:
         """Step of the weights that the figures are of."""
-        return self.artifact.facts.step if self.artifact else self.course.last_step
+        return self.artifact.facts.step if self.artifact else self.history.last_step
 
     @cached_property
     def figures(self) -> dict[str, float]:
         """Of the artifact, or of the last evaluation."""
         if self.artifact is not None:
             return self.artifact.facts.metrics
-        return self.course.evaluations[max(self.course.evaluations)] if self.course.evaluations else {}
+        return self.history.evaluations[max(self.history.evaluations)] if self.history.evaluations else {}
 
     @property
     def exhibits(self) -> Exhibits:
         """Of the artifact's weights, or of the last evaluation."""
-        found = self.course.exhibits
+        found = self.history.exhibits
         return found.get(self.step) or (found[max(found)] if found else Exhibits())
 
     @property
@@ -74,7 +74,7 @@ class Story:
     @property
     def seconds(self) -> float:
         """Time that all runs together took."""
-        return sum(run.seconds for run in self.course.runs)
+        return sum(run.seconds for run in self.history.runs)
 
     @property
     def gpu_hours(self) -> float | None:
