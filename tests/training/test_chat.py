@@ -99,6 +99,13 @@ def test_a_template_that_teaches_nothing_or_no_end_is_refused(template: str, sen
         chat(template)
 
 
+def test_what_a_table_has_as_null_is_not_there_for_the_template() -> None:
+    calls = "{% for message in messages %}{% if 'tool_calls' in message %}{{ message.tool_calls[0].name }}{% endif %}"
+    of_table = [message | {"tool_calls": None, "name": None} for message in CONVERSATION]
+    template = calls + "{% endfor %}" + OWN
+    assert learnt(chat(template), of_table) == learnt(chat(template), CONVERSATION)
+
+
 def test_a_conversation_without_a_target_in_the_row_s_length_is_left_out() -> None:
     task = chat(length=16)
     long_question = [{"role": "user", "content": "why? " * 20}, CONVERSATION[2]]

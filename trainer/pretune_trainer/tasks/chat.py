@@ -37,7 +37,7 @@ class Chat(NextToken):
         spec = context.spec
         assert isinstance(spec, ChatSpec)
         self.tokenizer.chat_template = spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
-        self.fingerprint = f"chat/1/{hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()}"
+        self.fingerprint = f"chat/2/{hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()}"
         self._check_template()
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
@@ -94,6 +94,17 @@ def messages_of(row: Row, column: str) -> list[dict[str, Any]]:
         raise BadRowError(str(row.place), f"column '{column}' does not hold a list of messages {{role, content}}")
     for number, message in enumerate(value):
         _check_message(f"{row.place} {column}[{number}]", message)
+    found: list[dict[str, Any]] = _without_nulls(value)
+    return found
+
+
+def _without_nulls(value: object) -> Any:
+    """What tables have in all rows, and null where a row has none: to templates, a null tool call is a tool call."""
+    match value:
+        case dict():
+            return {name: _without_nulls(held) for name, held in value.items() if held is not None}
+        case list():
+            return [_without_nulls(held) for held in value]
     return value
 
 

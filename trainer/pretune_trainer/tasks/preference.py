@@ -56,7 +56,7 @@ class Preference(Task[Preferred]):
         self.columns = (self.spec.chosen_column, self.spec.rejected_column)
         self.tokenizer.chat_template = self.spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
         template = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
-        self.fingerprint = f"preference/2/{context.sequence_length}/{self.columns}/{template}"
+        self.fingerprint = f"preference/3/{context.sequence_length}/{self.columns}/{template}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A causal language model without dropout, as in the paper's code: else answers gain and lose by chance."""
