@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,11 @@ def test_the_loss_is_that_of_transformers() -> None:
 def test_what_is_no_number_is_named_with_its_file_and_row(target: object) -> None:
     with pytest.raises(BadRowError, match=r"^file:///prices.jsonl row 3: column 'target' holds .*, expected a number"):
         list(task().examples([row("a", target)]))
+
+
+def test_a_decimal_of_a_table_is_a_number() -> None:
+    ((example,),) = task().examples([row("a", Decimal("12.50"))])
+    assert example["target"].tolist() == [12.5]
 
 
 def test_rows_end_where_the_positions_of_a_model_end() -> None:

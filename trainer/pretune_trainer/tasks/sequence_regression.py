@@ -1,6 +1,7 @@
 """A number per text: a rating, a price, how much two sentences mean the same."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -51,6 +52,8 @@ class SequenceRegression(Task[Guessed]):
 
     def _target(self, row: Row) -> float:
         value = row.value(self.column)
+        if isinstance(value, Decimal):
+            value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise BadRowError(
                 str(row.place),
