@@ -113,6 +113,8 @@ class SeenAttempt:
     Retrying, Waiting."""
     job_status: str = ""
     """status.jobStatus: PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED."""
+    taken_up: datetime | None = None
+    """When KubeRay began to make its Ray cluster."""
     end: datetime | None = None
     """When KubeRay found it complete or failed."""
     reason: str = ""

@@ -20,7 +20,7 @@ _ASKED_EVERY: Final = timedelta(seconds=3)
 _SUBMITTED: Final = timedelta(minutes=10)
 """Time in which the head of a RayJob that runs must be seen at work: KubeRay tries to submit to it without end."""
 _TAKING_UP: Final = timedelta(minutes=5)
-"""Time in which KubeRay must take up a RayJob; it sees to one after the other where many come at once."""
+"""Time in which KubeRay should take up a RayJob; it sees to one after the other where many come at once."""
 _GRACE: Final = timedelta(seconds=30)
 """Time that KubeRay gets to end an attempt at its start deadline, before we do."""
 
@@ -77,7 +77,7 @@ def outcome(spec: JobSpec | None, status: Status, attempt: SeenAttempt | None, n
 
 
 def taken_up_by(status: Status, now: datetime) -> datetime:
-    """When KubeRay must have taken up the RayJob of the current attempt."""
+    """When KubeRay should have taken up the RayJob of the current attempt."""
     record = current(status)
     assert record is not None, "there is an attempt that may start"
     return _begin(status, record, now) + _TAKING_UP
@@ -142,8 +142,10 @@ def _limits(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt
     if too_long := time_is_up(spec, status, now):
         return Failure(Cause.DEADLINE_EXCEEDED, too_long)
     active = _active_deadline(spec, status, record, now)
+    if not attempt.deployment_status:
+        return GoesOn(active)  # KubeRay is away: nothing holds a machine, and another attempt would wait as long
     if attempt.deployment_status != "Running":
-        until = _start_deadline(spec, status, record, now)
+        until = _start_deadline(spec, status, record, attempt, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
     if is_unheard(status, attempt):
         since = _since(status, ConditionType.RUNNING, now) if holds(status, ConditionType.RUNNING) else now
@@ -165,8 +167,10 @@ def _had_head(status: Status) -> bool:
     return running is not None and running.status == "True" and running.reason != Reason.SUBMITTED
 
 
-def _start_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetime) -> datetime:
-    return _begin(status, record, now) + timedelta(seconds=spec.failure_policy.start_deadline_seconds) + _GRACE
+def _start_deadline(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt, now: datetime) -> datetime:
+    begin = _begin(status, record, now)
+    taken_up = attempt.taken_up or begin
+    return max(begin, taken_up) + timedelta(seconds=spec.failure_policy.start_deadline_seconds) + _GRACE
 
 
 def _begin(status: Status, record: Attempt, now: datetime) -> datetime:

@@ -210,10 +210,19 @@ def test_a_ray_job_that_kuberay_does_not_take_up_names_kuberay() -> None:
     scene.after(scene.again.total_seconds()).settle()
     assert scene.says("Running") == ("False", "KubeRayUnavailable")
     assert scene.told()[-1] == "KubeRayUnavailable"
-    assert scene.again is not None
-    scene.after(scene.again.total_seconds()).settle()
+    assert "KubeRay has not picked up job-1" in scene.condition("Running").message
+
+
+def test_a_kuberay_that_was_away_for_a_night_fails_no_job_and_each_has_its_whole_time_to_start() -> None:
+    scene = Scene(failurePolicy__startDeadlineSeconds=600)
+    scene.settle()
+    scene.sees(attempt(deployment_status="", ray_cluster=None)).after(50_000).settle()
+    assert scene.says("Running") == ("False", "KubeRayUnavailable")
+    scene.sees(attempt(taken_up=scene.now)).settle()
+    scene.after(600).settle()
+    assert scene.last.completion_time is None
+    scene.after(31).settle()
     assert scene.last.cause == "Unknown"
-    assert "KubeRay has not picked up job-1" in str(scene.last.message)
 
 
 def test_a_queue_without_kueue_is_told_and_nothing_is_made_past_it() -> None:

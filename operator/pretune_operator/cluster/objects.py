@@ -87,6 +87,8 @@ class StoredRayJob(Child):
     job_status: str
     reason: str
     message: str
+    taken_up: datetime | None
+    """status.startTime."""
     end: datetime | None
     """status.endTime."""
     ray_cluster: str | None

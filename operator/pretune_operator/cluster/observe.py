@@ -90,6 +90,7 @@ def _attempt(
         job_status=ray_job.job_status,
         reason=ray_job.reason,
         message=ray_job.message,
+        taken_up=ray_job.taken_up,
         end=ray_job.end,
         ray_cluster=current.name if current else None,
         cluster_problem=current.problem if current else None,

@@ -119,6 +119,7 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
         job_status=status.get("jobStatus", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
+        taken_up=_moment(status.get("startTime")),
         end=_moment(status.get("endTime")),
         ray_cluster=status.get("rayClusterName") or None,
         gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
