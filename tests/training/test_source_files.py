@@ -8,6 +8,7 @@ import pytest
 from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
 from pretune_cli.documents import file_uri
+from pretune_trainer.data import sources
 from pretune_trainer.data.inputs import data_sources, fingerprint
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.errors import UserError
@@ -20,6 +21,17 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path) == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
     assert [file.name for file in opened(tmp_path).files()] == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("history", "kind"), [("_delta_log/00000.json", "Delta"), ("t/.hoodie/hoodie.properties", "Hudi")]
+)
+def test_a_table_with_older_versions_is_refused_as_a_folder_and_read_by_a_glob(tmp_path, history, kind):
+    for name in ("a.jsonl", history):
+        write_jsonl(tmp_path / name, [name])
+    with pytest.raises(UserError, match=rf"train\[0\].uri: file://{tmp_path} is a {kind} table, whose folder also has"):
+        texts(tmp_path)
+    assert texts(tmp_path / "*.jsonl") == ["a.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +55,16 @@ def test_globs_are_those_of_a_shell(tmp_path, glob, found):
     for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson", *hidden):
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path / glob) == found
+
+
+@pytest.mark.parametrize(("glob", "folders"), [("*.jsonl", [""]), ("*/2.jsonl", ["", "/b"]), ("**.jsonl", ["", "/b"])])
+def test_folders_that_a_glob_cannot_reach_are_not_listed(tmp_path, monkeypatch, glob, folders):
+    for name in ("a.jsonl", "b/2.jsonl"):
+        write_jsonl(tmp_path / name, [name])
+    seen, listed = [], sources._listed
+    monkeypatch.setattr(sources, "_listed", lambda folder: (seen.append(folder), listed(folder))[1])
+    assert opened(tmp_path / glob).files()
+    assert seen == [f"{tmp_path}{folder}" for folder in folders]
 
 
 def write_media(folder: Path) -> Path:

@@ -30,6 +30,12 @@ def folder_of(uri: str) -> str:
     return _decoded(uri, re.split(_GLOB, _written(uri), maxsplit=1)[0].rpartition("/")[0])
 
 
+def reaches_below(glob: str) -> bool:
+    """Whether it can name files in folders below that of `folder_of`."""
+    written = _written(glob)
+    return "**" in written or "/" in re.split(_GLOB, written, maxsplit=1)[1]
+
+
 def pattern_of(glob: str) -> re.Pattern[str]:
     """What the paths look like that a glob fits: * stays in its folder and ** does not."""
     parts = re.split(rf"(\*\*/|\*\*|\*|\?|{_CLASS})", _written(glob))

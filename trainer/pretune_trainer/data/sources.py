@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pretune_api.data import Source
-from pretune_trainer.data.globs import folder_of, is_glob, path_in, pattern_of
+from pretune_trainer.data.globs import folder_of, is_glob, path_in, pattern_of, reaches_below
 from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
 
 Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
@@ -45,9 +45,15 @@ _ACCOMPANIED: Final[tuple[Format, ...]] = ("audio", "metadata")
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _PATIENCE: Final = timedelta(seconds=60)
 """How long a store that fails is asked again."""
+_ATTEMPTS: Final = 8
+"""Times that S3 is asked, with pauses of up to 1, 2, 4, … 20 s: of 46 s in all, on average. By default it is 3."""
+_VERSIONED: Final = {"_delta_log": "Delta", ".hoodie": "Hudi"}
+"""Folders in which tables keep their history, beside files of all versions."""
 _DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13")
+_ELSEWHERE: Final = re.compile(r"HTTP status 301|the region '[^']*' is wrong")
+"""What S3 says of a bucket in another region."""
 _UNREACHABLE: Final = re.compile(
-    r"NETWORK_CONNECTION|curlCode|Status\(UNAVAILABLE|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status 5\d\d|timed out"
+    r"NETWORK_CONNECTION|curlCode|Status\(UNAVAILABLE|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status (429|5\d\d)|timed out"
 )
 
 
@@ -112,9 +118,28 @@ class OpenSource:
             beside = self._below(info.path.rpartition("/")[0]) if self._format(info) in _ACCOMPANIED else []
             return self._with_companions([info], beside)
         if is_glob(uri) and info.type != fs.FileType.Directory:  # a folder's name, too, may look like a glob
-            listed, wanted = self._below(folder_of(uri)), pattern_of(uri)
-            return self._with_companions([info for info in listed if wanted.fullmatch(info.path)], listed)
-        return [info for info in self._below(path) if not _hidden(info.path[len(path) :])]
+            return self._matching(folder_of(uri), pattern_of(uri), deep=reaches_below(uri))
+        listed = self._below(path)
+        self._check_versions(listed)
+        return [info for info in listed if not _hidden(info.path[len(path) :])]
+
+    def _check_versions(self, listed: Sequence[fs.FileInfo]) -> None:
+        """Refuse a table of which files of older versions would be read, too: rows would come twice, or be back."""
+        for info in listed:
+            for name in _VERSIONED.keys() & set(info.path.split("/")[:-1]):
+                raise UserError(
+                    f"{self.where}.uri",
+                    f"{self.source.uri} is a {_VERSIONED[name]} table, whose folder also has files of older versions; "
+                    "write its current version as Parquet, or read all files with a glob such as **/*.parquet",
+                )
+
+    def _matching(self, folder: str, wanted: re.Pattern[str], *, deep: bool) -> list[fs.FileInfo]:
+        """Files whose paths are as `wanted`; beside them, or in folders `deep` below, there may be millions."""
+        listed = self._below(folder, deep=deep)
+        found = [info for info in listed if wanted.fullmatch(info.path)]
+        if not deep and any(self._format(info) == "metadata" for info in found):
+            listed = self._below(folder)  # its images may lie anywhere below
+        return self._with_companions(found, listed)
 
     def _with_companions(self, found: list[fs.FileInfo], listed: Sequence[fs.FileInfo]) -> list[fs.FileInfo]:
         """`found`, and those of `listed` that are read with them: when these change, the data has changed."""
@@ -128,14 +153,15 @@ class OpenSource:
             and (info.path in said or (info.path.startswith(folders) and self._format(info) == "image"))
         ]
 
-    def _below(self, folder: str) -> list[fs.FileInfo]:
+    def _below(self, folder: str, *, deep: bool = True) -> list[fs.FileInfo]:
         if isinstance(self.filesystem, fs.LocalFileSystem):
-            return list(self._walk(folder))
-        selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+            return list(self._walk(folder, deep=deep))
+        selector = fs.FileSelector(folder, recursive=deep, allow_not_found=True)
         return [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
 
-    def _walk(self, folder: str, around: frozenset[str] = frozenset()) -> Iterator[fs.FileInfo]:
-        """Files in and below a local folder, and links to nothing; no link to a folder that is `around` it is followed.
+    def _walk(self, folder: str, around: frozenset[str] = frozenset(), *, deep: bool) -> Iterator[fs.FileInfo]:
+        """Files in a local folder, `deep` also below it, and links to nothing; no link to a folder that is `around` it
+        is followed.
 
         pyarrow would follow such a link 40 times, and give every file as often.
         """
@@ -144,7 +170,8 @@ class OpenSource:
             return
         for info in self.filesystem.get_file_info(_listed(folder)):
             if info.type == fs.FileType.Directory:
-                yield from self._walk(info.path, around | {here})
+                if deep:
+                    yield from self._walk(info.path, around | {here}, deep=True)
             elif info.type == fs.FileType.File or (info.type == fs.FileType.NotFound and Path(info.path).is_symlink()):
                 yield info
 
@@ -216,8 +243,14 @@ def explained(uri: str, where: str) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        raise UserError(where, f"{uri} is gone since the source was listed; keep it while a job reads it") from error
     except (OSError, EOFError, pa.ArrowException) as error:
         gist = str(error).strip().partition("\n")[0]
+        if _ELSEWHERE.search(gist):
+            raise StorageDeniedError(
+                f"{where}: {uri} is in another region; set the source's region, or AWS_REGION"
+            ) from error
         if isinstance(error, PermissionError) or _DENIED.search(gist):
             raise StorageDeniedError(
                 f"{where}: reading {uri} is denied; check the credentials and permissions"
@@ -239,7 +272,7 @@ def _s3(source: Source) -> fs.S3FileSystem:
     if options and "AWS_ACCESS_KEY_ID" in os.environ:
         # Even then the SDK asks EC2's metadata service, where no variable names a region, and waits 4 s for an answer.
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    return fs.S3FileSystem(**options)
+    return fs.S3FileSystem(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS))
 
 
 def _uncompressed(path: str) -> tuple[str, str | None]:
