@@ -40,6 +40,7 @@ from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.jobs import classification, finetune, pretrain, write_corpus, write_rows
 from support.language import TINY, paragraphs
+from support.runs import named, path_of
 
 TEXT = "The value of a name"
 START = Start("causalLM", 1, 0, 8, 1000, 1000, 8, 8, 4)
@@ -251,6 +252,14 @@ def test_nothing_in_an_artifact_names_a_place_of_the_machine_that_made_it(artifa
         card = made_here.path / "README.md"  # names the sources, as the job does
         for file in {*made_here.path.rglob("*.json"), *made_here.path.rglob("*.md")} - {card}:
             assert tempfile.gettempdir() not in file.read_text(), file
+
+
+def test_a_tokenizer_cuts_no_text_whichever_run_has_tokenised_the_data(tmp_path: Path) -> None:
+    config = classification(tmp_path, training__max_steps=1)
+    results = [run_rank(named(config, name), Ranks(), Silent()) for name in ("first", "second")]
+    first, second = ((path_of(result) / "tokenizer.json").read_text() for result in results)
+    assert first == second
+    assert json.loads(first)["truncation"] is None
 
 
 def test_a_classifier_of_other_labels_gets_a_new_head(tmp_path: Path, artifacts: dict[str, Made]) -> None:

@@ -23,6 +23,7 @@ from pretune_api.fields import suggestion
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
+from pretune_trainer.data.tokenizer import save_tokenizer
 from pretune_trainer.errors import UserError, lines_of
 from pretune_trainer.model.added_tokens import embed
 from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
@@ -84,7 +85,7 @@ class Build:
     def save_inputs(self, folder: Path) -> None:
         """Write what turns text, images and audio into the model's inputs."""
         if self.text is not None:
-            self.text.save_pretrained(folder)
+            save_tokenizer(self.text, folder)
         if self.added is not None:
             self.added.save(folder)
         if self.images is not None:
