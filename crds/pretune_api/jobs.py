@@ -124,6 +124,11 @@ class JobSpec(Spec):
     def learn(self) -> Objective | Task:
         """What is learnt: a PretrainJob's objective, a FinetuneJob's task."""
 
+    @property
+    def stage(self) -> str:
+        """The objective's or task's YAML name."""
+        return self.learn.kind
+
     def parents(self) -> list[From]:
         """Every existing model that the job refers to: weights first, then tokenizer."""
         found = [self.model.from_, self.tokenizer.from_ if self.tokenizer else None]
@@ -178,11 +183,6 @@ class PretrainJobSpec(JobSpec):
         """The objective."""
         return self.objective
 
-    @property
-    def stage(self) -> str:
-        """The objective's YAML name."""
-        return self.objective.kind
-
 
 _ASKS: Final = "(has(self.task.sequenceClassification) && has(self.task.sequenceClassification.inContext))"
 
@@ -216,11 +216,6 @@ class FinetuneJobSpec(JobSpec):
     def learn(self) -> Task:
         """The task."""
         return self.task
-
-    @property
-    def stage(self) -> str:
-        """The task's YAML name."""
-        return self.task.kind
 
 
 class Metadata(Spec):

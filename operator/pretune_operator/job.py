@@ -10,8 +10,8 @@ from pretune_api.status import Status
 class JobView:
     """One job at one moment."""
 
-    job: Job
-    """Its parsed resource."""
+    resource: Job
+    """What its user wrote, parsed."""
     uid: str
     namespace: str
     generation: int
@@ -26,9 +26,9 @@ class JobView:
     @property
     def spec(self) -> JobSpec:
         """What is wanted."""
-        return self.job.spec
+        return self.resource.spec
 
     @property
     def key(self) -> str:
         """KIND/NAME, as other jobs of the namespace refer to it."""
-        return f"{self.job.kind}/{self.job.metadata.name}"
+        return f"{self.resource.kind}/{self.resource.metadata.name}"

@@ -58,8 +58,8 @@ def preflight_metadata(job: JobView, number: int) -> Manifest:
 
 
 def _name(job: JobView, end: str) -> str:
-    prefix = _PREFIX[job.job.kind]
-    name = job.job.metadata.name
+    prefix = _PREFIX[job.resource.kind]
+    name = job.resource.metadata.name
     tail = f"-{_digest(f'{job.uid}/{name}')}-{end}"
     slug = re.sub("[^a-z0-9]+", "-", name)[: LONGEST - len(prefix) - 1 - len(tail)].strip("-")
     return f"{prefix}-{slug}{tail}"
@@ -71,8 +71,8 @@ def _digest(text: str) -> str:
 
 def _labels(job: JobView) -> dict[str, str]:
     return {
-        Label.KIND.value: job.job.kind.lower(),
-        Label.NAME.value: job.job.metadata.name,
+        Label.KIND.value: job.resource.kind.lower(),
+        Label.NAME.value: job.resource.metadata.name,
         Label.UID.value: job.uid,
     }
 
@@ -81,8 +81,8 @@ def _metadata(job: JobView, name: str, labels: dict[str, str]) -> Manifest:
     """Nothing of the job's own labels and annotations is taken over: kubectl and kopf keep their notes there."""
     owner = {
         "apiVersion": API_VERSION,
-        "kind": job.job.kind,
-        "name": job.job.metadata.name,
+        "kind": job.resource.kind,
+        "name": job.resource.metadata.name,
         "uid": job.uid,
         "controller": True,
         # Blocking needs a right on the finalizers of jobs, and nobody has to wait for an attempt to go.

@@ -161,7 +161,7 @@ def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manife
 
 
 def _image(job: JobView, settings: Settings) -> str:
-    return settings.images.pretrain if job.job.kind == "PretrainJob" else settings.images.finetune
+    return settings.images.pretrain if job.resource.kind == "PretrainJob" else settings.images.finetune
 
 
 def _variables(placement: Placement, job: JobView) -> list[Manifest]:

@@ -74,7 +74,7 @@ def refused(
 
 def _begun(job: JobView, now: datetime) -> Draft:
     """What follows from the spec alone."""
-    draft = Draft.begun(job.status, job.generation, now).sets(stage=job.job.spec.stage)
+    draft = Draft.begun(job.status, job.generation, now).sets(stage=job.spec.stage)
     if holds(job.status, ConditionType.SUCCEEDED):
         return draft
     if job.spec.retry > job.status.observed_retry:

@@ -117,7 +117,7 @@ def _config(job: JobView, draft: Draft, number: int) -> RunConfig:
         artifacts=folders(draft.status),
         attempt=number,
     )
-    return plan(job.job, inputs)
+    return plan(job.resource, inputs)
 
 
 def _begun(job: JobView, draft: Draft, number: int, config: RunConfig) -> Draft:

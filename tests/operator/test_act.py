@@ -62,7 +62,7 @@ class Scene:
     def __init__(self, server: Server) -> None:
         self.cache = Cache()
         self.actor = Actor(server, self.cache, lambda keys: None, settings())
-        self.config = plan(view().job, Inputs(UID, "team", 1, "cuda"))
+        self.config = plan(view().resource, Inputs(UID, "team", 1, "cuda"))
         self.cache.put(stored(parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("general") | {"uid": UID}})))
 
     @property

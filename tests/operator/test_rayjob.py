@@ -24,7 +24,7 @@ LOCAL_MODEL = {"model__from": {"uri": "s3://models/general"}}
 
 def planned(job: JobView) -> RunConfig:
     compute = job.spec.compute
-    return plan(job.job, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
+    return plan(job.resource, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
 
 
 def made(job: JobView, number: int = 1, **changes: Any) -> Manifests:

@@ -87,7 +87,7 @@ def progress(port: int) -> dict[str, object]:
 
 @pytest.fixture
 def config() -> RunConfig:
-    return plan(view().job, Inputs("0123abcd-3a55", "team", 1, "cpu"))
+    return plan(view().resource, Inputs("0123abcd-3a55", "team", 1, "cpu"))
 
 
 def test_a_pod_ends_once_its_run_has_committed(pod: Pod, board, config: RunConfig) -> None:
