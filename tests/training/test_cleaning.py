@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from pretune_trainer.data import readers
 from pretune_trainer.data.cleaning import clean
 from pretune_trainer.data.cleaning.clean import cleaned
 from pretune_trainer.data.cleaning.report import DataReport
@@ -14,7 +16,7 @@ from pretune_trainer.data.example import Layout
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import sample
-from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
+from pretune_trainer.errors import BadRowError, PretuneError, StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -51,6 +53,11 @@ def nearly(text: str) -> str:
     return f"{text[:middle]} planted{text[middle:]}"
 
 
+@pytest.fixture(autouse=True)
+def each_file_is_a_unit(monkeypatch):
+    monkeypatch.setitem(readers._BY_RUNS, "jsonl", 0)
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory) -> Path:
     """Modules in four files, with equal copies of 5, near ones of 5, 3 that are in the validation and 2 nearly so."""
@@ -85,6 +92,18 @@ def test_any_number_of_ranks_comes_to_the_same_verdicts(tmp_path, planted):
         (alone.digest, alone.report.model_dump_json())
     }
     assert {each.digest for _, each in shared} == {cache.digest}
+
+
+@pytest.mark.parametrize("name", ["train/0.jsonl", "train/9.jsonl"])
+def test_a_source_that_changes_after_it_was_cleaned_is_told_and_cleaned_the_next_time(tmp_path, planted, name):
+    folder = shutil.copytree(planted, tmp_path / "planted")
+    data, store = planted_data(folder), store_at(tmp_path / "store")
+    found = cleaned(data, (), store, Ranks(), lambda: False)
+    with (folder / name).open("a") as file:
+        file.write(json.dumps({"text": "one more"}) + "\n")
+    with pytest.raises(PretuneError, match=rf"{name} has changed since it was cleaned; keep the sources"):
+        token_cache(Tokenisation(data, Letters(), "tokenizer", clean=found), store, Ranks(), lambda: False)
+    assert make(tmp_path, data)[0].report.kept == found.report.kept + 1
 
 
 def test_a_stopped_cleaning_keeps_what_is_done_and_the_next_does_the_rest(tmp_path, planted, monkeypatch):

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pretune_trainer.data import readers
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.sources import explained
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 from pretune_trainer.storage.store import Store
+from support.faulty_proxy import proxy
 from support.letters import write_jsonl
 from support.sources import WHERE, opened, read, texts
 
@@ -106,6 +109,11 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         (bytes_file("a.jsonl", GOOD), {"column": "body"}, "row 1: there is no column 'body'; known: text"),
         (bytes_file("a.jsonl", b'{"text": 3}'), {}, "row 1: column 'text' holds int, expected text"),
         (damaged_gzip, {}, "spec.data.train[0].uri: file://{uri} cannot be read; is it truncated or damaged?"),
+        (
+            bytes_file("a.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
+            {},
+            "spec.data.train[0].uri: file://{uri} is a pointer of Git LFS; run git lfs pull to fetch it",
+        ),
         (bytes_file("a.parquet", b"PAR1 and no more"), {}, "file://{uri} cannot be read; is it truncated or damaged?"),
         (
             lambda folder: truncated(write_parquet(folder / "a.parquet", {"text": ["a"]})),
@@ -185,6 +193,7 @@ def failure(uri, **fields) -> PretuneError:
 
 def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3, monkeypatch):
     location = s3.new_folder()
+    monkeypatch.setattr("pretune_trainer.data.sources._ATTEMPTS", 1)
     unreachable = failure(location.uri, endpoint="http://127.0.0.1:1", region="us-east-1")
     assert type(unreachable) is StorageError
     assert "cannot be reached, check its endpoint and the network" in str(unreachable)
@@ -196,6 +205,73 @@ def test_a_store_that_refuses_or_does_not_answer_is_told_from_a_damaged_file(s3,
         monkeypatch.delenv(name)
     nobody = failure(location.uri, endpoint=location.endpoint, region="us-east-1")
     assert type(nobody) is StorageDeniedError
+
+
+def test_a_store_that_fails_for_some_seconds_is_asked_again(s3):
+    location = s3.new_folder()
+    Store.open(location).put("a.jsonl", GOOD)
+    with proxy(s3.endpoint) as between:
+        between.faults = ["503"] * 3
+        assert texts(f"{location.uri}/a.jsonl", endpoint=between.endpoint, region="us-east-1") == ["a"]
+        assert not between.faults
+
+
+def test_a_store_that_is_asked_too_often_is_no_damaged_file(s3, monkeypatch):
+    location = s3.new_folder()
+    monkeypatch.setattr("pretune_trainer.data.sources._ATTEMPTS", 1)
+    with proxy(s3.endpoint) as between:
+        between.refuses = 429
+        throttled = failure(f"{location.uri}/a.jsonl", endpoint=between.endpoint, region="us-east-1")
+    assert type(throttled) is StorageError
+
+
+def test_a_bucket_in_another_region_is_told_from_a_damaged_file(s3):
+    location = s3.new_folder()
+    with proxy(s3.endpoint) as between:
+        between.refuses = 301
+        elsewhere = failure(f"{location.uri}/a.jsonl", endpoint=between.endpoint, region="us-east-1")
+    assert type(elsewhere) is StorageDeniedError
+    assert str(elsewhere).endswith("/a.jsonl is in another region; set the source's region, or AWS_REGION")
+
+
+def test_a_file_that_goes_while_a_job_reads_is_no_damaged_one(tmp_path):
+    source = opened(write_jsonl(tmp_path / "a.jsonl", ["a"]))
+    (unit,) = units(source, 0, source.files())
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(UserError, match=r"a.jsonl is gone since the source was listed; keep it while a job reads it"):
+        list(rows(source, unit))
+
+
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
+def test_small_files_are_read_in_runs_and_keep_their_names(tmp_path, monkeypatch, form):
+    for kind in ("text", "jsonl"):
+        monkeypatch.setitem(readers._BY_RUNS, kind, 40)
+    written = {
+        "a": "one",
+        "b": "two",
+        "c": "longer by itself than a run of small files may be",
+        "d": "four",
+        "e": "five",
+    }
+    for name, text in written.items():
+        (tmp_path / f"{name}.{form}").write_text(text if form == "txt" else json.dumps({"text": text}))
+    source = opened(tmp_path, document="line")
+    found = units(source, 0, source.files())
+    assert [len(unit.files) for unit in found] == [2, 1, 2]
+    assert [(row.text(), str(row.place)) for unit in found for row in rows(source, unit)] == [
+        (text, f"file://{tmp_path}/{name}.{form} row 1") for name, text in written.items()
+    ]
+    (tmp_path / f"b.{form}").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=rf"b.{form} row 1: byte 1 is not valid UTF-8"):
+        list(rows(source, found[0]))
+
+
+def test_small_files_are_read_several_at_once(tmp_path, monkeypatch):
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(b"image")
+    together, whole = Barrier(8), readers._whole
+    monkeypatch.setattr(readers, "_whole", lambda *asked: (together.wait(10), whole(*asked))[1])
+    assert [row.place.uri[-5:] for row in read(tmp_path)] == [f"{number}.png" for number in range(8)]
 
 
 ASKS = """

@@ -7,7 +7,7 @@ import pytest
 
 from pretune_api.manifest import Manifest
 from pretune_api.storage import Location
-from pretune_trainer.data import tokenise
+from pretune_trainer.data import readers, tokenise
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.token_cache import token_cache
@@ -25,8 +25,9 @@ def texts(sources) -> list[str]:
 
 
 @pytest.fixture
-def corpus(tmp_path) -> Path:
-    """Four files of 25 documents."""
+def corpus(tmp_path, monkeypatch) -> Path:
+    """Four files of 25 documents, each a unit."""
+    monkeypatch.setitem(readers._BY_RUNS, "jsonl", 0)
     for file in range(4):
         write_jsonl(tmp_path / f"corpus/{file}.jsonl", [f"document {file}-{number}" for number in range(25)])
     return tmp_path / "corpus"

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pretune_trainer.data.ahead import ahead
 from pretune_trainer.data.example import Place, Row
 from pretune_trainer.data.signatures import told_by_signature
 from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained, transcript_of
@@ -26,20 +28,22 @@ _BUFFER: Final = 4 * 2**20
 _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
 _SMALL: Final = 1024
-"""Images, or clips of audio, that make one unit."""
-_BY_RUNS: Final[tuple[Format, ...]] = ("image", "audio")
-"""Formats of files that are many and small."""
+"""Small files that make one unit, at most."""
 _FILE_NAME: Final = "file_name"
 """Column of metadata with an image's path from its folder on."""
+_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that stands for another one, which was not fetched with its repository."""
 _ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """JSON writes characters beyond U+FFFF as two, which make sense together alone."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
+_BY_RUNS: Final[dict[Format, int]] = {"jsonl": 4 * 2**20, "text": 4 * 2**20, "image": _UNIT, "audio": _UNIT}
+"""Formats of files that may be many and small, and bytes of them that make one unit: a few MiB of text take seconds."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of input read in one go: a file, some row groups of a Parquet file, or a run of images or clips."""
+    """A piece of input read in one go: a file, some row groups of a Parquet file, or a run of small files."""
 
     source: int
     """Index of its source."""
@@ -52,7 +56,7 @@ class Unit:
     size: int = 0
     """Bytes, to share the work evenly."""
     others: tuple[SourceFile, ...] = ()
-    """Images, or clips, after the first one."""
+    """Small files after the first one."""
 
     @property
     def files(self) -> tuple[SourceFile, ...]:
@@ -66,16 +70,23 @@ def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[
     Raises:
         UserError: a file cannot be read, or lacks the source's column.
     """
+    read = files_with_rows(files)
     with ThreadPoolExecutor(_FOOTERS) as pool:
-        found = pool.map(partial(_units_of, opened, number), _alone(files))
+        found = pool.map(partial(_units_of, opened, number), [file for file in read if file.format not in _BY_RUNS])
         units = [unit for some in found for unit in some]
-    runs = (_small_units(number, _small(files, form)) for form in _BY_RUNS)
-    return [*units, *(unit for run in runs for unit in run)]
+    runs = (_runs(number, [file for file in read if file.format == form], most) for form, most in _BY_RUNS.items())
+    return [*units, *chain.from_iterable(runs)]
 
 
 def files_with_rows(files: Sequence[SourceFile]) -> list[SourceFile]:
     """What of a source is read as rows: not the text beside audio, and not the images that metadata stands for."""
-    return [*_alone(files), *(file for form in _BY_RUNS for file in _small(files, form))]
+    heard = {transcript_of(file.path) for file in files if file.format == "audio"}
+    folders = tuple(f"{file.path.rpartition('/')[0]}/" for file in files if file.format == "metadata")
+    return [
+        file
+        for file in files
+        if file.path not in heard and not (file.format in ("image", "audio") and file.path.startswith(folders))
+    ]
 
 
 def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
@@ -86,10 +97,21 @@ def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterato
         UserError: the file is truncated or damaged.
         StorageError: the store refuses or cannot be reached.
     """
+    found, same = _rows_of_files(opened, unit, columns), opened.source.values
+    return (replace(row, values={**row.values, **same}) for row in found) if same else found
+
+
+def _rows_of_files(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    """Of several files, which are small, the next ones are read meanwhile: a store's answer takes its time."""
+    if not unit.others:
+        return _rows_of_file(opened, unit, columns)
+    each = (replace(unit, file=file, others=()) for file in unit.files)
+    return chain.from_iterable(ahead(lambda one: list(_rows_of_file(opened, one, columns)), each))
+
+
+def _rows_of_file(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     with explained(unit.file.uri, f"{opened.where}.uri"):
-        found = _READERS[unit.file.format](opened, unit, columns)
-        same = opened.source.values
-        yield from (replace(row, values={**row.values, **same}) for row in found) if same else found
+        yield from _READERS[unit.file.format](opened, unit, columns)
 
 
 def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
@@ -98,28 +120,18 @@ def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
     return [Unit(number, file, size=file.size)]
 
 
-def _alone(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """What makes units of its own: no images, no audio, and not the text that stands beside audio."""
-    heard = {transcript_of(file.path) for file in files if file.format == "audio"}
-    return [file for file in files if file.format not in _BY_RUNS and file.path not in heard]
-
-
-def _small(files: Sequence[SourceFile], form: Format) -> list[SourceFile]:
-    """The images, or clips, but for images that metadata in a folder above them stands for."""
-    folders = tuple(f"{file.path.rpartition('/')[0]}/" for file in files if file.format == "metadata")
-    return [file for file in files if file.format == form and not file.path.startswith(folders)]
-
-
-def _small_units(number: int, files: Sequence[SourceFile]) -> Iterator[Unit]:
-    """Images and clips are many and small: a run of them is one unit."""
+def _runs(number: int, files: Sequence[SourceFile], most: int) -> Iterator[Unit]:
+    """Runs of small files, of `most` bytes together; a larger file is a unit by itself."""
     run: list[SourceFile] = []
     size = 0
     for file in files:
-        run.append(file)
-        size += file.size
-        if len(run) == _SMALL or size >= _UNIT or file is files[-1]:
+        if run and (len(run) == _SMALL or size + file.size > most):
             yield Unit(number, run[0], size=size, others=tuple(run[1:]))
             run, size = [], 0
+        run.append(file)
+        size += file.size
+    if run:
+        yield Unit(number, run[0], size=size, others=tuple(run[1:]))
 
 
 def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterator[Unit]:
@@ -244,20 +256,21 @@ def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
 
 
 def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for file in unit.files:
-        with explained(file.uri, f"{opened.where}.uri"):
-            content = b"".join(_chunks(opened, file))
-        folder = file.uri.split("/")[-2]
-        yield Row({"image": content, "label": folder}, Place(file.uri, 1), "image")
+    folder = unit.file.uri.split("/")[-2]
+    yield Row({"image": _whole(opened, unit.file), "label": folder}, Place(unit.file.uri, 1), "image")
 
 
 def _metadata(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     """The images that a metadata file names, each with what it says of them; the source's column is part of that."""
     records = _csv_records if unit.file.path.endswith(".csv") else _json_records
-    for place, record in records(opened, unit.file):
+
+    def row(found: tuple[Place, dict[str, object]]) -> Row:
+        place, record = found
         image = _named(unit.file, record, place)
         values = {"label": image.uri.split("/")[-2], **record, "image": _read_beside(opened, image, unit.file, place)}
-        yield Row(values, place, opened.source.column if opened.source.column in record else "image")
+        return Row(values, place, opened.source.column if opened.source.column in record else "image")
+
+    return ahead(row, records(opened, unit.file))
 
 
 def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> SourceFile:
@@ -272,20 +285,18 @@ def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> 
 
 
 def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for file in unit.files:
-        place = Place(file.uri, 1)
-        with explained(file.uri, f"{opened.where}.uri"):
-            content = b"".join(_chunks(opened, file))
-        transcript = replace(file, uri=transcript_of(file.uri), path=transcript_of(file.path), compression=None)
-        said = _text(_read_beside(opened, transcript, file, place), place)
-        yield Row({"audio": content, "text": said.strip()}, place, "audio")
+    file, place = unit.file, Place(unit.file.uri, 1)
+    content = _whole(opened, file)
+    transcript = replace(file, uri=transcript_of(file.uri), path=transcript_of(file.path), compression=None)
+    said = _text(_read_beside(opened, transcript, file, place), place)
+    yield Row({"audio": content, "text": said.strip()}, place, "audio")
 
 
 def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place: Place) -> bytes:
     """A file that there must be, since `other` in its folder, or above it, has a row with it."""
     with explained(file.uri, str(place)):
         try:
-            return b"".join(_chunks(opened, file))
+            return _whole(opened, file)
         except FileNotFoundError as error:
             name = file.path.removeprefix(f"{other.path.rpartition('/')[0]}/")
             raise BadRowError(str(place), f"there is no {shortened(name)} next to it") from error
@@ -294,7 +305,7 @@ def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place:
 def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
     if opened.source.document == "line":
         return _lines(opened, file)
-    return iter([b"".join(_chunks(opened, file))])
+    return iter([_whole(opened, file)])
 
 
 def _text(line: bytes, place: Place) -> str:
@@ -320,9 +331,17 @@ def _lines(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
         yield last
 
 
+def _whole(opened: OpenSource, file: SourceFile) -> bytes:
+    return b"".join(_chunks(opened, file))
+
+
 def _chunks(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
     with opened.filesystem.open_input_stream(file.path, compression=file.compression) as stream:
         while chunk := stream.read(_CHUNK):
+            if chunk.startswith(_POINTER):
+                raise UserError(
+                    f"{opened.where}.uri", f"{file.uri} is a pointer of Git LFS; run git lfs pull to fetch it"
+                )
             yield chunk
 
 

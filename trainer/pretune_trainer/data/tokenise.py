@@ -32,7 +32,7 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the cache's format, and of how rows are read."""
 _ROWS: Final = 1000
 """Rows given to the tokenizer at once: it works on them in parallel."""

@@ -4,7 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -130,16 +130,6 @@ def tokenizer_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Write a tokenizer's files, the same whatever it was used for: a fast one would tell how it last cut texts."""
-    from transformers import PreTrainedTokenizerFast
-
-    if isinstance(tokenizer, PreTrainedTokenizerFast):
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(folder)
-
-
 def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Cleaned | None = None) -> Iterator[str]:
     """The texts of at most that many training documents, as evenly from the sources, and from their files, as these
     allow.
@@ -224,20 +214,31 @@ def _sample_source(
     clean: Cleaned | None,
 ) -> Iterator[str]:
     smallest_first = sorted(units(source.opened, number, files), key=lambda unit: unit.size)
-    for done, unit in enumerate(smallest_first):
-        share = -(-documents // (len(smallest_first) - done))
-        taken = 0
-        for text in islice(_training_texts(source, unit, columns, clean), share):
-            yield text
-            taken += 1
-        documents -= taken
+    left = sum(len(unit.files) for unit in smallest_first)
+    for unit in smallest_first:
+        if not documents:
+            return
+        for row in _spread(_training_rows(source, unit, columns, clean), len(unit.files), documents, left):
+            yield document_of(row, columns)
+            documents -= 1
+        left -= len(unit.files)
 
 
-def _training_texts(source: DataSource, unit: Unit, columns: Sequence[str], clean: Cleaned | None) -> Iterator[str]:
+def _spread(found: Iterator[Row], files: int, documents: int, left: int) -> Iterator[Row]:
+    """Rows of a unit of so many files, as evenly from these as they allow; `documents` are wanted of `left` files."""
+    for done, (_, of_file) in enumerate(groupby(found, key=lambda row: row.place.uri), start=1):
+        for row in islice(of_file, -(-documents // (left - done + 1))):
+            yield row
+            documents -= 1
+        if done == files or not documents:
+            return  # what is left of a large file is not read
+
+
+def _training_rows(source: DataSource, unit: Unit, columns: Sequence[str], clean: Cleaned | None) -> Iterator[Row]:
     found = rows(source.opened, unit, columns)
     for row in clean.rows(source, unit, found) if clean else found:
         if row.value(row.column) is not None and not source.holdout(row):
-            yield document_of(row, columns)
+            yield row
 
 
 def document_of(row: Row, columns: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -35,14 +36,14 @@ from pretune_trainer.data.npy import npy
 from pretune_trainer.data.readers import Unit, rows
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.work import Work, find_work, share, work_together
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import PretuneError, UserError
 from pretune_trainer.storage.commit import commit, read_commit
 from pretune_trainer.storage.store import Store
 
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the rules, and of how their verdicts are kept."""
 _INDEX: Final = "cleaning.json"
 _READERS: Final = 16
@@ -65,13 +66,25 @@ class Cleaned:
     _units: dict[tuple[object, ...], int] = field(repr=False)
 
     def rows(self, source: DataSource, unit: Unit, found: Iterator[Row]) -> Iterator[Row]:
-        """Of all rows of a unit those that stay, as they are to be learnt from."""
-        path = self._shelf.path(_verdicts_name(self._units[_key(unit)]))
-        for row, said in zip(found, np.load(path).tolist(), strict=True):
+        """Of all rows of a unit those that stay, as they are to be learnt from.
+
+        Raises:
+            PretuneError: they are not those that were cleaned.
+        """
+        for row, said in zip_longest(found, self._verdicts(unit)):
+            if row is None or said is None:
+                raise _changed(unit)
             if source.is_validation:
                 yield row
             elif said == KEPT:
                 yield edited(row, self._cleaning, self._columns, Counter())
+
+    def _verdicts(self, unit: Unit) -> list[int]:
+        number = self._units.get(_key(unit))
+        if number is None:
+            raise _changed(unit)
+        said: list[int] = np.load(self._shelf.path(_verdicts_name(number))).tolist()
+        return said
 
 
 def cleaned(
@@ -189,6 +202,11 @@ def _open(store: Store, digest: str, cleaning: Cleaning, columns: Sequence[str],
 def _key(unit: Unit) -> tuple[object, ...]:
     """Names a unit, wherever its source lies."""
     return unit.source, unit.file.name, *unit.groups
+
+
+def _changed(unit: Unit) -> PretuneError:
+    """Another attempt cleans what is there then."""
+    return PretuneError(f"{unit.file.uri} has changed since it was cleaned; keep the sources while a job reads them")
 
 
 def _verdicts_name(number: int) -> str:
