@@ -74,6 +74,13 @@ def test_a_vocabulary_that_does_not_fit_the_data_is_refused(algorithm, size, sen
         train(training(algorithm, size), iter(TEXTS), 64)
 
 
+def test_a_long_clause_without_spaces_is_no_unknown_word():
+    clauses = ["ภาษาไทยเขียนติดกันโดยไม่เว้นวรรคระหว่างคำ" * times for times in (1, 2, 3, 4)]
+    tokenizer = train(training("wordpiece", 80), iter(clauses * 20), 512)
+    assert max(map(len, clauses)) > 100
+    assert all(tokenizer.unk_token_id not in tokenizer(clause)["input_ids"] for clause in clauses)
+
+
 def test_one_rank_trains_all_read_and_nobody_trains_again(tmp_path, monkeypatch):
     corpus = write_jsonl(tmp_path / "a.jsonl", TEXTS)
     spec = training("unigram")

@@ -211,7 +211,8 @@ def _wordpiece(size: int, special: list[str], texts: Iterator[str]) -> "Tokenize
     """As in BERT (Devlin et al., 2019), cased; [CLS] before and [SEP] after."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_BERT["unk_token"]))
+    # By default a word of more than 100 characters is unknown, as clauses in Thai are, which have no spaces.
+    tokenizer = Tokenizer(models.WordPiece(unk_token=_BERT["unk_token"], max_input_chars_per_word=_LONGEST_WORD))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
