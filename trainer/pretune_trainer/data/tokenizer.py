@@ -130,6 +130,16 @@ def tokenizer_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write a tokenizer's files, the same whatever it was used for: a fast one would tell how it last cut texts."""
+    from transformers import PreTrainedTokenizerFast
+
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
 def sample(data: Data, documents: int, columns: Sequence[str] = (), clean: Cleaned | None = None) -> Iterator[str]:
     """The texts of at most that many training documents, as evenly from the sources, and from their files, as these
     allow.
