@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from pretune_trainer.errors import UserError
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.tasks.logits import fitting
@@ -23,8 +24,15 @@ def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Ten
 
 
 def _first_token(model: PreTrainedModel) -> int:
-    """What the decoder begins with."""
+    """What the decoder begins with.
+
+    Raises:
+        UserError: its parent does not say.
+    """
     start = getattr(model.config, "decoder_start_token_id", None)
     start = model.generation_config.decoder_start_token_id if start is None else start
-    assert isinstance(start, int), "an encoder-decoder begins with something"
-    return start
+    if start is None:
+        raise UserError(
+            "spec.model.from", "its config.json has no decoder_start_token_id, with which it begins to write"
+        )
+    return int(start)

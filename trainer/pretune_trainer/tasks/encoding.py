@@ -34,8 +34,20 @@ def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
     return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
 
 
-def added_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer itself puts before and after a text, such as [CLS] and [SEP]."""
-    plain, framed = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+def added_around(tokenizer: PreTrainedTokenizerBase, *, written: bool = False) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer itself puts before and after a text, such as [CLS] and [SEP]; or around one
+    that is written, where it tells these apart, as M2M100 and NLLB do by their languages.
+
+    Raises:
+        UserError: it does not know which language is written.
+    """
+    role = "text_target" if written else "text"
+    try:
+        plain, framed = (
+            list(tokenizer(**{role: "a"}, add_special_tokens=special)["input_ids"]) for special in (False, True)
+        )
+    except (KeyError, TypeError) as error:
+        said = "it does not say which language is written; set src_lang and tgt_lang in its tokenizer_config.json"
+        raise UserError("spec.tokenizer", said) from error
     before = next(at for at in range(len(framed)) if framed[at : at + len(plain)] == plain)
     return framed[:before], framed[before + len(plain) :]

@@ -34,11 +34,15 @@ _CAPS: Final = ("final_logit_softcapping", "logits_soft_cap")
 (Gemma)."""
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without special tokens, in one parallel call to the tokenizer."""
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, written: bool = False) -> list[list[int]]:
+    """Token ids of each text, without special tokens, in one parallel call to the tokenizer.
+
+    Texts that are `written` have other pieces in Marian's.
+    """
     if not texts:
         return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    given = {"text_target" if written else "text": list(texts)}
+    encoded = tokenizer(**given, add_special_tokens=False, return_attention_mask=False, verbose=False)
     return list(encoded["input_ids"])
 
 

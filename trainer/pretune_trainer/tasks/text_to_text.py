@@ -18,7 +18,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoder_decoder import judge_answers
-from pretune_trainer.tasks.encoding import added_around, encode_with_offsets
+from pretune_trainer.tasks.encoding import Offsets, added_around, encode_with_offsets
 from pretune_trainer.tasks.generation import write
 from pretune_trainer.tasks.judging import likelihood
 from pretune_trainer.tasks.language import (
@@ -55,13 +55,14 @@ class TextToText(Task[Draft]):
         self.target_column = self.spec.target_column
         self.columns = (self.target_column, *([language] if language else []))
         self.layout = Layout(length=self.length, packs=context.packs and not self.both)
-        self.fingerprint = f"{self.stage}/2/{self.length}/{self.both}/{self.spec.model_dump_json()}"
+        self.fingerprint = f"{self.stage}/3/{self.length}/{self.both}/{self.spec.model_dump_json()}"
         self.pad = context.pad
         self.packer = Packer(self.length, self.pad, context.by_boundaries)
         self.writes = context.metrics is None or not OverlapReport.known.keys().isdisjoint(context.metrics)
         """Whether evaluations let the model write, which takes most of their time."""
         self.end = self._end()
-        self.before, self.after = self._around()
+        self.before, self.after = self._around(written=False)
+        self.around_answer = self._around(written=True)
         self.room = self.length - len(self.before) - len(self.after) - (0 if self.both else self.spec.max_target_tokens)
         self._check_room()
 
@@ -71,10 +72,10 @@ class TextToText(Task[Draft]):
             raise UserError("spec.tokenizer", f"it has no end token (eos or sep), which {self.stage} needs")
         return end
 
-    def _around(self) -> tuple[list[int], list[int]]:
-        """What stands around the text that is read."""
+    def _around(self, *, written: bool) -> tuple[list[int], list[int]]:
+        """What stands around the text that is read, or of an encoder-decoder around the one that is written."""
         if self.both:
-            return added_around(self.tokenizer)
+            return added_around(self.tokenizer, written=written)
         begin = self.tokenizer.bos_token_id
         return [] if begin is None else [begin], []
 
@@ -103,16 +104,21 @@ class TextToText(Task[Draft]):
         the wanted text in UTF-8.
         """
         prompts = [self._prompt(row) for row in rows]
-        read = encode_with_offsets(self.tokenizer, [before + text + after for before, text, after in prompts])
+        read = self._read([before + text + after for before, text, after in prompts])
         references = [self._text(row, self.target_column) for row in rows]
-        for row, prompt, tokens, wanted, reference in zip(
-            rows, prompts, read, encode(self.tokenizer, references), references, strict=True
-        ):
+        answers = encode(self.tokenizer, references, written=self.both)
+        for row, prompt, tokens, wanted, reference in zip(rows, prompts, read, answers, references, strict=True):
             answer = self._answer(row, wanted)
             ends = len(prompt[0]) + len(prompt[1])
             ids = [*self.before, *self._fitting(row, *tokens, ends), *self.after]
             example = self._example(ids, answer) | {"reference": np.frombuffer(reference.encode(), np.uint8)}
             yield [example] if prompt[1].strip() else []
+
+    def _read(self, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:
+        """Tokens of what is read, and the characters that they stand for: where long texts are cut, it is by these."""
+        if isinstance(self.spec, Translation):
+            return [(ids, ()) for ids in encode(self.tokenizer, texts)]
+        return encode_with_offsets(self.tokenizer, texts)
 
     def _prompt(self, row: Row) -> tuple[str, str, str]:
         """What stands before the text, the text, and what stands after it."""
@@ -144,7 +150,8 @@ class TextToText(Task[Draft]):
         return [*ids[: last - excess], *ids[last:]]
 
     def _answer(self, row: Row, ids: Sequence[int]) -> list[int]:
-        answer = [*self.before, *ids, *self.after] if self.both else list(ids)
+        before, after = self.around_answer if self.both else ([], [])
+        answer = [*before, *ids, *after]
         if answer[-1:] != [self.end]:
             answer.append(self.end)
         most = self.spec.max_target_tokens
