@@ -1,11 +1,30 @@
 """Where a model and its tokenizer come from."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from pretune_api.base import OneOf, Rule, Spec
 from pretune_api.units import URI, Commit, Digest, HubRepo, JobName, ModelType
+
+DEEPEST_CONFIG: Final = 16
+"""Levels of lists and objects in a configuration; those of transformers have up to four. No schema can bound them."""
+
+
+def _not_too_deep(config: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    level: list[JsonValue] = [config]
+    for _ in range(DEEPEST_CONFIG):
+        level = [item for value in level for item in _items(value)]
+    if any(isinstance(value, dict | list) for value in level):
+        raise ValueError(f"is nested too deeply; use {DEEPEST_CONFIG} levels or fewer")
+    return config
+
+
+def _items(value: JsonValue) -> Iterable[JsonValue]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 class Hub(Spec):
@@ -57,7 +76,7 @@ class Architecture(Spec):
 
     type: ModelType
     """Model type in transformers, such as llama, gpt2, bert or t5."""
-    config: Annotated[dict[str, JsonValue], Field(max_length=128)] = {}
+    config: Annotated[dict[str, JsonValue], Field(max_length=128), AfterValidator(_not_too_deep)] = {}
     """Fields of that type's configuration, such as hidden_size; vocab_size is taken from the tokenizer."""
 
 

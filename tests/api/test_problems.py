@@ -120,6 +120,15 @@ def test_an_architecture_is_free_to_hold_what_transformers_takes() -> None:
     assert job.spec.model.architecture.config == config
 
 
+def test_an_architecture_is_not_nested_without_end() -> None:
+    config: Any = 1
+    for _ in range(17):
+        config = {"x": [config]} if isinstance(config, int) else {"x": config}
+    assert problems(changed(PRETRAIN, {"spec.model.architecture.config": config})) == [
+        "spec.model.architecture.config: is nested too deeply; use 16 levels or fewer"
+    ]
+
+
 def test_the_document_that_was_given_is_left_as_it_was() -> None:
     document = changed(PRETRAIN, {"spec.earlyStopping": None, "spec.training.maxSteps": 1e1})
     before = repr(document)

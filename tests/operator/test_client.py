@@ -135,6 +135,21 @@ def test_what_is_called_says_what_is_to_be_done(
     assert handler.asked == [(called, sent)]
 
 
+def test_one_that_is_nested_very_deeply_hides_no_other_from_a_list(
+    busy: tuple[type[Busy], str], client: Client
+) -> None:
+    handler, _ = busy
+    deep: Json = {}
+    for _ in range(300):
+        deep = {"x": deep}
+    metas = [{"uid": uid, "resourceVersion": "7"} for uid in ("deep", "other")]
+    items = [{"metadata": meta | {"managedFields": [deep]}, "spec": deep} for meta in metas]
+    handler.answers += [{"items": items, "metadata": {"resourceVersion": "7"}}] * 2
+    assert [raw["spec"] for page in client.list_all(PRETRAIN_JOBS, None, None) for raw in page.items or ()] == [deep] * 2
+    (counted,) = client.census(PRETRAIN_JOBS, None, None)
+    assert [item.metadata.uid for item in counted.items or ()] == ["deep", "other"]
+
+
 def test_a_long_list_is_read_to_its_end(busy: tuple[type[Busy], str], client: Client) -> None:
     handler, _ = busy
     metas = [{"resourceVersion": "7", "continue": "rest"}, {"resourceVersion": "7"}]

@@ -10,6 +10,7 @@ import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import load_config
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from pretune_operator.cluster.kinds import Resource
@@ -94,7 +95,7 @@ class Client:
 
     def census(self, resource: Resource, namespace: str | None, selector: str | None) -> Iterator[Page[Counted]]:
         """As `list_all`, but of each resource only which one it is: nothing else is parsed, which takes a fourth."""
-        return self._list(Page[Counted].model_validate_json, resource, namespace, selector, 5 * _CHUNK, _METADATA)
+        return self._list(_counted, resource, namespace, selector, 5 * _CHUNK, _METADATA)
 
     def _list(
         self,
@@ -175,12 +176,25 @@ class Client:
 
 
 def _json(said: bytes) -> Json:
-    answer: Json = from_json(said)  # a fourth of json.loads' time, in which nobody else runs
+    """An answer, in a fourth of json.loads' time, in which nobody else runs; that reads what is nested very deeply, too,
+    which whoever may write a job may make it: it must be read for the sake of all others."""
+    answer: Json
+    try:
+        answer = from_json(said)
+    except ValueError:
+        answer = json.loads(said)
     return answer
 
 
 def _whole(said: bytes) -> Page[Json]:
     return Page[Json].model_validate(_json(said))
+
+
+def _counted(said: bytes) -> Page[Counted]:
+    try:
+        return Page[Counted].model_validate_json(said)
+    except ValidationError:  # nested very deeply
+        return Page[Counted].model_validate(json.loads(said))
 
 
 def _error(code: int, answer: bytes, retry_after: str) -> ApiError:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from pretune_api.model import DEEPEST_CONFIG
 from pretune_api.names import Label
 from pretune_api.status import Artifact
 from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
@@ -55,7 +56,7 @@ def _common(raw: Json) -> Json:
 
 
 def _job(resource: Resource, raw: Json) -> StoredJob:
-    meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    meta, spec, status = raw["metadata"], _spec(raw), raw.get("status") or {}
     wanted = {"apiVersion": raw.get("apiVersion"), "kind": resource.kind, "metadata": {"name": meta["name"]}}
     state = status.get("state", "Pending")
     return StoredJob(
@@ -70,6 +71,25 @@ def _job(resource: Resource, raw: Json) -> StoredJob:
         document=to_json(wanted | {"spec": spec}),
         status=to_json(status),
     )
+
+
+def _spec(raw: Json) -> Json:
+    """The spec, cut off where it is nested so deeply that it is invalid, and cannot be kept as JSON either: the API
+    server bounds all fields but those of an architecture."""
+    spec = raw.get("spec") or {}
+    model = spec.get("model") or {}
+    architecture = model.get("architecture") or {}
+    if not (config := architecture.get("config")):
+        return spec
+    return spec | {"model": model | {"architecture": architecture | {"config": _cut(config, DEEPEST_CONFIG + 1)}}}
+
+
+def _cut(value: Any, levels: int) -> Any:
+    if levels == 0 or not isinstance(value, dict | list):
+        return None if isinstance(value, dict | list) else value
+    if isinstance(value, list):
+        return [_cut(item, levels - 1) for item in value]
+    return {name: _cut(item, levels - 1) for name, item in value.items()}
 
 
 def _parents(spec: Json) -> Iterator[str]:
