@@ -147,9 +147,9 @@ class Controller:
         self._conclude(job, status, decision)
 
     def _decide(self, job: StoredJob, view: JobView | InvalidJobError, status: Status) -> Decision:
-        look = partial(self.readings.look, job.key)
+        look, hears = partial(self.readings.look, job.key), partial(self.readings.hears, job.key)
         now = datetime.now(UTC)
-        seen = observe(job, self.cache, self._discovery.cluster(), self._nodes.lost, look, now)
+        seen = observe(job, self.cache, self._discovery.cluster(), self._nodes.lost, look, hears, now)
         if isinstance(view, InvalidJobError):
             suspend = json.loads(job.document)["spec"].get("suspend") is True
             return refused(status, job.generation, seen, view.problems, now, suspend)

@@ -131,3 +131,20 @@ def test_a_complete_list_makes_forget_what_it_does_not_hold_but_nothing_that_cam
     assert cache.retain(StoredJob, "PretrainJob", [], 10) == {GENERAL, CLASSIFY}
     assert cache.retain(StoredJob, "FinetuneJob", [], 10) == set()
     assert [known.key for known in cache.jobs()] == [CLASSIFY]
+
+
+def test_why_the_head_of_a_job_has_failed_is_remembered_until_the_job_goes(cache: Cache) -> None:
+    cache.put(job())
+    cache.put(pod(6))
+    cache.remove(pod(7, phase="Failed"))
+    assert cache.failed_head(job()) is not None
+    cache.remove(job(8))
+    assert cache.failed_head(job()) is None
+
+
+def test_a_pod_of_another_namespace_is_no_head_of_a_job_whatever_its_labels_say(cache: Cache) -> None:
+    cache.put(job())
+    stranger = replace(pod(phase="Failed"), namespace="other")
+    cache.put(stranger)
+    cache.remove(stranger)
+    assert cache.failed_head(job()) is None

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from pretune_operator.causes import lost_head
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.kinds import BATCH_JOBS, FINETUNE_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import JobKey, StoredJob
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.parse import parse
 from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenPod, SeenProgress
@@ -28,6 +29,10 @@ RAY_JOB = {
     "spec": {"rayClusterSpec": {"workerGroupSpecs": [WORKERS]}},
     "status": {"jobDeploymentStatus": "Running", "rayClusterName": CLUSTER},
 }
+
+UNREADY = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+"""What is written of a pod whose kubelet has not been heard of for a while."""
+LEAVING = {"deletionTimestamp": (NOW + timedelta(minutes=1)).isoformat()}
 
 
 @pytest.fixture
@@ -56,13 +61,14 @@ def put_pod(
     meta: Json | None = None,
     node: str = "node-1",
     **status: Any,
-) -> None:
+) -> StoredPod:
     content = described(name, **(meta or {}))
     content["metadata"]["labels"] |= {"ray.io/cluster": cluster, "ray.io/node-type": kind}
     spec = {"spec": {"nodeName": node}, "status": {"phase": "Running"} | status}
     stored = parse(PODS, content | spec)
-    assert stored is not None
+    assert isinstance(stored, StoredPod)
     cache.put(stored)
+    return stored
 
 
 def put_job(cache: Cache, name: str, parent: str | None = None, **status: Any) -> StoredJob:
@@ -73,8 +79,10 @@ def put_job(cache: Cache, name: str, parent: str | None = None, **status: Any) -
     return stored
 
 
-def seen(cache: Cache, job: StoredJob, lost: bool = False, progress: SeenProgress | None = None) -> Observed:
-    return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress, NOW)
+def seen(
+    cache: Cache, job: StoredJob, lost: bool = False, progress: SeenProgress | None = None, heard: bool = False
+) -> Observed:
+    return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress, lambda cluster: heard, NOW)
 
 
 def attempt(cache: Cache, lost: bool = False) -> SeenAttempt:
@@ -98,6 +106,23 @@ def test_an_attempt_is_its_ray_job_its_cluster_and_its_pods(cache: Cache) -> Non
     assert found.head is not None
     assert found.head.ip == "10.0.0.1"
     assert [worker.name for worker in found.workers] == ["worker"]
+
+
+def test_why_a_head_has_failed_is_seen_though_kuberay_has_deleted_it_at_once(cache: Cache) -> None:
+    job = put_job(cache, "a")
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    killed = [{"name": "ray-head", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]
+    long_ago = {"deletionTimestamp": (NOW - timedelta(hours=1)).isoformat()}
+    cache.remove(put_pod(cache, "head", "head", meta=long_ago, phase="Failed", containerStatuses=killed))
+    assert lost_head(seen(cache, job).attempts[1])[0] == "OutOfMemory"
+    put_pod(cache, "new-head", "head")
+    assert seen(cache, job).attempts[1].head == SeenPod("new-head", "Running", node="node-1")
+
+
+def test_a_head_that_has_failed_keeps_no_attempt_in_view_whose_ray_job_is_gone(cache: Cache) -> None:
+    job = put_job(cache, "a")
+    cache.remove(put_pod(cache, "head", "head", phase="Failed"))
+    assert seen(cache, job).attempts == {}
 
 
 def test_pods_of_an_earlier_cluster_of_the_ray_job_do_not_count(cache: Cache) -> None:
@@ -199,15 +224,25 @@ def test_what_became_of_a_pod_is_read_from_its_status(cache: Cache, status: Json
 
 
 def test_a_pod_that_is_not_ready_while_its_containers_are_is_on_a_node_that_may_be_lost(cache: Cache) -> None:
-    conditions = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
-    put_pod(cache, "head", "head", conditions=conditions)
-    assert lost_head(cache, lost=True)
-    assert not lost_head(cache, lost=False)
+    put_pod(cache, "head", "head", conditions=UNREADY)
+    assert is_lost(cache, lost=True)
+    assert not is_lost(cache, lost=False)
+
+
+@pytest.mark.parametrize(("heard", "meta", "lost"), [(True, {}, False), (False, {}, True), (True, LEAVING, True)])
+def test_a_head_that_answers_is_not_lost_with_a_kubelet_that_is_silent(
+    cache: Cache, heard: bool, meta: Json, lost: bool
+) -> None:
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    put_pod(cache, "head", "head", meta=meta, conditions=UNREADY)
+    head = seen(cache, put_job(cache, "a"), lost=True, heard=heard).attempts[1].head
+    assert head is not None
+    assert head.node_lost is lost
 
 
 def test_nobody_asks_for_the_node_of_a_pod_that_is_ready(cache: Cache) -> None:
     put_pod(cache, "head", "head", conditions=[{"type": "Ready", "status": "True"}])
-    assert not lost_head(cache, lost=True)
+    assert not is_lost(cache, lost=True)
 
 
 @pytest.mark.parametrize(("overdue", "stuck"), [(-60, False), (60, False), (180, True)])
@@ -228,20 +263,19 @@ def test_the_nodes_of_workers_are_asked_for_once_their_attempt_has_ended(
 ) -> None:
     status = RAY_JOB["status"] | {"jobDeploymentStatus": state}
     put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB | {"status": status})
-    unready = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
     for name in ("head", "worker-1", "worker-2"):
-        put_pod(cache, name, name.partition("-")[0], node=name, conditions=unready)
+        put_pod(cache, name, name.partition("-")[0], node=name, conditions=UNREADY)
     nodes: list[str] = []
 
     def lost(node: str) -> bool:
         nodes.append(node)
         return True
 
-    observe(put_job(cache, "a"), cache, Cluster(), lost, lambda *_: None, NOW)
+    observe(put_job(cache, "a"), cache, Cluster(), lost, lambda *_: None, lambda cluster: False, NOW)
     assert nodes == asked
 
 
-def lost_head(cache: Cache, lost: bool) -> bool:
+def is_lost(cache: Cache, lost: bool) -> bool:
     head: SeenPod | None = attempt(cache, lost).head
     assert head is not None
     return head.node_lost

@@ -126,7 +126,9 @@ def seen(job_status: Json, pod_status: Json, **meta: Any) -> SeenPreflight | Non
             cache.put(stored)
     stored_job = cache.job(JobKey("team", "PretrainJob", "a"))
     assert stored_job is not None
-    observed = observe(stored_job, cache, Cluster(), lambda node: False, lambda *_: None, datetime.now(UTC))
+    observed = observe(
+        stored_job, cache, Cluster(), lambda node: False, lambda *_: None, lambda cluster: False, datetime.now(UTC)
+    )
     assert observed.attempts == {}
     return observed.preflights.get(2)
 

@@ -258,6 +258,20 @@ def test_a_head_is_read_once_in_a_while_however_often_its_job_is_looked_at(
     assert 1_000 / POLL_SECONDS < 50, "writes a second for a thousand jobs"
 
 
+def test_a_head_is_heard_for_as_long_as_it_answers_and_no_longer_than_a_node_takes_to_be_lost(
+    readings: Readings, pod: Pod, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ray_job().ray_cluster
+    assert cluster is not None
+    assert not readings.hears(JOB, cluster)
+    readings.look(JOB, ray_job(), pod.seen(), ending=False)
+    assert told.something.wait(10)
+    assert readings.hears(JOB, cluster)
+    late = time.monotonic() + 40
+    monkeypatch.setattr(reading.time, "monotonic", lambda: late)
+    assert not readings.hears(JOB, cluster), "Kubernetes finds a node silent after 40 s at the earliest"
+
+
 def test_heads_that_do_not_answer_keep_no_other_from_being_read(readings: Readings, pod: Pod, told: Told) -> None:
     with ExitStack() as stack:
         for number in range(8):

@@ -29,6 +29,8 @@ class Play(Enum):
     SUCCEEDS = "Succeeded"
     FAILS = "Failed"
     RUNS = "Running"
+    SILENT = "Silent"
+    """It runs, and its head answers nobody."""
 
 
 def succeeds(job: str, attempt: int) -> Play:
@@ -123,7 +125,7 @@ class FakeKubeRay:
         head = self._heads.get(ray_job["status"]["rayClusterName"])
         if head is None:  # its pods are gone, or another one played it
             return
-        head.document = document(play, labels)
+        head.document = None if play is Play.SILENT else document(play, labels)
         if play is Play.SUCCEEDS:
             self._say(ray_job, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
         if play is Play.FAILS:

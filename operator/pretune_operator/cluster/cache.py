@@ -7,9 +7,10 @@ know our own writes before they come back. Here every key is only written under 
 import threading
 from collections import defaultdict, deque
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from pretune_operator.cluster.objects import Child, JobKey, Stored, StoredJob
+from pretune_operator.cluster.objects import Child, JobKey, Stored, StoredJob, StoredPod
 
 C = TypeVar("C", bound=Child)
 
@@ -27,6 +28,7 @@ class Cache:
         self._jobs: dict[JobKey, StoredJob] = {}
         self._by_uid: dict[str, JobKey] = {}
         self._children: dict[str, dict[_Place, Child]] = defaultdict(dict)
+        self._failed_heads: dict[str, StoredPod] = {}
         self._named_by: dict[tuple[str, str], set[JobKey]] = defaultdict(set)
         self._gone: set[str] = set()
         self._gone_in_order: deque[str] = deque()
@@ -51,6 +53,7 @@ class Cache:
             if before is None or before.uid != stored.uid:
                 return set()
             self._drop(before)
+            self._remember(stored)
             return self._concerned(before, None)
 
     def versions(self, kept: type[Stored], kind: str, namespace: str | None = None) -> dict[str, int]:
@@ -80,6 +83,11 @@ class Cache:
         with self._lock:
             family = self._children.get(job.uid, {}).values()
             return [child for child in family if isinstance(child, kept) and child.namespace == job.namespace]
+
+    def failed_head(self, job: StoredJob) -> StoredPod | None:
+        """The last head pod of a job that failed and is gone: KubeRay deletes it before anybody has seen why."""
+        with self._lock:
+            return self._failed_heads.get(job.uid)
 
     def _all(self, kept: type[Stored], kind: str, namespace: str | None) -> list[StoredJob | Child]:
         with self._lock:
@@ -118,6 +126,17 @@ class Cache:
             self._named_by[stored.namespace, parent].discard(stored.key)
             if not self._named_by[stored.namespace, parent]:
                 del self._named_by[stored.namespace, parent]
+
+    def _remember(self, gone: StoredJob | Child) -> None:
+        if isinstance(gone, StoredJob):
+            self._failed_heads.pop(gone.uid, None)
+        elif isinstance(gone, StoredPod) and gone.is_head and gone.seen.phase == "Failed" and self._is_at_home(gone):
+            self._failed_heads[gone.job] = replace(gone, leaves_by=None, seen=replace(gone.seen, deleting=False))
+
+    def _is_at_home(self, child: Child) -> bool:
+        """Whether its job is known, and in its namespace: labels can be anybody's."""
+        key = self._by_uid.get(child.job)
+        return key is not None and key.namespace == child.namespace
 
     def _bury(self, uid: str) -> None:
         if uid not in self._gone:

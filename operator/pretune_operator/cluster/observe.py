@@ -31,6 +31,8 @@ NodeLost = Callable[[str], bool]
 """Whether the node of a name is gone, or not heard of."""
 ReadProgress = Callable[[StoredRayJob, SeenPod | None, bool], SeenProgress | None]
 """What the head of a RayJob's Ray cluster says, given the RayJob, the head pod, and whether that is about to go."""
+Hears = Callable[[str], bool]
+"""Whether the head of the Ray cluster of a name has just answered."""
 
 C = TypeVar("C", bound=Child)
 
@@ -41,7 +43,7 @@ _ENDED: Final = frozenset({"Complete", "Failed"})
 
 
 def observe(
-    job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read: ReadProgress, now: datetime
+    job: StoredJob, cache: Cache, cluster: Cluster, lost: NodeLost, read: ReadProgress, hears: Hears, now: datetime
 ) -> Observed:
     """Everything that is seen of a job now."""
 
@@ -49,14 +51,23 @@ def observe(
         return _pod(pod, lost, now)
 
     ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
-    clusters, pods = cache.children(job, StoredRayCluster), cache.children(job, StoredPod)
+    clusters, pods = cache.children(job, StoredRayCluster), _pods(job, cache, ray_jobs.values())
     numbers = {child.attempt for child in (*ray_jobs.values(), *pods) if child.attempt}
     attempts = {
-        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), look, read)
+        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), look, read, hears)
         for number in sorted(numbers)
     }
     preflights = {made.preflight: _preflight(made, pods) for made in cache.children(job, StoredPreflight)}
     return Observed(attempts, preflights, {name: _parent(job, name, cache) for name in job.parents}, cluster)
+
+
+def _pods(job: StoredJob, cache: Cache, ray_jobs: Iterable[StoredRayJob]) -> list[StoredPod]:
+    """A job's pods; the head that failed last among them, where its Ray cluster has no other one."""
+    pods, failed = cache.children(job, StoredPod), cache.failed_head(job)
+    if failed is None or failed.ray_cluster not in {ray_job.ray_cluster for ray_job in ray_jobs}:
+        return pods
+    replaced = any(pod.is_head and pod.ray_cluster == failed.ray_cluster for pod in pods)
+    return pods if replaced else [*pods, failed]
 
 
 def _of(number: int, children: Iterable[C]) -> list[C]:
@@ -69,6 +80,7 @@ def _attempt(
     pods: list[StoredPod],
     look: Callable[[StoredPod], SeenPod],
     read: ReadProgress,
+    hears: Hears,
 ) -> SeenAttempt:
     name = ray_job.ray_cluster if ray_job else None
     present = [cluster for cluster in clusters if not cluster.deleting]
@@ -79,6 +91,8 @@ def _attempt(
     if ray_job is None:
         orphan = next((cluster.name for cluster in present if cluster.orphaned), None)
         return _remains(pods, head, tuple(map(look, workers)), orphan)
+    if name and head is not None and head.node_lost and not head.deleting and hears(name):
+        head = replace(head, node_lost=False)  # its kubelet is silent, as after a restart: its containers are not
     ending = ray_job.deployment_status in _ENDED or ray_job.deleting or (head is not None and head.deleting)
     attempt = SeenAttempt(
         number=ray_job.attempt,

@@ -25,6 +25,9 @@ POLL_SECONDS: Final = 22.0
 a thousand jobs, and leaves 8 s until progress is 30 s old."""
 _RETRY_SECONDS: Final = 5.0
 """Between two readings of a head that did not answer, or not yet."""
+_HEARD_SECONDS: Final = 30.0
+"""Time in which a head that is at work has answered: longer than from one reading to the end of the next, and shorter
+than Kubernetes takes to find that a node is silent."""
 _LAST_SECONDS: Final = 2.0
 """Between two readings of a head that is about to go."""
 _THREADS: Final = 16
@@ -51,6 +54,8 @@ class _Reading:
     progress: SeenProgress | None = None
     asked: float = float("-inf")
     """When its last word was last asked for, by the monotonic clock."""
+    heard: float = float("-inf")
+    """When it last answered, by the monotonic clock."""
     complaint: str | None = None
     """What was wrong with its last answer: the log says so once, however often the head is read."""
 
@@ -97,6 +102,12 @@ class Readings:
             _read(reading, ip)
         return reading.progress
 
+    def hears(self, job: JobKey, cluster: str) -> bool:
+        """Whether the head of a Ray cluster of `job` has just answered: it works, whatever is said of its node."""
+        with self._lock:
+            reading = self._readings.get(job, {}).get(cluster)
+        return reading is not None and time.monotonic() - reading.heard < _HEARD_SECONDS
+
     def keep(self, job: JobKey, clusters: Collection[str | None]) -> None:
         """Forget what all other Ray clusters of `job` said."""
         with self._lock:
@@ -123,6 +134,7 @@ def _read(reading: _Reading, ip: str) -> bool:
         said = _answer(ip)
         if said is not None:
             reading.progress, reading.complaint = _of(reading.whose, from_json(said)), None
+            reading.heard = time.monotonic()
             return True
     except (http.client.HTTPException, OSError) as error:
         log.debug("no progress from %s: %s", ip, error)

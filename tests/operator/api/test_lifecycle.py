@@ -16,7 +16,8 @@ from support.job_world import Json, World, finetune, pretrain, reason
 from support.kube_api import KubeApi
 from support.operators import OperatorProcess
 
-FAILS_FIRST, FAILS_ALWAYS, RUNS, RUNS_FIRST = "fails-first", "fails-always", "runs", "runs-first"
+FAILS_FIRST, FAILS_ALWAYS = "fails-first", "fails-always"
+RUNS, RUNS_FIRST, SILENT_FIRST = "runs", "runs-first", "silent-first"
 """Names of jobs that do not succeed at once."""
 THEIRS = {"app": "theirs"}
 """Labels of somebody else's pods."""
@@ -25,6 +26,8 @@ THEIRS = {"app": "theirs"}
 def plays(job: str, attempt: int) -> Play:
     if job == RUNS or (job == RUNS_FIRST and attempt == 1):
         return Play.RUNS
+    if job == SILENT_FIRST and attempt == 1:
+        return Play.SILENT
     return Play.FAILS if job == FAILS_ALWAYS or (job == FAILS_FIRST and attempt == 1) else Play.SUCCEEDS
 
 
@@ -141,7 +144,7 @@ def test_a_lost_head_ends_the_attempt_though_kuberay_says_running(world: World, 
 
 
 def test_a_lost_node_ends_the_attempt_and_is_named(world: World, kuberay: FakeKubeRay) -> None:
-    job = pretrain(RUNS_FIRST)
+    job = pretrain(SILENT_FIRST)
     world.apply(job)
     world.until_condition(job, "Running")
     (head,) = world.api.items(f"{world.pods}?labelSelector=ray.io/node-type=head")
