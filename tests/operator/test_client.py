@@ -145,7 +145,8 @@ def test_one_that_is_nested_very_deeply_hides_no_other_from_a_list(
     metas = [{"uid": uid, "resourceVersion": "7"} for uid in ("deep", "other")]
     items = [{"metadata": meta | {"managedFields": [deep]}, "spec": deep} for meta in metas]
     handler.answers += [{"items": items, "metadata": {"resourceVersion": "7"}}] * 2
-    assert [raw["spec"] for page in client.list_all(PRETRAIN_JOBS, None, None) for raw in page.items or ()] == [deep] * 2
+    listed = [raw for page in client.list_all(PRETRAIN_JOBS, None, None) for raw in page.items or ()]
+    assert [raw["spec"] for raw in listed] == [deep] * 2
     (counted,) = client.census(PRETRAIN_JOBS, None, None)
     assert [item.metadata.uid for item in counted.items or ()] == ["deep", "other"]
 
