@@ -25,11 +25,12 @@ from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import form_for
-from pretune_trainer.errors import UserError, lines_of
+from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
 from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
 from pretune_trainer.model.image_size import images_for
+from pretune_trainer.model.parent_weights import why_not_loaded
 from pretune_trainer.model.sounds import Sounds, sounds_for
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.parents import find_parent
@@ -218,8 +219,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
-    except (OSError, ValueError) as error:
-        said = lines_of(error)[0]
+    except (ImportError, OSError, ValueError) as error:
+        said = why_not_loaded(error)
         if said.startswith(_NO_TOKENIZER):
             said = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer.from"
         raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {said}") from error

@@ -9,6 +9,9 @@ from typing import Self
 import torch
 from transformers import PreTrainedModel
 
+from pretune_trainer.model.build import body_names
+from pretune_trainer.model.parent_weights import new_names
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -32,10 +35,14 @@ class Tuned:
 
 def save_model(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write a model into a folder, with weights of that type."""
+    if model.can_generate():
+        # What a parent's file says beside the point, such as a temperature without sampling, may stay there:
+        # transformers refuses to save it where anything, such as the padding's id, has been added since.
+        model.generation_config._original_object_hash = hash(model.generation_config)
     model.to(dtype=dtype).save_pretrained(folder)
 
 
 def head_names(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters outside the model's body: the head of a task."""
-    body = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
-    return {name for name, _ in model.named_parameters() if name not in body}
+    """Names of the parameters outside the model's body: the head of a task; and of what its parent lacks."""
+    names = {name for name, _ in model.named_parameters()}
+    return names - body_names(model) | names & new_names(model)

@@ -8,6 +8,7 @@ from pretune_api.methods import Lora
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned
 from pretune_trainer.methods.updates import new_heads, updated
+from pretune_trainer.model.build import body_names
 
 
 def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
@@ -36,11 +37,12 @@ def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
 
 def _target_modules(model: PreTrainedModel, *, attention_only: bool) -> list[str]:
     """Names of the linear layers of the body, or of its attention alone."""
-    body = {
-        name: module
+    names = body_names(model)
+    body = [
+        name
         for name, module in model.named_modules()
-        if name.startswith(model.base_model_prefix) and isinstance(module, nn.Linear | Conv1D)
-    }
+        if f"{name}.weight" in names and isinstance(module, nn.Linear | Conv1D)
+    ]
     if not attention_only:
         return sorted(body)
     attentions = [name for name, module in model.named_modules() if "attention" in type(module).__name__.lower()]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 _ADAPTER_FOLDER = "adapter"
 """Where an artifact keeps the updates when they are merged into the model."""
 
-_OF_LANGUAGE = {"lm_head", "embed_out"}
-"""Heads that come with a parent, and may be tied to its embeddings."""
-
 
 def new_heads(model: PreTrainedModel) -> list[str]:
-    """Names of the modules of a task's own head, which is trained whole beside the updates."""
-    return sorted({name.rsplit(".", 1)[0] for name in head_names(model)} - _OF_LANGUAGE)
+    """Names of the modules of a task's own head, which is trained whole beside the updates.
+
+    The head of a model that writes comes with its parent, and may be tied to its embeddings.
+    """
+    return [] if model.can_generate() else sorted({name.rsplit(".", 1)[0] for name in head_names(model)})
 
 
 def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
@@ -34,7 +34,7 @@ def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
 def _loading(model: PreTrainedModel, package: str) -> str:
     """Python that puts updates alone into their parent."""
     kind = type(model).__name__
-    head = f", num_labels={model.config.num_labels}" if new_heads(model) else ""
+    head = f", num_labels={model.config.num_labels}" if hasattr(model, "num_labels") else ""
     needed = f"import {package}  # Pretune: peft does not know this method\n" if package else ""
     return f"""{needed}from peft import PeftModel
 from transformers import {kind}

@@ -11,23 +11,32 @@ from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
+    AutoModel,
     FeatureExtractionMixin,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from pretune_api.fields import suggestion
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.tokenizer import save_tokenizer
-from pretune_trainer.errors import UserError, lines_of
+from pretune_trainer.errors import UserError
 from pretune_trainer.model.added_tokens import embed
 from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
 from pretune_trainer.model.layer_drop import keep_layers, refuse_layer_drop
+from pretune_trainer.model.parent_weights import (
+    check_layers,
+    check_shapes,
+    check_unquantized,
+    check_vocabulary,
+    note_new,
+    why_not_loaded,
+)
 from pretune_trainer.model.positions import check_length, reach, unused_positions
 
 _ARCHITECTURE: Final = "spec.model.architecture"
@@ -130,18 +139,16 @@ class Build:
     ) -> PreTrainedModel:
         if kind != model_type(source):
             fields = {"config": _encoder_config(source, kind, fields)}
+        check_unquantized(AutoConfig.from_pretrained(source.name, **source.arguments))
         load = self._shapes if torch.get_default_device().type == "meta" else self._weights
         try:
             model = load(auto, source, fields)
-        except (OSError, ValueError) as error:
-            raise UserError("spec.model.from", f"the model cannot be loaded: {lines_of(error)[0]}") from error
-        except SafetensorError as error:
-            said = f"its weights are cut off or damaged ({lines_of(error)[0]}); fetch them again"
-            raise UserError("spec.model.from", f"the model cannot be loaded: {said}") from error
+        except (ImportError, OSError, ValueError, SafetensorError) as error:
+            raise UserError("spec.model.from", f"the model cannot be loaded: {why_not_loaded(error)}") from error
         if self.text is not None:
             if self.added is not None:
                 embed(model, self.added)
-            _check_vocabulary(model, len(self.text))
+            check_vocabulary(token_embedding(model), self.text)
             check_length(
                 text_config(model.config), self.sequence_length, "spec.data.sequenceLength", self.virtual_tokens
             )
@@ -161,7 +168,10 @@ class Build:
         assert isinstance(model, PreTrainedModel)
         if source.revision is None:
             model.name_or_path = ""  # a folder of this machine says nothing to anyone who has the artifact
-        _check_body(model, {name for name, *_ in loaded["mismatched_keys"]})
+        body = body_names(model)
+        check_shapes(body, {name for name, *_ in loaded["mismatched_keys"]})
+        check_layers(loaded["missing_keys"], body)
+        note_new(model, loaded["missing_keys"])
         return model
 
     def _shapes(self, auto: type[_BaseAutoModelClass], source: Source, fields: dict[str, Any]) -> PreTrainedModel:
@@ -213,6 +223,20 @@ def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
         raise UserError(where, f"{stage} trains models of type {wanted}, not '{kind}'")
 
 
+def check_reads_text(origin: Architecture | Source, stage: str) -> None:
+    """Refuse any other model than an encoder of text, or a decoder, alone.
+
+    Raises:
+        UserError: it is another one.
+    """
+    kind = model_type(origin)
+    if kind not in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MASKED_LM_MAPPING_NAMES} or is_encoder_decoder(
+        origin
+    ):
+        where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+        raise UserError(where, f"{stage} trains encoders and decoders of text, such as bert or llama, not '{kind}'")
+
+
 def _known(source: Source, tokens: Mapping[str, int]) -> dict[str, int]:
     """Those that the parent's configuration has: one of two towers has none, and keeps its text tower's."""
     config = AutoConfig.from_pretrained(source.name, **source.arguments)
@@ -237,7 +261,7 @@ def model_type(origin: Architecture | Source) -> str:
     try:
         return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
     except (OSError, ValueError) as error:
-        raise UserError("spec.model.from", f"there is no model to start from: {lines_of(error)[0]}") from error
+        raise UserError("spec.model.from", f"there is no model to start from: {why_not_loaded(error)}") from error
 
 
 def check_language_model(source: Source, where: str) -> None:
@@ -340,13 +364,13 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
     return given
 
 
-def _check_body(model: PreTrainedModel, mismatched: set[str]) -> None:
-    """Refuse weights that are not those of the configuration. A head of another size is another task's: it is new."""
-    body = sorted(name for name in mismatched if name.startswith(f"{model.base_model_prefix}."))
-    if body:
-        raise UserError(
-            "spec.model.from", f"its weights do not fit its config.json: {body[0]} has another shape; check the folder"
-        )
+def body_names(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters of the model's body. Where that is no part of it by itself, as in T5, they are those that
+    the same model has without a head."""
+    if model.base_model is not model:
+        return {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
+    with torch.device("meta"):
+        return {name for name, _ in AutoModel.from_config(model.config).named_parameters()}
 
 
 def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
@@ -357,14 +381,3 @@ def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
     except NotImplementedError:
         return None
     return found if isinstance(found, nn.Embedding) else None
-
-
-def _check_vocabulary(model: PreTrainedModel, tokens: int) -> None:
-    """Refuse a tokenizer with ids that the model has no embedding for, where it embeds tokens."""
-    embedding = token_embedding(model)
-    if embedding is not None and tokens > (rows := embedding.num_embeddings):
-        raise UserError(
-            "spec.tokenizer",
-            f"it has {tokens} entries, but the model from spec.model.from has embeddings for {rows}; "
-            "remove spec.tokenizer to use the model's own",
-        )
