@@ -37,7 +37,8 @@ HANDLING: Final[dict[Cause, Handling]] = {
     Cause.QUOTA: Handling(None, "request less in spec.compute or increase the quota, and raise spec.retry"),
     Cause.UNSCHEDULABLE: Handling(None, "request less or another pool in spec.compute, and raise spec.retry"),
     Cause.OUT_OF_MEMORY: Handling(
-        "out_of_memory", "give workers more memory in spec.compute.resources, and raise spec.retry"
+        "out_of_memory",
+        "do what the message says, or give workers more memory in spec.compute.resources, and raise spec.retry",
     ),
     Cause.UNKNOWN: Handling("unknown", "read the logs, and raise spec.retry to try again"),
     Cause.NODE_LOST: Handling("interrupted", "raise spec.retry to try again"),
@@ -57,6 +58,10 @@ _NO_IMAGE: Final = {
     "SignatureValidationFailed",
 }
 """Reasons for which the kubelet has no image to start."""
+
+_WORKERS_MEMORY: Final = "spec.compute.resources.memory"
+_HEADS_MEMORY: Final = "settings.head.resources.memory of the chart"
+"""Who gives a pod its memory: a head's is no job's to say."""
 
 _CAUSE_OF_REASON: Final = {
     "ValidationFailed": Cause.USER_ERROR,
@@ -114,7 +119,7 @@ def unstarted(attempt: SeenAttempt) -> tuple[Cause, str]:
 
 def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose head is gone, which KubeRay does not notice."""
-    found = _sign_of(attempt.head) if attempt.head else None
+    found = _sign_of(attempt.head, _HEADS_MEMORY) if attempt.head else None
     return found or (Cause.HEAD_LOST, "the Ray head pod is gone, and the driver with it")
 
 
@@ -160,31 +165,32 @@ def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:
     elif reason == "CreateContainerConfigError":
         yield Obstacle(Cause.USER_ERROR, reason, said)
     elif pod.terminated_reason == "OOMKilled":
-        yield Obstacle(Cause.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY, _out_of_memory(pod))
+        yield Obstacle(Cause.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY, _out_of_memory(pod, _WORKERS_MEMORY))
     elif reason in ("CrashLoopBackOff", "CreateContainerError", "RunContainerError"):
         yield Obstacle(Cause.UNKNOWN, reason, said)
 
 
 def _signs_of_pods(attempt: SeenAttempt) -> Iterator[tuple[Cause, str]]:
     for pod in attempt.pods:
-        found = _sign_of(pod)
+        found = _sign_of(pod, _HEADS_MEMORY if pod is attempt.head else _WORKERS_MEMORY)
         if found is not None:
             yield found
 
 
-def _sign_of(pod: SeenPod) -> tuple[Cause, str] | None:
+def _sign_of(pod: SeenPod, memory: str) -> tuple[Cause, str] | None:
+    """Why a pod ended, if it tells; `memory` is the field to raise if that was too little."""
     if pod.node_lost or pod.disruption == "DeletionByPodGC":
         where = f"node {pod.node} with {pod.name}" if pod.node else f"the node of {pod.name}"
         return Cause.NODE_LOST, f"{where} is lost"
     if pod.disruption:
         return Cause.PREEMPTED, f"{pod.name} had to leave its node: {pod.disruption}"
     if pod.terminated_reason == "OOMKilled":
-        return Cause.OUT_OF_MEMORY, _out_of_memory(pod)
+        return Cause.OUT_OF_MEMORY, _out_of_memory(pod, memory)
     return None
 
 
-def _out_of_memory(pod: SeenPod) -> str:
-    return f"host: {pod.name} exceeded its memory limit and was killed; raise spec.compute.resources.memory"
+def _out_of_memory(pod: SeenPod, memory: str) -> str:
+    return f"host: {pod.name} exceeded its memory limit and was killed; raise {memory}"
 
 
 def _unexplained(attempt: SeenAttempt) -> str:

@@ -1,5 +1,6 @@
 """An attempt that failed has a cause, and is followed by another as long as the cause has a budget."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -83,6 +84,13 @@ def test_every_end_has_a_cause(seen: SeenAttempt, cause: str) -> None:
     scene = ends(Scene(), seen)
     assert scene.last.cause == cause
     assert scene.status.failures == {cause: 1}
+
+
+@pytest.mark.parametrize("ends_with", [broken, running])
+def test_a_head_without_memory_names_the_field_that_gives_it_some(ends_with: Callable[..., SeenAttempt]) -> None:
+    killed = replace(HEAD, phase="Failed", terminated_reason="OOMKilled")
+    scene = ends(Scene(), ends_with(head=killed, workers=()))
+    assert str(scene.last.message).endswith("raise settings.head.resources.memory of the chart")
 
 
 def test_a_head_that_leaves_is_not_lost_before_it_has_left() -> None:
