@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import lzma
@@ -5,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from threading import Barrier
 
 import pyarrow as pa
@@ -225,6 +227,18 @@ def test_a_store_that_is_asked_too_often_is_no_damaged_file(s3, monkeypatch):
     assert type(throttled) is StorageError
 
 
+@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_a_file_of_some_mib_is_read_with_few_requests(s3, form):
+    wanted = [Random(number).randbytes(2**18).hex() for number in range(10)]
+    content = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in wanted)
+    kinds = {"jsonl.gz": gzip.compress, "jsonl.zst": lambda text: pa.compress(text, "zstd", asbytes=True)}
+    location = s3.new_folder()
+    Store.open(location).put(f"a.{form}", kinds.get(form, bytes)(content))
+    with proxy(s3.endpoint) as between:
+        assert texts(f"{location.uri}/a.{form}", endpoint=between.endpoint, region="us-east-1") == wanted
+        assert between.requests.count("GET") <= 3
+
+
 def test_a_bucket_in_another_region_is_told_from_a_damaged_file(s3):
     location = s3.new_folder()
     with proxy(s3.endpoint) as between:
@@ -331,6 +345,12 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path, form):
     size, grown = map(int, subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split())
     assert size >= 60_000_000
     assert grown < 25_000_000
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ESTALE])
+def test_a_volume_whose_server_is_away_is_no_damaged_file(number):
+    with pytest.raises(StorageError, match="file:///corpora cannot be reached"), explained("file:///corpora", WHERE):
+        raise OSError(number, os.strerror(number))
 
 
 def test_google_s_store_out_of_reach_is_no_damaged_file():

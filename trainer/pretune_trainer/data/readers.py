@@ -24,7 +24,8 @@ _CHUNK: Final = 2**20
 _ROWS: Final = 256
 """Rows read at once from Parquet."""
 _BUFFER: Final = 4 * 2**20
-"""Bytes read at once from a column of Parquet; without a bound, whole column chunks are."""
+"""Bytes asked of a store at once: of a column of Parquet, of which whole chunks are without a bound, or of a stream, of
+which 64 KiB are where it is compressed."""
 _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
 _SMALL: Final = 1024
@@ -336,7 +337,7 @@ def _whole(opened: OpenSource, file: SourceFile) -> bytes:
 
 
 def _chunks(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
-    with opened.filesystem.open_input_stream(file.path, compression=file.compression) as stream:
+    with opened.filesystem.open_input_stream(file.path, file.compression, _BUFFER) as stream:
         while chunk := stream.read(_CHUNK):
             if chunk.startswith(_POINTER):
                 raise UserError(

@@ -54,7 +54,9 @@ _ELSEWHERE: Final = re.compile(r"HTTP status 301|the region '[^']*' is wrong")
 """What S3 says of a bucket in another region."""
 _UNREACHABLE: Final = re.compile(
     r"NETWORK_CONNECTION|curlCode|Status\(UNAVAILABLE|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status (429|5\d\d)|timed out"
+    r"|Errno (5|107|110|112|116)\b"
 )
+"""What stores say; and volumes, such as NFS or a bucket that is mounted, whose server is away."""
 
 
 @dataclass(frozen=True)
