@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pretune_api.base import OneOf, Rule, Spec
 from pretune_api.contrastive import Contrastive
+from pretune_api.embedding import Embedding
 from pretune_api.images import Pictures
 from pretune_api.in_context import InContext
 from pretune_api.objectives import CausalLM, ImageClassification, Objective
@@ -144,6 +145,8 @@ class Task(OneOf):
     """Predict a number for each text."""
     question_answering: QuestionAnswering | None = None
     """Answer questions with a span of a text."""
+    embedding: Embedding | None = None
+    """Turn texts into vectors that are similar where the texts belong together."""
     summarization: Summarization | None = None
     """Summarize texts."""
     translation: Translation | None = None
@@ -197,4 +200,6 @@ def text_columns(learn: OneOf) -> list[str]:
             return [transcript]
         case Preference(chosen_column=chosen, rejected_column=rejected):
             return [chosen, rejected]
+        case Embedding(positive_column=positive, hard_negatives=hard):
+            return [column for column in (positive, hard.column if hard else None) if column is not None]
     return []

@@ -128,6 +128,13 @@ tasks = one_of(
     preference=some(chosenColumn=text, beta=positive(9), template=text),
     summarization=some(targetColumn=text, prompt=text.map("{} {{text}}".format), maxTargetTokens=st.integers(1, 999)),
     translation=some(languageColumn=text, prompt=text.map("{} {{text}}".format), beams=st.integers(1, 16)),
+    embedding=some(
+        positiveColumn=text,
+        hardNegatives=some(column=text, perQuery=st.integers(1, 64)),
+        pooling=st.sampled_from(["mean", "cls", "last"]),
+        temperature=positive(9),
+        queryPrefix=text,
+    ),
     questionAnswering=some(questionColumn=text, unanswerable=st.booleans(), maxAnswerTokens=st.integers(1, 99)),
 )
 methods = one_of(

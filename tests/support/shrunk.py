@@ -103,6 +103,7 @@ _PARENTS: Final[dict[str, dict[str, Any]]] = {
 }
 _PARENT_OF: Final = {
     "maskedLM": "encoder",
+    "embedding": "encoder",
     "denoising": "both",
     "summarization": "both",
     "translation": "both",

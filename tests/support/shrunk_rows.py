@@ -93,7 +93,7 @@ def _document(kind: str, text: str) -> object:
             return [{"role": "user", "content": text[:30]}, {"role": "assistant", "content": text[30:60]}]
         case "tokenClassification":
             return _words(text)
-        case "translation" | "preference":
+        case "translation" | "preference" | "embedding":
             return text[:40].strip()
     return text
 
@@ -120,6 +120,8 @@ def _beside(kind: str, fields: Fields, text: str, place: int) -> dict[str, objec
             return {fields.get("targetColumn", "translation"): text[:10].strip(), **beside}
         case "preference":
             return {"chosen": text[40:60], "rejected": text[60:80]}
+        case "embedding":
+            return {"positive": text[40:80], "negatives": [text[80:120]] * (place % 2)}
     return {}
 
 

@@ -319,3 +319,13 @@ def test_a_model_without_attention_has_no_attention_to_update() -> None:
         lora(made, Lora())
     with pytest.raises(UserError, match=r"spec.method.ia3: it does not support mamba models; use lora"):
         ia3(made, Ia3())
+
+
+def test_a_model_whose_body_is_no_part_of_it_by_itself_is_updated_and_frozen_like_others() -> None:
+    build = Build(Architecture.model_validate(ARCHITECTURES["t5"]), small_tokenizer(), 64)
+    with pytest.raises(UserError, match="this model has no head of its own to train"):
+        freeze(build.make(AutoModelForSeq2SeqLM), Freeze())
+    updated = lora(build.make(AutoModelForSeq2SeqLM), Lora(rank=4)).model
+    trained = [name for name, parameter in updated.named_parameters() if parameter.requires_grad]
+    assert trained
+    assert all(".lora_" in name for name in trained)

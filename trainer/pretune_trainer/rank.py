@@ -24,6 +24,7 @@ from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
+from pretune_trainer.methods import Tuned
 from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
@@ -271,12 +272,14 @@ class _Session:
             folder = Path(name)
             dtype = ARTIFACT_DTYPES[self.config.training.precision]
             export(trainee.tuned, inputs.make_model, dtype, self.ranks, folder)
-            uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts, trainee.tuned.loading))
+            uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts, trainee.tuned))
         return RankResult(uri, digest, state.metrics, state.step)
 
-    def _upload(self, inputs: Inputs, folder: Path, facts: Facts, loading: str) -> tuple[str, str]:
+    def _upload(self, inputs: Inputs, folder: Path, facts: Facts, tuned: Tuned) -> tuple[str, str]:
         inputs.build.save_inputs(folder)
-        return publish(folder, self.run, self.config, facts, inputs.clean.report if inputs.clean else None, loading)
+        inputs.task.save(folder, tuned.model.config)
+        cleaned = inputs.clean.report if inputs.clean else None
+        return publish(folder, self.run, self.config, facts, cleaned, tuned.loading)
 
 
 def _longest(cache: TokenCache) -> Example:

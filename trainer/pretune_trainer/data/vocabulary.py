@@ -74,7 +74,7 @@ def form_for(learn: Objective | Task) -> Form:
         return Form.ENDED if value.span_corruption is not None else Form.FRAMED
     if isinstance(value, SpeechRecognition):
         return Form.TRANSCRIPT
-    return Form.FRAMED if learn.kind in ("contrastive", "maskedLM", "questionAnswering") else Form.BARE
+    return Form.FRAMED if learn.kind in ("contrastive", "embedding", "maskedLM", "questionAnswering") else Form.BARE
 
 
 def train(

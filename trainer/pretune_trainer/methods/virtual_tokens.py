@@ -66,6 +66,8 @@ def _task_type(model: PreTrainedModel, where: str) -> str:
     if kind not in _DECODERS:
         known = ", ".join(_DECODERS)
         raise UserError(where, f"virtual tokens are for decoders ({known}), not '{kind}'; use lora or adapter")
+    if model.base_model is model:
+        raise UserError(where, "virtual tokens would be part of the vectors; use lora or adapter")
     heads = new_heads(model)
     if heads not in ([], ["score"]):
         raise UserError(where, f"peft supports no virtual tokens with the head {', '.join(heads)}; use lora or adapter")

@@ -3,20 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretune_trainer.metrics.base import Metric
-
-Vectors = NDArray[np.float32]
-Numbers = NDArray[np.int64]
-
-BEST: Final = (1, 5, 10)
-"""How far down a list the right one may stand."""
-_CHUNK: Final = 1024
-"""Rows of the pool compared with all others at once."""
+from pretune_trainer.metrics.ranking import BEST, CHUNK, Numbers, Vectors, compared, distinct, wrong_ahead
 
 
 @dataclass(frozen=True)
@@ -73,8 +66,8 @@ class RetrievalReport(Metric[Compared]):
         pairs = sorted(self.pairs, key=lambda pair: (pair.image_name, pair.text_name))
         images, texts = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("image", "text"))
         figures = {"loss": _loss(images, texts, pairs[0].scale)}
-        first_images, of_image = _distinct([pair.image_name for pair in pairs])
-        first_texts, of_text = _distinct([pair.text_name for pair in pairs])
+        first_images, of_image = distinct([pair.image_name for pair in pairs])
+        first_texts, of_text = distinct([pair.text_name for pair in pairs])
         images, texts = images[first_images], texts[first_texts]
         figures |= _recalls("imageToText", images, texts, of_image, of_text)
         figures |= _recalls("textToImage", texts, images, of_text, of_image)
@@ -86,29 +79,11 @@ class RetrievalReport(Metric[Compared]):
         return sum(right) / len(right) if right else math.nan
 
 
-def _distinct(names: Sequence[bytes]) -> tuple[Numbers, Numbers]:
-    """Where each name stands first, and the number of each name among the distinct ones: int64 [distinct], [n]."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    of_name = np.array([numbers[name] for name in names])
-    return np.unique(of_name, return_index=True)[1], of_name
-
-
 def _recalls(name: str, queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Numbers) -> dict[str, float]:
     """Share of the queries that have a right answer among the k best; pairs are (of_query[i], of_pool[i])."""
-    ahead = np.concatenate(list(_wrong_ahead(queries, pool, of_query, of_pool)))
+    parts = compared(queries, pool, of_query, of_pool)
+    ahead = np.concatenate([wrong_ahead(scores, right) for scores, right in parts])
     return {f"{name}RecallAt{best}": float((ahead < best).mean()) for best in BEST}
-
-
-def _wrong_ahead(queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Numbers) -> Iterator[Numbers]:
-    """How many wrong answers stand before each query's best right one. Whatever is not worse counts as before it, so
-    that a model for which all is alike, or not a number, finds nothing."""
-    for start in range(0, len(queries), _CHUNK):
-        scores = queries[start : start + _CHUNK] @ pool.T
-        right = np.zeros(scores.shape, bool)
-        here = (of_query >= start) & (of_query < start + len(scores))
-        right[of_query[here] - start, of_pool[here]] = True
-        best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-        yield (~(scores < best) & ~right).sum(1)
 
 
 def _loss(images: Vectors, texts: Vectors, scale: float) -> float:
@@ -122,7 +97,7 @@ def _loss(images: Vectors, texts: Vectors, scale: float) -> float:
 
 def _losses(queries: Vectors, pool: Vectors, scale: float) -> Iterator[NDArray[np.float64]]:
     """Negative log-probability of each query's own answer among all: float64 [n]."""
-    for start in range(0, len(queries), _CHUNK):
-        logits = scale * (queries[start : start + _CHUNK] @ pool.T).astype(np.float64)
+    for start in range(0, len(queries), CHUNK):
+        logits = scale * (queries[start : start + CHUNK] @ pool.T).astype(np.float64)
         own = logits[np.arange(len(logits)), np.arange(start, start + len(logits))]
         yield np.logaddexp.reduce(logits, axis=1) - own

@@ -8,6 +8,7 @@ from pretune_trainer.tasks.causal_lm import CausalLM
 from pretune_trainer.tasks.chat import Chat
 from pretune_trainer.tasks.contrastive import Contrastive
 from pretune_trainer.tasks.denoising import Denoising
+from pretune_trainer.tasks.embedding import Embedding
 from pretune_trainer.tasks.image_classification import ImageClassification
 from pretune_trainer.tasks.masked_image import MaskedImage
 from pretune_trainer.tasks.masked_lm import MaskedLM
@@ -24,6 +25,7 @@ TASKS: Final[dict[str, Callable[[Context], Task[Any]]]] = {
     "chat": Chat,
     "contrastive": Contrastive,
     "denoising": Denoising,
+    "embedding": Embedding,
     "imageClassification": ImageClassification,
     "maskedImage": MaskedImage,
     "maskedLM": MaskedLM,

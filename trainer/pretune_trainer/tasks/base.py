@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_api.base import Spec
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
@@ -171,3 +172,6 @@ class Task(ABC, Generic[Outcome]):
     @abstractmethod
     def metrics(self) -> list[Metric[Outcome]]:
         """New metrics, that have seen nothing."""
+
+    def save(self, folder: Path, config: PretrainedConfig) -> None:
+        """Write what other libraries need beside a finished model of this task; nothing by default."""

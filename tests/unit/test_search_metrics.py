@@ -1,0 +1,74 @@
+"""How queries find documents, against a plain computation; what is equal counts as one."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pretune_trainer.metrics.search import Searched, SearchReport
+
+SCALE = 20.0
+
+
+def unit(random: np.random.Generator, count: int) -> np.ndarray:
+    vectors = random.normal(size=(count, 8)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def some(count: int, seed: int = 1) -> list[Searched]:
+    """Queries with documents and from none to two hard negatives, all different."""
+    random = np.random.default_rng(seed)
+    sizes = [2 + number % 3 for number in range(count)]
+    return [
+        Searched(unit(random, size), tuple(range(1 + 10 * number, 1 + 10 * number + size)), SCALE)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def figures(*parts: list[Searched]) -> dict[str, float]:
+    first, *others = [SearchReport(searches=True) for _ in parts]
+    for report, part in zip((first, *others), parts, strict=True):
+        report.update(part)
+    for other in others:
+        first.merge(other)
+    return first.result()
+
+
+def test_figures_are_those_of_a_plain_computation() -> None:
+    found = some(60)
+    pool = np.concatenate([each.vectors[1:] for each in found]).astype(np.float64)
+    own = np.cumsum([0, *(len(each.names) - 1 for each in found)])[:-1]
+    scores = np.stack([each.vectors[0] for each in found]).astype(np.float64) @ pool.T
+    right = scores[np.arange(60), own]
+    ranks = (scores > right[:, None]).sum(1)
+    losses = np.log(np.exp(SCALE * scores).sum(1)) - SCALE * right
+    expected = {f"recallAt{best}": (ranks < best).mean() for best in (1, 5, 10)}
+    expected |= {"mrrAt10": np.where(ranks < 10, 1 / (1 + ranks), 0).mean(), "loss": losses.mean()}
+    assert figures(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ranks_change_nothing() -> None:
+    found = some(40)
+    assert figures(found[::2], found[1::2]) == figures(found)
+
+
+def test_any_document_of_a_query_answers_it_and_equal_documents_are_one() -> None:
+    query, right, wrong = unit(np.random.default_rng(1), 3)
+    one = Searched(np.stack([query, wrong]), (1, 3), SCALE)
+    both = Searched(np.stack([query, query, wrong]), (1, 2, 3), SCALE)
+    assert figures([one, both])["recallAt1"] == 1.0
+    twins = [Searched(np.stack([vector, right]), (name, 9), SCALE) for name, vector in ((1, query), (2, wrong))]
+    assert figures(twins) == pytest.approx({"loss": 0.0, **dict.fromkeys(figures(twins).keys() - {"loss"}, 1.0)})
+
+
+def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
+    for value in (0.5, np.nan):
+        found = [Searched(np.full((2, 4), value, np.float32), (2 * name, 2 * name + 1), 1.0) for name in range(1, 20)]
+        assert figures(found)["recallAt10"] == figures(found)["mrrAt10"] == 0.0
+    assert math.isnan(figures([])["mrrAt10"])
+
+
+def test_texts_that_are_their_own_documents_are_not_searched() -> None:
+    report = SearchReport(searches=False)
+    report.update(some(3))
+    assert report.result().keys() == {"loss"}
