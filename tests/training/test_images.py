@@ -149,8 +149,19 @@ def test_what_is_cut_out_is_never_less_than_the_smallest_part(smallest: float) -
 
 def test_decoding_leaves_the_process_s_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before, opened = list(warnings.filters), Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened(file) if warnings.filters == before else None)
+    monkeypatch.setattr(Image, "open", lambda file, **how: opened(file, **how) if warnings.filters == before else None)
     assert decode(png(np.zeros((8, 8), np.uint8))).size == (8, 8), "images are decoded in several threads at once"
+
+
+def test_no_program_in_an_image_is_carried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    with pytest.raises(ValueError, match="the image cannot be decoded; supported formats are PNG and JPEG"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n")
+    assert not (tmp_path / "called").exists()
 
 
 def test_mixed_labels_have_the_shares_of_their_pixels(tmp_path: Path) -> None:

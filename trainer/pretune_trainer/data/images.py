@@ -20,6 +20,9 @@ Pixels = NDArray[np.float32]
 FILE_NAME: Final = "preprocessor_config.json"
 """Where transformers looks for an image processor."""
 _CHANNELS: Final = 3
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+"""Formats that Pillow decodes itself. Whatever else it knows is not to be had from anybody's data: to show EPS, it has
+Ghostscript carry out a program."""
 _DEEP: Final = ("I", "F")
 """What Pillow calls greys of 16 and 32 bits, as microscopes and scanners write them."""
 _PATCH: Final = 16
@@ -93,7 +96,7 @@ def _opened(content: bytes) -> Image.Image:
     Of too many pixels Pillow merely warns, up to twice as many. For a while to make an error of a warning would be for
     the whole process, and images are decoded in several threads.
     """
-    image = Image.open(io.BytesIO(content))
+    image = Image.open(io.BytesIO(content), formats=_FORMATS)
     if image.mode.startswith(_DEEP):  # as colour, Pillow would show white for all that is brighter than 255
         raise ValueError(f"its greys have more than 8 bits, {image.mode}, and most would be white; convert it to 8")
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
