@@ -78,6 +78,22 @@ def test_audio_is_what_it_was_at_the_rate_that_the_model_reads() -> None:
     np.testing.assert_array_equal(resampled(kept, rate, RATE), whole)
 
 
+@pytest.mark.parametrize("samples", [0, 2**36 - 1], ids=["unknown", "wrong"])
+def test_memory_is_not_taken_by_what_a_header_says(samples: int) -> None:
+    content = bytearray(sound_file(np.arange(3_000_000, dtype=np.int16), form="FLAC"))
+    content[21] = content[21] & 0xF0 | samples >> 32
+    content[22:26] = (samples & 0xFFFFFFFF).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="the audio cannot be decoded; supported formats are"):
+        decode(bytes(content))
+
+
+def test_audio_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretune_trainer.data.audio._MOST", 2 * RATE)
+    assert len(decode(sound_file(np.zeros(2 * RATE)))[0]) == 2 * RATE
+    with pytest.raises(ValueError, match=r"the audio has more than [\d,]+ samples; cut it into clips"):
+        decode(sound_file(np.zeros(2 * RATE + 1)))
+
+
 def test_files_have_what_is_said_in_a_text_beside_them(tmp_path: Path) -> None:
     chosen = spoken(12)
     folder = tmp_path / "speech" / "anna"

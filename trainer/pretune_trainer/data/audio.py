@@ -1,6 +1,7 @@
 """Audio: decoded, mixed to one channel, resampled to the rate that a model reads."""
 
 import io
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,10 @@ Wave = NDArray[np.float32]
 
 FULL: Final = 32_768
 """A sample of 16 bits is a share of this."""
+_BLOCK: Final = 2**20
+"""Samples decoded at once, of all channels."""
+_MOST: Final = 2**28
+"""Samples that are decoded of one file, 1 GiB: more than four hours at 16 kHz."""
 _UNKNOWN: Final = 2**31 - 2**16
 """Bytes; who writes WAV into a pipe does not know the size, and says that it is as large as can be: this or more."""
 
@@ -28,14 +33,26 @@ def decode(content: bytes) -> tuple[Wave, int]:
         ValueError: it is no audio, or a damaged one.
     """
     try:
-        channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            wave, rate = np.concatenate(list(_blocks(file))), file.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError("the audio cannot be decoded; supported formats are WAV, FLAC, MP3 and Ogg") from error
     if _is_cut_off(content):
         raise ValueError("the audio is truncated: the file is shorter than its header says; convert it again")
-    if not np.isfinite(channels).all():
+    if not np.isfinite(wave).all():
         raise ValueError("the audio has samples that are NaN or infinite; convert it again")
-    return channels.mean(axis=1), int(rate)
+    return wave, int(rate)
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[Wave]:
+    """The audio, piece by piece: headers say any length, and a minute of silence takes 3 KB as FLAC."""
+    yield np.empty(0, np.float32)
+    samples = 0
+    while len(block := file.read(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)):
+        samples += len(block)
+        if samples > _MOST:
+            raise ValueError(f"the audio has more than {_MOST:,} samples; cut it into clips")
+        yield block.mean(axis=1)
 
 
 def _is_cut_off(content: bytes) -> bool:
