@@ -1,4 +1,5 @@
 import shutil
+import stat
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pretune_api.manifest import Manifest
 from pretune_api.storage import Location
 from pretune_trainer.data import readers, tokenise
 from pretune_trainer.data.example import Layout
-from pretune_trainer.data.shelf import Shelf
+from pretune_trainer.data.shelf import Shelf, cache_folder
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, StorageError, UserError
@@ -253,6 +254,19 @@ def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch)
     found = on_ranks(4, lambda ranks: texts(remote_cache(location, data).train))
     assert found == [every(corpus)[:25]] * 4
     assert sorted(fetched) == ["parts/000000-train.arrow"]
+
+
+def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypatch):
+    monkeypatch.delenv("PRETUNE_CACHE", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = cache_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o700
+    folder.rename(tmp_path / "theirs")
+    folder.symlink_to(tmp_path / "theirs")
+    with pytest.raises(UserError, match="belongs to somebody else; remove it, or name a folder of yours in PRETUNE"):
+        cache_folder()
 
 
 def test_files_of_any_name_are_copied_to_this_node_as_they_are(tmp_path, s3, monkeypatch):

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from typing import Final
 from urllib.parse import unquote
 
 from pretune_api.manifest import File, Manifest
-from pretune_trainer.errors import DamagedError
+from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
 
 _CACHE_VARIABLE: Final = "PRETUNE_CACHE"
 """Folder for copies of what lies in remote stores; a user's own in the system's temporary folder when unset."""
+_PRIVATE: Final = 0o700
+"""Mode of that folder: everybody may write beside it, and what is in it is trusted."""
 _LOCKS: Final = "locks"
 """Folder of the locks, apart from the copies: a model may have a file of any name."""
 
@@ -98,5 +101,19 @@ def local_path(store: Store) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where this node keeps copies and unfinished work."""
-    return Path(os.environ.get(_CACHE_VARIABLE) or Path(tempfile.gettempdir()) / f"pretune-{os.getuid()}")
+    """Where this node keeps copies and unfinished work.
+
+    Raises:
+        UserError: in the system's temporary folder somebody else has one of our name.
+    """
+    if chosen := os.environ.get(_CACHE_VARIABLE):
+        return Path(chosen)
+    folder = Path(tempfile.gettempdir()) / f"pretune-{os.getuid()}"
+    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        advice = f"remove it, or name a folder of yours in {_CACHE_VARIABLE}"
+        raise UserError(str(folder), f"belongs to somebody else; {advice}")
+    if stat.S_IMODE(found.st_mode) != _PRIVATE:
+        folder.chmod(_PRIVATE)
+    return folder
