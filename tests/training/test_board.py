@@ -94,6 +94,13 @@ def test_progress_says_how_far_a_job_is(server: BoardServer, board: Board) -> No
     }
 
 
+@pytest.mark.parametrize("size", [-1, 10**9])
+def test_who_reads_how_far_a_job_is_fills_no_memory_with_a_body(server: BoardServer, size: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(f"GET /progress HTTP/1.0\r\nContent-Length: {size}\r\n\r\n".encode())
+        assert connection.recv(1_000).startswith(b"HTTP/1.0 200 OK")
+
+
 def test_metrics_are_those_that_are_documented_with_namespace_kind_and_name(server: BoardServer, board: Board) -> None:
     number = at_work(board)
     events = [START, step(1), Committed(1, 0.1, 1.0, 99), Evaluated(1, {"loss": 2.4, "perplexity": 11.0}, 1.0)]

@@ -158,8 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         route = self.routes.get(name)
         if route is None:
             return self._send((HTTPStatus.NOT_FOUND, _JSON, b"{}"))
-        size = int(self.headers.get("Content-Length", 0))
-        if size > _LONGEST_BODY:
+        # Whoever may merely read sends no body that would be kept in memory.
+        size = int(self.headers.get("Content-Length", 0)) if self.command == "POST" else 0
+        if not 0 <= size <= _LONGEST_BODY:
             return self._send((HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _JSON, b"{}"))
         return self._send(route(json.loads(self.rfile.read(size) or b"{}")))
 
