@@ -62,6 +62,13 @@ def test_the_cause_of_a_failure_is_told() -> None:
     assert told(scene).startswith("UserError: row 7 is empty. To continue: ")
 
 
+def test_what_a_pod_has_said_does_nothing_to_the_terminal_of_who_reads_it() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(failing("UserError", "row 7 \x1b]52;c;cm0gLXJm\x07 is empty")).settle()
+    assert told(scene).startswith("UserError: row 7 \\x1b]52;c;cm0gLXJm\\x07 is empty")
+
+
 def test_nothing_has_to_be_explained_of_a_job_that_runs_or_has_succeeded() -> None:
     scene = Scene()
     scene.settle()

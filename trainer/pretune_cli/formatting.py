@@ -8,6 +8,7 @@ from typing import Final
 _LARGE: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 """Small counts are written out."""
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _OF_PART: Final = re.compile(r"^(\w+)(?:\[(.+)\]|/(.+))$")
 
 
@@ -15,6 +16,11 @@ def of_part(metric: str) -> tuple[str, str] | None:
     """Metric and label of recall[cat], metric and slice of loss/language=de; None of a figure of everything."""
     found = _OF_PART.match(metric)
     return (found[1], found[2] or found[3]) if found else None
+
+
+def harmless(text: str) -> str:
+    """The text with escapes in place of characters that a terminal obeys: pods of others may have said it."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def figure(value: float) -> str:

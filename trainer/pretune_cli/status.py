@@ -9,7 +9,7 @@ from rich.text import Text
 from pretune_api.names import ExitCode
 from pretune_api.status import Attempt, Finding, Progress
 from pretune_cli.cluster import Cluster, SeenJob
-from pretune_cli.formatting import duration
+from pretune_cli.formatting import duration, harmless
 from pretune_cli.watching import follow, why
 from pretune_trainer.drive.log_sink import figures
 
@@ -26,7 +26,7 @@ def status(arguments: argparse.Namespace) -> int:
         return follow(cluster, [job])
     console = Console(soft_wrap=True)
     for line in _lines(job, cluster.lineage(job)):
-        console.print(Text(line))
+        console.print(Text(harmless(line)))
     return ExitCode.OK
 
 

@@ -14,6 +14,7 @@ from pretune_api.names import ExitCode
 from pretune_api.status import Condition, Progress
 from pretune_cli.cluster import Cluster, SeenJob
 from pretune_cli.display import progress_cells, side_by_side
+from pretune_cli.formatting import harmless
 from pretune_operator.conditions import ConditionType, condition
 
 _SECONDS: Final = 2.0
@@ -41,7 +42,7 @@ def overview(jobs: Sequence[SeenJob]) -> RenderableType:
     for job in jobs:
         lines.append(_line(job))
         if said := why(job):
-            lines.append(Text(f"  {said.reason}: {said.message}"))
+            lines.append(Text(harmless(f"  {said.reason}: {said.message}")))
     return Group(*lines)
 
 
