@@ -407,6 +407,14 @@ def test_an_answer_that_is_not_understood_is_told_once_and_another_again(
     hostile.close()
 
 
+def test_an_answer_that_is_not_understood_fills_no_log(readings: Readings, caplog: pytest.LogCaptureFixture) -> None:
+    hostile = Pod({"job": {"name": "a" * 100_000}})
+    readings.look(JOB, ray_job(), hostile.seen(), ending=True)
+    (record,) = caplog.records
+    assert len(record.getMessage()) < 1_000
+    hostile.close()
+
+
 def wait_for(holds: Callable[[], bool], seconds: float = 10) -> None:
     until = time.monotonic() + seconds
     while not holds():

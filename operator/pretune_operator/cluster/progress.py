@@ -37,6 +37,8 @@ _ANSWER_SECONDS: Final = 3.0
 """Time in which the whole answer must be there: a user's pod may send a byte now and then for ever."""
 _MOST_BYTES: Final = 1 << 20
 """Of an answer that are read: whatever a user's pod says, the operator has memory for it."""
+_LONGEST_COMPLAINT: Final = 500
+"""Characters: an error may quote all that a user's pod has said, and another one each time."""
 _PROGRESS: Final = TypeAdapter(SeenProgress)
 _ENDING: Final = TypeAdapter(Ending)
 
@@ -139,7 +141,7 @@ def _read(reading: _Reading, ip: str) -> bool:
     except (http.client.HTTPException, OSError) as error:
         log.debug("no progress from %s: %s", ip, error)
     except Exception as error:  # whatever a user's pod says must not end the operator for all others
-        _complain(reading, ip, repr(error))
+        _complain(reading, ip, repr(error)[:_LONGEST_COMPLAINT])
     return False
 
 
