@@ -176,8 +176,8 @@ class Client:
 
 
 def _json(said: bytes) -> Json:
-    """An answer, in a fourth of json.loads' time, in which nobody else runs; that reads what is nested very deeply, too,
-    which whoever may write a job may make it: it must be read for the sake of all others."""
+    """An answer, read in a fourth of json.loads' time, in which nobody else runs. That also reads what is nested very
+    deeply: whoever may write a job may write that, and it must not hide all others."""
     answer: Json
     try:
         answer = from_json(said)
