@@ -6,22 +6,34 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForCTC,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
-from pretune_api.methods import Freeze
+from pretune_api.methods import Freeze, Lora
 from pretune_api.model import Architecture
 from pretune_trainer.data.example import Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.freeze import freeze
+from pretune_trainer.methods.lora import lora
+from pretune_trainer.methods.updates import new_heads
 from pretune_trainer.model.build import Build
+from pretune_trainer.model.image_size import images_for
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from pretune_trainer.step import blocks_of
-from pretune_trainer.tasks.language import Packer, language_model, next_token_loss, next_token_losses
+from pretune_trainer.tasks.language import Packer, check_head, language_model, next_token_loss, next_token_losses
 from support.jobs import pretrain
 from support.language import TINY, small_tokenizer
+from support.speech import ARCHITECTURES as SOUNDS
 
 LENGTH = 32
 CHANGED_LOGITS: dict[str, dict[str, Any]] = {
@@ -85,6 +97,19 @@ def test_logits_that_a_model_scales_or_caps_are_learnt_from(family: str) -> None
         assert (plain - logits).abs().max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64}),
+        ("xlm", {"emb_dim": 32, "n_layers": 2, "n_heads": 2}),
+    ],
+)
+def test_models_that_see_what_they_are_to_predict_are_refused(family: str, fields: dict[str, Any]) -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, vocab_size=64, pad_token_id=0, **fields))
+    with pytest.raises(UserError, match=f"models of type '{family}' see the tokens that they are to predict; use a"):
+        check_head(model)
+
+
 @pytest.mark.parametrize("family", BLOCKS)
 def test_blocks_are_whole_whatever_a_family_calls_what_is_not_to_be_split(family: str) -> None:
     auto, fields, expected = BLOCKS[family]
@@ -108,3 +133,47 @@ def test_blocks_that_cannot_be_recomputed_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"^spec.training.activationCheckpointing: the blocks of a albert model cannot"):
         run_rank(config, Ranks(), Silent())
+
+
+@pytest.mark.parametrize(
+    ("auto", "family", "fields", "heads"),
+    [
+        (AutoModelForCausalLM, "llama", TINY["llama"], []),
+        (AutoModelForCausalLM, "biogpt", _ENCODER, []),
+        (AutoModelForSequenceClassification, "llama", TINY["llama"], ["score"]),
+        (AutoModelForSequenceClassification, "roberta", _ENCODER, ["classifier.dense", "classifier.out_proj"]),
+        (AutoModelForCTC, "wav2vec2", SOUNDS["wav2vec2"]["config"], ["lm_head"]),
+    ],
+)
+def test_heads_that_a_task_brings_are_trained_beside_updates(
+    auto: Any, family: str, fields: dict[str, Any], heads: list[str]
+) -> None:
+    """A head of letters is new, though it has the name of one that comes with its parent."""
+    with torch.device("meta"):
+        model = auto.from_config(AutoConfig.for_model(family, vocab_size=64, pad_token_id=0, **fields))
+    assert new_heads(model) == heads
+    trained = lora(model, Lora(rank=2)).model
+    names = {name for name, each in trained.named_parameters() if each.requires_grad and "lora_" not in name}
+    assert {name.split(".modules_to_save")[0] for name in names} == set(heads)
+
+
+def test_a_type_with_several_classes_for_a_task_is_made_as_the_first(tmp_path: Path) -> None:
+    build = Build(Architecture(type="deit", config={**_ENCODER, "image_size": 16, "patch_size": 8}), None, 1)
+    model = build.make(AutoModelForImageClassification, num_labels=2)
+    assert type(model).__name__ == "DeiTForImageClassification"
+    model.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).architectures == ["DeiTForImageClassification"]
+
+
+def test_models_that_take_patches_instead_of_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^spec.model.architecture: a siglip2 model takes patches of images of any"):
+        images_for(Architecture(type="siglip2"), None, "spec.task.imageClassification.imageSize")
+
+
+def test_updates_leave_alone_what_mamba_computes_by_its_weights() -> None:
+    fields = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", vocab_size=64, **fields))
+    trained = lora(model, Lora(rank=2, targets="linear")).model
+    layers = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in trained.named_parameters() if "lora_" in name}
+    assert layers == {"in_proj", "x_proj", "dt_proj"}

@@ -1,5 +1,7 @@
 """Low-rank updates beside frozen weights (Hu et al., 2021), through peft."""
 
+from typing import Final
+
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -9,6 +11,10 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned
 from pretune_trainer.methods.updates import new_heads, updated
 from pretune_trainer.model.build import body_names
+
+_MAMBAS: Final = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+_BYPASSED: Final = (".out_proj",)
+"""Layers of these that kernels compute by their weights alone: peft refuses to update them."""
 
 
 def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
@@ -44,6 +50,7 @@ def _target_modules(model: PreTrainedModel, *, attention_only: bool) -> list[str
         if f"{name}.weight" in names and isinstance(module, nn.Linear | Conv1D)
     ]
     if not attention_only:
-        return sorted(body)
+        bypassed = _BYPASSED if model.config.model_type in _MAMBAS else ()
+        return sorted(name for name in body if not name.endswith(bypassed))
     attentions = [name for name, module in model.named_modules() if "attention" in type(module).__name__.lower()]
     return sorted(name for name in body if any(name.startswith(f"{owner}.") for owner in attentions))

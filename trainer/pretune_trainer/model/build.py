@@ -313,7 +313,7 @@ def make_config(
     for name, value in fields.items():
         (text if name in _TOKENS else given).setdefault(name, value)
     with refused(architecture.config, default, _CONFIG):
-        config = AutoConfig.for_model(architecture.type, **given)
+        config = AutoConfig.for_model(architecture.type, architectures=[], **given)  # of several, DeiT's first
     check_groups(text_config(config), where)
     check_length(text_config(config), sequence_length, f"{where}.{positions}")
     assert isinstance(config, PretrainedConfig)

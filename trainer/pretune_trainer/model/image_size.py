@@ -8,6 +8,8 @@ from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.build import Source, make_config
 
+_PATCHES = frozenset({"siglip2"})
+"""Types that are given an image's patches instead of it (NaFlex)."""
 _USUAL = 224
 """Pixels in height and width, where neither model nor job says."""
 
@@ -22,6 +24,8 @@ def images_for(origin: Architecture | Source, asked: int | None, where: str) -> 
     config = getattr(whole, "vision_config", whole)
     if getattr(config, "num_channels", None) is None:
         raise UserError(model, f"a {whole.model_type} model does not take images; use a vit or a resnet")
+    if whole.model_type in _PATCHES:
+        raise UserError(model, f"a {whole.model_type} model takes patches of images of any size; use a siglip or a vit")
     if config.num_channels != 3:
         raise UserError(model, f"it takes {config.num_channels} channels, but images have 3 (num_channels)")
     settings = {} if isinstance(origin, Architecture) else _settings(origin)

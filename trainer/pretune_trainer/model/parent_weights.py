@@ -64,8 +64,7 @@ def check_layers(missing: Collection[str], body: Collection[str]) -> None:
     """
     lacking = sorted(name for name in missing if name in body and any(map(str.isdigit, name.split("."))))
     if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise UserError(_WHERE, f"its weights lack {lacking[0]}{more}; check the folder")
+        raise UserError(_WHERE, f"its weights lack {lacking[0]}; check the folder")
 
 
 def note_new(model: PreTrainedModel, missing: Collection[str]) -> None:
