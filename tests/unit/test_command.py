@@ -33,6 +33,33 @@ def test_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
     assert HEAVY.isdisjoint(imported.split())
 
 
+EXTRAS = ("torch", "numpy", "pyarrow", "obstore", "kopf", "kubernetes", "prometheus_client")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        (["validate", "FILE"], ExitCode.OK, ""),
+        (["run", "FILE"], ExitCode.USER_ERROR, " is not installed; pip install 'pretune[finetune]'\n"),
+        (["logs", "FILE"], ExitCode.USER_ERROR, " is not installed; pip install 'pretune[finetune]'\n"),
+    ],
+    ids=["validate", "run", "logs"],
+)
+def test_without_extras_jobs_can_be_validated_and_what_needs_them_says_so(
+    tmp_path: Path, command: list[str], status: int, says: str
+) -> None:
+    file = write(tmp_path / "job.yaml", finetune("chat", "in-the-cluster"))
+    words = [str(file) if word == "FILE" else word for word in command]
+    program = (
+        f"import sys\nsys.modules.update(dict.fromkeys({EXTRAS}))\n"
+        f"from pretune_cli.__main__ import main\nsys.exit(main({words}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.count("\n") == says.count("\n")
+    assert ended.stderr.endswith(says)
+
+
 def test_validate_names_what_is_ok_and_everything_that_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,19 @@ def _carry_out(parsed: argparse.Namespace) -> int:
     except PretuneError as error:
         streams.tell(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        return _uninstalled(error)
     return status
+
+
+def _uninstalled(error: ModuleNotFoundError) -> int:
+    """The exit status where a command needs what only extras of the package bring."""
+    from pretune_api.names import ExitCode
+
+    if error.name is None or error.name.startswith("pretune"):
+        raise error
+    streams.tell(f"{error.name} is not installed; pip install 'pretune[finetune]'")
+    return ExitCode.USER_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,11 @@
 """Sources must not overlap with what the job writes: it would learn from its own token cache and checkpoints."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from pretune_api.data import Data, Source
 from pretune_api.storage import Storage
 from pretune_trainer.data.globs import folder_of, is_glob, path_in
-from pretune_trainer.data.inputs import data_sources
 from pretune_trainer.errors import UserError
 
 _CACHE: Final = "cache"
@@ -19,14 +19,20 @@ def check_storage_overlap(data: Data, storage: Storage, namespace: str) -> None:
         UserError: a source is a folder around it, or a glob that reaches into it.
     """
     own = [f"{path_in(storage.uri)}/{folder}" for folder in (_CACHE, namespace)]
-    for each in data_sources(data):
-        source = each.opened.source
+    for where, source in _sources(data):
         if _same_store(source, storage) and any(_reaches(source, folder) for folder in own):
             raise UserError(
-                f"{each.opened.where}.uri",
+                f"{where}.uri",
                 f"{source.uri} overlaps with spec.storage.uri, {storage.uri}, where the job stores its own files;"
                 " use a separate folder, or a glob such as *.jsonl",
             )
+
+
+def _sources(data: Data) -> Iterator[tuple[str, Source]]:
+    """All sources, each after its field; what opens them is not needed for that, and need not be installed."""
+    apart = data.validation.sources if data.validation else None
+    for field, sources in {"spec.data.train": data.train, "spec.data.validation.sources": apart or []}.items():
+        yield from ((f"{field}[{number}]", source) for number, source in enumerate(sources))
 
 
 def _same_store(source: Source, storage: Storage) -> bool:
