@@ -16,10 +16,11 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from pretune_api.methods import Freeze, Lora
+from pretune_api.methods import Adapter, Freeze, Lora
 from pretune_api.model import Architecture
 from pretune_trainer.data.example import Pack
 from pretune_trainer.errors import UserError
+from pretune_trainer.methods.adapter import adapter
 from pretune_trainer.methods.freeze import freeze
 from pretune_trainer.methods.lora import lora
 from pretune_trainer.methods.updates import new_heads
@@ -177,3 +178,27 @@ def test_updates_leave_alone_what_mamba_computes_by_its_weights() -> None:
     trained = lora(model, Lora(rank=2, targets="linear")).model
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in trained.named_parameters() if "lora_" in name}
     assert layers == {"in_proj", "x_proj", "dt_proj"}
+
+
+@pytest.mark.parametrize(
+    ("auto", "family", "fields", "ends"),
+    [
+        (AutoModelForMaskedLM, "distilbert", BLOCKS["distilbert"][1], {"attention.out_lin", "ffn.lin2"}),
+        (AutoModelForMaskedLM, "electra", _ENCODER, {"attention.output.dense", "output.dense"}),
+        (
+            AutoModelForCausalLM,
+            "gptj",
+            {"n_embd": 32, "n_layer": 2, "n_head": 2, "rotary_dim": 8},
+            {"attn.out_proj", "mlp.fc_out"},
+        ),
+    ],
+)
+def test_bottlenecks_stand_behind_both_parts_of_each_block(
+    auto: Any, family: str, fields: dict[str, Any], ends: set[str]
+) -> None:
+    with torch.device("meta"):
+        model = auto.from_config(AutoConfig.for_model(family, vocab_size=64, **fields))
+        blocks = [name for name, module in model.named_modules() if module in set(blocks_of(model))]
+        names = [name for name, _ in adapter(model, Adapter(channels=2)).model.named_modules()]
+    found = {name.removesuffix(".bottleneck_up") for name in names if name.endswith(".bottleneck_up")}
+    assert found == {f"{block}.{end}" for block in blocks for end in ends}

@@ -13,8 +13,8 @@ from pretune_trainer.methods.updates import new_heads, updated
 from pretune_trainer.step import blocks_of
 
 _ACTIVATIONS: Final = {"houlsby": "gelu", "pfeiffer": "relu"}
-_ATTENTION_ENDS: Final = frozenset({"o_proj", "out_proj", "c_proj", "dense", "o", "wo"})
-_FEED_FORWARD_ENDS: Final = frozenset({"down_proj", "c_proj", "dense", "wo", "fc2", "dense_4h_to_h"})
+_ATTENTION_ENDS: Final = frozenset({"o_proj", "out_proj", "out_lin", "c_proj", "dense", "o", "wo"})
+_FEED_FORWARD_ENDS: Final = frozenset({"down_proj", "c_proj", "dense", "wo", "fc2", "fc_out", "lin2", "dense_4h_to_h"})
 """What transformers calls, in small letters, the layer whose output is added to a block's stream. Not every model
 declares its layers in the order in which they compute."""
 
