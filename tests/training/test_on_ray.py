@@ -41,6 +41,15 @@ def test_ranks_that_cannot_start_are_not_waited_for_without_end(monkeypatch: pyt
     assert group.error.cause is Cause.NODE_LOST
 
 
+@pytest.mark.parametrize(("ranks", "seconds"), [(1, "0.5"), (250, "0.5"), (1000, "2")])
+def test_a_head_of_one_cpu_keeps_up_with_asking_all_ranks(
+    monkeypatch: pytest.MonkeyPatch, ranks: int, seconds: str
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    on_ray(Desk("http://127.0.0.1:1", "nobody asks it"), RaySettings(ranks=ranks, device="cuda"))
+    assert os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == seconds
+
+
 def _meeting_with_a_loss(marker: Path) -> type:
     """How Ray Train lets ranks meet, but that the first time one of them dies."""
     from ray.train.torch.config import TorchConfig, _TorchBackend
