@@ -182,6 +182,8 @@ class SeenPreflight:
     """When Kubernetes was done with it."""
     problem: str | None = None
     """Why Kubernetes has given it up, in its words."""
+    suspended: bool = False
+    """Whether somebody holds it back, as Kueue does with what it has not admitted."""
     pod: SeenPod | None = None
 
 

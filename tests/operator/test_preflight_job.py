@@ -9,7 +9,7 @@ from pretune_api.names import Label
 from pretune_api.run_config import RunConfig
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.kinds import BATCH_JOBS, PODS, PRETRAIN_JOBS
-from pretune_operator.cluster.objects import JobKey
+from pretune_operator.cluster.objects import JobKey, StoredPreflight
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.parse import parse
 from pretune_operator.findings import read
@@ -113,6 +113,13 @@ def described(name: str, **more: Any) -> Json:
     labels = {"pretune.dev/uid": "a", "pretune.dev/preflight": "2"}
     created = {"creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [{"uid": "a"}], "labels": labels}
     return {"metadata": meta | created} | more
+
+
+def test_one_that_kueue_holds_back_is_seen_so() -> None:
+    for held_back in (True, False):
+        found = parse(BATCH_JOBS, described("batch", spec={"suspend": held_back}))
+        assert isinstance(found, StoredPreflight)
+        assert found.suspended is held_back
 
 
 def seen(job_status: Json, pod_status: Json, **meta: Any) -> SeenPreflight | None:

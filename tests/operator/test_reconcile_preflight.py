@@ -152,6 +152,14 @@ def test_what_keeps_its_pod_from_starting_is_told_while_it_does() -> None:
     assert scene.says("PreflightPassed") == ("True", "Passed")
 
 
+def test_one_that_kueue_holds_back_is_told_and_done_without_in_the_end() -> None:
+    scene = begun()
+    over(scene, going(pod=None, suspended=True))
+    assert "is suspended, as Kueue does with Jobs that it has not admitted" in scene.condition("Running").message
+    assert started(scene.after(DEADLINE).settle()) == [1]
+    assert f"did not let it start within {DEADLINE} s" in scene.status.preflight[0].sentence
+
+
 def test_one_that_was_deleted_is_soon_done_without() -> None:
     scene = begun()
     assert over(scene) == []

@@ -114,6 +114,8 @@ class StoredPreflight(Child):
     """When it was complete, or given up."""
     problem: str | None
     """Why it was given up."""
+    suspended: bool
+    """spec.suspend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

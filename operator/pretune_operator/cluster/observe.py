@@ -126,6 +126,7 @@ def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
         deleting=made.deleting,
         end=made.end,
         problem=made.problem,
+        suspended=made.suspended,
         pod=_last(of_it),
     )
 

@@ -167,6 +167,7 @@ def _preflight(raw: Json, common: Json) -> StoredPreflight:
         **common,
         end=_moment(ended["lastTransitionTime"]) if ended else None,
         problem=f"{failed.get('reason')}: {failed.get('message')}" if failed.get("status") == "True" else None,
+        suspended=bool((raw.get("spec") or {}).get("suspend")),
     )
 
 

@@ -74,8 +74,16 @@ def _followed(draft: Draft, name: str, preflight: SeenPreflight | None, settings
     until = _until(draft, preflight, settings)
     if draft.now >= until:
         return _inconclusive(draft, _unended(name, preflight, settings), f"Job {name}")
+    return _waiting(draft, _said(name, preflight)).looks_again(until)
+
+
+def _said(name: str, preflight: SeenPreflight | None) -> str:
+    """What is said of a preflight that has not ended."""
+    if preflight is not None and preflight.suspended:
+        return f"Job {name} is suspended, as Kueue does with Jobs that it has not admitted."
+    pod = preflight.pod if preflight else None
     obstacle = next(obstacles_of(pod), None) if pod else None
-    return _waiting(draft, obstacle.message if obstacle else _trying(name)).looks_again(until)
+    return obstacle.message if obstacle else _trying(name)
 
 
 def _until(draft: Draft, preflight: SeenPreflight | None, settings: Preflight) -> datetime:
@@ -135,6 +143,8 @@ def _unended(name: str, preflight: SeenPreflight | None, settings: Preflight) ->
         return "it no longer exists, and the operator did not delete it"
     if preflight.problem is not None:
         return f"its pod is gone: {preflight.problem}"
+    if preflight.suspended:
+        return f"Kueue, or whoever suspends Jobs, did not let it start within {settings.deadline_seconds} s"
     if preflight.pod is None:
         return f"no pod was created within {settings.deadline_seconds} s; see the events of {name}"
     obstacle = next(obstacles_of(preflight.pod), None)
