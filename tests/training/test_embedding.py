@@ -188,7 +188,8 @@ def test_sentence_transformers_is_told_how_vectors_are_made(tmp_path: Path) -> N
 
 def test_a_chain_leads_from_reading_to_searching_and_on(tmp_path: Path) -> None:
     read, _ = run(Ranks(), masked(tmp_path / "read", training__max_steps=2))
-    alone, _ = run(Ranks(), embedding(tmp_path / "alone", {}, as_parent(read), training__max_steps=2))
+    linear = {"lora": {"targets": "linear"}}
+    alone, _ = run(Ranks(), embedding(tmp_path / "alone", {}, as_parent(read), method=linear, training__max_steps=2))
     before = weights_of(read)
     start = gathered(embedding(tmp_path / "again", SEARCH, as_parent(read))).make_model().model.state_dict()
     body = [name for name in start if f"bert.{name}" in before]

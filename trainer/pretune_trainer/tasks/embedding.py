@@ -103,7 +103,7 @@ class Embedding(Task[Searched]):
         return Batch(inputs, {"name": names}, {"pair": pairs}, sum(map(len, rows)))
 
     def _drawn(self, pack: Pack) -> list[Array]:
-        """A query, its document, and as many negatives as a step has of each query; nothing in place of what lacks."""
+        """A query, its document, and as many negatives as a step has of each query; empty where there are fewer."""
         if not pack.examples:
             return [NOTHING] * (2 + self.negatives)
         example = pack.examples[0]
