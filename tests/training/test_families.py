@@ -202,3 +202,30 @@ def test_bottlenecks_stand_behind_both_parts_of_each_block(
         names = [name for name, _ in adapter(model, Adapter(channels=2)).model.named_modules()]
     found = {name.removesuffix(".bottleneck_up") for name in names if name.endswith(".bottleneck_up")}
     assert found == {f"{block}.{end}" for block in blocks for end in ends}
+
+
+@pytest.mark.parametrize(
+    ("auto", "family", "fields", "sizes"),
+    [
+        (AutoModelForSequenceClassification, "roberta", _ENCODER, ("num_labels", 5, 2)),
+        (AutoModelForCTC, "wav2vec2", SOUNDS["wav2vec2"]["config"], ("vocab_size", 64, 40)),
+    ],
+)
+def test_the_code_that_loads_updates_alone_makes_room_for_their_head(
+    tmp_path: Path, auto: Any, family: str, fields: dict[str, Any], sizes: tuple[str, int, int]
+) -> None:
+    """A parent's head may be another task's, of another size."""
+    name, before, after = sizes
+    config = AutoConfig.for_model(family, pad_token_id=0, **{"vocab_size": 64, name: before}, **fields)
+    auto.from_config(config).save_pretrained(tmp_path / "parent")
+    arguments = {name: after, "ignore_mismatched_sizes": True}
+    tuned = lora(auto.from_pretrained(tmp_path / "parent", **arguments), Lora(rank=2, merge=False))
+    heads = {name: weight.clone() for name, weight in tuned.model.state_dict().items() if "modules_to_save" in name}
+    tuned.save(tmp_path / "updates", torch.float32)
+    code = tuned.loading.replace("PARENT", str(tmp_path / "parent")).replace("THIS FOLDER", str(tmp_path / "updates"))
+    loaded: dict[str, Any] = {}
+    exec(code, loaded)
+    found = loaded["model"].get_base_model().state_dict()
+    assert heads
+    for weight_name, weight in heads.items():
+        assert torch.equal(found[weight_name], weight), weight_name

@@ -1,5 +1,6 @@
 """What the methods share that train updates beside frozen weights, through peft."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pretune_trainer.methods.base import Tuned, head_names, save_model
+from pretune_trainer.model.build import token_embedding
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -34,7 +36,7 @@ def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
 def _loading(model: PreTrainedModel, package: str) -> str:
     """Python that puts updates alone into their parent."""
     kind = type(model).__name__
-    head = f", num_labels={model.config.num_labels}" if hasattr(model, "num_labels") else ""
+    head = "".join(f", {name}={size}, ignore_mismatched_sizes=True" for name, size in _head_size(model))
     needed = f"import {package}  # Pretune: peft does not know this method\n" if package else ""
     return f"""{needed}from peft import PeftModel
 from transformers import {kind}
@@ -43,10 +45,20 @@ parent = {kind}.from_pretrained("PARENT"{head})
 model = PeftModel.from_pretrained(parent, "THIS FOLDER")"""
 
 
+def _head_size(model: PreTrainedModel) -> Iterator[tuple[str, int]]:
+    """What a configuration calls the size of a task's head: labels, or letters."""
+    if hasattr(model, "num_labels"):
+        yield "num_labels", model.config.num_labels
+    elif new_heads(model):
+        yield "vocab_size", model.config.vocab_size
+
+
 def _save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:
     """The merged model with the updates beside it, or the updates alone; these stay in float32."""
     updates = folder / _ADAPTER_FOLDER if merge else folder
-    adapted.save_pretrained(updates)
+    # Of another vocabulary than the parent's, peft saves embeddings too; letters that are only written have none.
+    embeds = token_embedding(adapted.get_base_model()) is not None
+    adapted.save_pretrained(updates, save_embedding_layers="auto" if embeds else False)
     (updates / "README.md").unlink()  # peft's card is a form to fill in; the artifact brings its own
     if merge:
         save_model(adapted.merge_and_unload(), folder, dtype)
