@@ -19,6 +19,7 @@ from pretune_api.model import TokenizerTraining
 from pretune_api.objectives import CausalLM
 from pretune_api.storage import Location
 from pretune_trainer.data.cleaning.clean import cleaned
+from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import trained_tokenizer
@@ -81,7 +82,7 @@ def main() -> None:
 def _task(data: Data, store: Store) -> Any:
     from transformers import AutoTokenizer
 
-    folder = trained_tokenizer(TokenizerTraining(vocab_size=8192), data, store, Ranks(), _never)
+    folder = trained_tokenizer(TokenizerTraining(vocab_size=8192), Corpus(data), store, Ranks(), _never)
     return TASKS["causalLM"](Context(CausalLM(), AutoTokenizer.from_pretrained(folder), 1024, True, False, 0))
 
 

@@ -12,10 +12,10 @@ from pretune_trainer.data import readers
 from pretune_trainer.data.cleaning import clean
 from pretune_trainer.data.cleaning.clean import cleaned
 from pretune_trainer.data.cleaning.report import DataReport
+from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.data.tokenise import Tokenisation
-from pretune_trainer.data.tokenizer import sample
 from pretune_trainer.errors import BadRowError, PretuneError, StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
@@ -229,7 +229,7 @@ def test_a_tokenizer_learns_from_what_is_clean(tmp_path):
     uri = write_rows(tmp_path / "a.jsonl", ROWS)
     data = data_of({"uri": uri}, cleaning=RULES)
     found = cleaned(data, (), store_at(tmp_path / "store"), Ranks(), lambda: False)
-    learnt = list(sample(data, 100, (), found))
+    learnt = list(Corpus(data, (), found).sample(100))
     assert learnt == ["write to |||EMAIL_ADDRESS||| at once", "call |||PHONE_NUMBER||| at noon"]
 
 

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from pretune_api.model import TokenizerTraining
-from pretune_trainer.data.tokenizer import sample, tokenizer_digest, trained_tokenizer
+from pretune_trainer.data.corpus import Corpus
+from pretune_trainer.data.tokenizer import tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import train
 from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
 from pretune_trainer.parallel import Ranks
@@ -29,9 +30,8 @@ def training(algorithm="bpe", size=400, documents=1000) -> TokenizerTraining:
 
 
 def tokenizer_of(tmp_path, *uris, ranks=None, stop=lambda: False, spec=None, **fields) -> Path:
-    return trained_tokenizer(
-        spec or training(), data_of(*uris, **fields), store_at(tmp_path / "s"), ranks or Ranks(), stop
-    )
+    corpus = Corpus(data_of(*uris, **fields))
+    return trained_tokenizer(spec or training(), corpus, store_at(tmp_path / "s"), ranks or Ranks(), stop)
 
 
 @pytest.fixture(scope="module")
@@ -146,29 +146,29 @@ def test_held_out_documents_teach_the_tokenizer_nothing(tmp_path):
 def test_a_source_that_is_all_held_out_is_left_to_the_validation(tmp_path):
     judged = write_jsonl(tmp_path / "judged.jsonl", ["one"] * 5)
     learnt = write_jsonl(tmp_path / "learnt.jsonl", ["two"] * 5)
-    assert list(sample(data_of(judged, learnt, validation={"fraction": 0.4}), 100)) == ["two"] * 5
+    assert list(Corpus(data_of(judged, learnt, validation={"fraction": 0.4})).sample(100)) == ["two"] * 5
     with pytest.raises(UserError, match=r"spec.data.validation.fraction: all documents are held out"):
-        list(sample(data_of(judged, validation={"fraction": 0.4}), 100))
+        list(Corpus(data_of(judged, validation={"fraction": 0.4})).sample(100))
 
 
 def test_the_sample_is_spread_evenly_over_sources_and_files(tmp_path):
     few = write_jsonl(tmp_path / "few.jsonl", ["few"] * 10)
     for name in "ab":
         write_jsonl(tmp_path / f"many/{name}.jsonl", [name] * 500)
-    seen = list(sample(data_of(tmp_path / "many", few), 100))
+    seen = list(Corpus(data_of(tmp_path / "many", few)).sample(100))
     assert {name: seen.count(name) for name in ("few", "a", "b")} == {"few": 10, "a": 45, "b": 45}
 
 
 def test_words_and_messages_are_text_to_learn_from_too(tmp_path):
     words = write_jsonl(tmp_path / "words.jsonl", [["dry", "cough"]] * 5)
     chats = write_jsonl(tmp_path / "chats.jsonl", [[{"role": "user", "content": "Why?"}]] * 5)
-    assert set(sample(data_of(words, chats), 100)) == {"dry cough", "user Why?"}
+    assert set(Corpus(data_of(words, chats)).sample(100)) == {"dry cough", "user Why?"}
 
 
 def test_the_texts_of_other_columns_are_learnt_from_too(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a house", "question": "what", "labels": ["x", 1]}\n')
-    assert list(sample(data_of(path), 100, ["question", "labels"])) == ["a house\nwhat\nx "]
+    assert list(Corpus(data_of(path), ["question", "labels"]).sample(100)) == ["a house\nwhat\nx "]
 
 
 def test_training_stops_when_asked(tmp_path):

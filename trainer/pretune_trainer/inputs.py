@@ -17,6 +17,7 @@ from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
+from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.images import Images
@@ -182,17 +183,14 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
     """How text becomes tokens."""
     if config.tokenizer is None:
         return Vocabulary(None)
-    storage, columns = Store.open(config.storage), text_columns(config.learn)
+    storage, corpus = Store.open(config.storage), Corpus(config.data, text_columns(config.learn), clean)
     if (training := config.tokenizer.train) is not None:
-        form = form_for(config.learn)
-        folder = trained_tokenizer(training, config.data, storage, ranks, stop, form, columns, clean)
+        folder = trained_tokenizer(training, corpus, storage, ranks, stop, form_for(config.learn))
         return Vocabulary(load_tokenizer(Source(str(folder))), tokenizer_digest(folder))
     if (adaptation := config.tokenizer.adapt) is not None:
         parent = _existing(adaptation.parent, config, ranks)
         assert parent.tokenizer is not None, "an existing model of text has a tokenizer"
-        folder = adapted_tokenizer(
-            adaptation, parent.tokenizer, parent.digest, config.data, storage, ranks, stop, columns, clean
-        )
+        folder = adapted_tokenizer(adaptation, parent.tokenizer, parent.digest, corpus, storage, ranks, stop)
         return _adapted(folder)
     assert config.tokenizer.parent is not None, "a tokenizer is trained or adapted, or has a parent"
     return _existing(config.tokenizer.parent, config, ranks)

@@ -14,12 +14,12 @@ from pretune_api.tasks import text_columns
 from pretune_trainer.baseline import in_context_design
 from pretune_trainer.data.cache_index import SIDES
 from pretune_trainer.data.cleaning.language import check_languages
+from pretune_trainer.data.corpus import document_of
 from pretune_trainer.data.example import Example, Pack, Row, length_of
 from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.sources import SourceFile
-from pretune_trainer.data.tokenizer import document_of
 from pretune_trainer.data.vocabulary import form_for, stand_in
 from pretune_trainer.data.work import check_judged_only
 from pretune_trainer.errors import PretuneError, StorageError, UserError
