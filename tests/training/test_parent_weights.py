@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import (
@@ -65,6 +65,12 @@ def _in_pickles(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def _with_updates_beside_it(folder: Path) -> None:
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(task_type="CAUSAL_LM"))
+    model.save_pretrained(folder)
+    model.merge_and_unload().save_pretrained(folder)
+
+
 def _with_own_code(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     own = {"model_type": "mystery", "auto_map": {"AutoConfig": "own.Config"}}
@@ -81,6 +87,10 @@ def _with_own_code(folder: Path) -> None:
         ),
         (_without_a_layer, rf"^spec.model.from: its weights lack {LAYER}; check the folder"),
         (_in_pickles, r"^spec.model.from: the model cannot be loaded: it has no file model.safetensors; save it anew"),
+        (
+            _with_updates_beside_it,
+            r"^spec.model.from: it holds LORA updates beside a whole model; merge them into the model, or,",
+        ),
         (
             _with_own_code,
             r"^spec.model.from: there is no model to start from: it brings code of its own, which",

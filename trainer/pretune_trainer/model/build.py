@@ -34,6 +34,7 @@ from pretune_trainer.model.parent_weights import (
     check_shapes,
     check_unquantized,
     check_vocabulary,
+    check_without_updates,
     note_new,
     why_not_loaded,
 )
@@ -140,6 +141,8 @@ class Build:
         if kind != model_type(source):
             fields = {"config": _encoder_config(source, kind, fields)}
         check_unquantized(AutoConfig.from_pretrained(source.name, **source.arguments))
+        if source.revision is None:
+            check_without_updates(Path(source.name))
         load = self._shapes if torch.get_default_device().type == "meta" else self._weights
         try:
             model = load(auto, source, fields)

@@ -1,6 +1,8 @@
 """What is wrong with a parent's weights, where transformers goes on as if nothing were, or fails in its own words."""
 
+import json
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from safetensors import SafetensorError
@@ -37,6 +39,19 @@ def check_unquantized(config: PretrainedConfig) -> None:
     if how is not None:
         kind = how["quant_method"] if isinstance(how, dict) else how.quant_method
         raise UserError(_WHERE, f"its weights are quantized ({kind}), which cannot be trained; use the original model")
+
+
+def check_without_updates(folder: Path) -> None:
+    """Refuse updates beside a whole model: transformers would put them on top, and freeze all but them.
+
+    Raises:
+        UserError: there are some.
+    """
+    updates = folder / "adapter_config.json"
+    if updates.is_file():
+        kind = json.loads(updates.read_text())["peft_type"]
+        advice = "merge them into the model, or, if they are, remove adapter_config.json and adapter_model.safetensors"
+        raise UserError(_WHERE, f"it holds {kind} updates beside a whole model; {advice}")
 
 
 def check_shapes(body: Collection[str], mismatched: Collection[str]) -> None:
