@@ -87,9 +87,7 @@ def _same(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
 
 def test_a_language_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
     config = translation(tmp_path, translator(tmp_path / "parent", "m2m_100", src_lang="en"))
-    with pytest.raises(
-        UserError, match=r"^spec.tokenizer: it does not say which language is written; set src_lang"
-    ):
+    with pytest.raises(UserError, match=r"^spec.tokenizer: it does not say which language is written; set src_lang"):
         gathered(config)
 
 
