@@ -99,7 +99,8 @@ class TokenizerTraining(Spec):
     """Vocabulary size, including special tokens; with character it is a maximum, beyond which the rarest characters are
     left out."""
     sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
-    """Maximum number of documents to read, spread evenly over the sources."""
+    """Maximum number of documents to read, spread evenly over the sources; of words of more than 32 characters, which
+    clauses without spaces are, a sample of at most 16 million characters is taken."""
 
 
 class TokenizerAdaptation(Spec):

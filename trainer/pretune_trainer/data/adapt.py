@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from pretune_trainer.data.long_words import with_few_long_words
 from pretune_trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Added:
         return cls(document["first"], tuple(document["tokens"]), tuple(map(tuple, document["pieces"])))
 
 
-def adapt(parent: "PreTrainedTokenizerBase", texts: Iterable[str], count: int, folder: Path) -> None:
+def adapt(parent: "PreTrainedTokenizerBase", texts: Iterator[str], count: int, folder: Path) -> None:
     """Write `parent`, with `count` tokens added that are frequent in `texts`, into a folder.
 
     Raises:
@@ -86,10 +87,10 @@ def _backend(parent: "PreTrainedTokenizerBase") -> "Tokenizer":
     return backend
 
 
-def _words(backend: "Tokenizer", texts: Iterable[str], known: Set[str]) -> Iterator[tuple[list[str], int]]:
+def _words(backend: "Tokenizer", texts: Iterator[str], known: Set[str]) -> Iterator[tuple[list[str], int]]:
     """Each word of several tokens that are all `known`, as these, and how often it comes."""
     counts: Counter[str] = Counter()
-    for text in texts:
+    for text in with_few_long_words(texts):
         normal = backend.normalizer.normalize_str(text) if backend.normalizer else text
         counts.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
     for word, count in counts.items():

@@ -1,6 +1,5 @@
 """The kinds of tokenizers that can be trained: what each is made of, as in the papers and models that made it known."""
 
-import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from pretune_api.objectives import Denoising, Objective
 from pretune_api.speech import SpeechRecognition
 from pretune_api.tasks import Task
 from pretune_trainer.data.audio_vocabulary import WHISPER, letters, whisper
+from pretune_trainer.data.long_words import with_few_long_words
 from pretune_trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _ALGORITHM: Final = "spec.tokenizer.train.algorithm"
 _LEAST_SEEN: Final = 2
 """Times that a pair must occur to become a token: what was seen once teaches nothing."""
 _LONGEST_WORD: Final = 1_000
-"""Characters; what is longer, such as an image in base64, is cut: training takes time with its square."""
+"""Characters of a word that WordPiece encodes; what is longer is unknown."""
 _PLAIN: Final = {
     "bos_token": "<s>",
     "eos_token": "</s>",
@@ -111,7 +111,7 @@ def _train(
         _check_writes(training.algorithm, form)
     if training.algorithm == "character":
         return letters(training.vocab_size, texts, length)
-    texts = map(_with_shorter_words, texts)
+    texts = with_few_long_words(texts)
     if form == Form.TRANSCRIPT:
         trained = _bpe(max(1, training.vocab_size - len(WHISPER)), [], texts)
         check(training.vocab_size, trained.get_vocab_size() + len(WHISPER))
@@ -131,12 +131,6 @@ def _train(
     if form != Form.BARE and not bert:
         more["model_input_names"] = ["input_ids", "attention_mask"]  # token types are BERT's, and refused by others
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=length, **special, **more)
-
-
-def _with_shorter_words(text: str) -> str:
-    if len(text) <= _LONGEST_WORD or all(len(word) <= _LONGEST_WORD for word in text.split()):
-        return text
-    return re.sub(rf"(\S{{{_LONGEST_WORD}}})(?=\S)", r"\1 ", text)
 
 
 def _framing(tokenizer: "Tokenizer", single: str, pair: str) -> "TemplateProcessing":
