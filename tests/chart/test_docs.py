@@ -21,7 +21,8 @@ from support.specs import PRETRAIN
 Json = dict[str, Any]
 
 JOB, VALUES, SPEC = "apiVersion: pretune.dev/v1alpha1\n", "# values.yaml\n", "spec:\n"
-OTHERS = ("# queues.yaml\n",)
+GITOPS = ("# argocd-cm\n", "# kustomization.yaml of Flux\n")
+OTHERS = ("# queues.yaml\n", *GITOPS)
 """How a block of YAML begins: jobs, values of the chart, a part of a job, and what is not ours."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -102,6 +103,16 @@ def test_the_api_takes_the_specs_that_the_pages_show() -> None:
 @every_page
 def test_every_block_of_yaml_is_held_to_something(page: Path) -> None:
     assert [text for text in fenced(page, "yaml") if not text.startswith((JOB, VALUES, SPEC, *OTHERS))] == []
+
+
+@pytest.mark.parametrize("begin", GITOPS)
+def test_tools_for_git_are_told_of_both_kinds_and_of_a_condition_that_jobs_have(begin: str) -> None:
+    [text] = [text for page in PAGES for text in fenced(page, "yaml") if text.startswith(begin)]
+    assert {kind for kind in ("PretrainJob", "FinetuneJob") if kind in text} == {"PretrainJob", "FinetuneJob"}
+    for asked, known in (("type", ConditionType), ("reason", Reason)):
+        found = re.findall(rf"\b(?:c|condition)\.{asked} == ['\"](\w+)", text)
+        assert found
+        assert set(found) <= {*known}
 
 
 @every_page
