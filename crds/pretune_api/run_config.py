@@ -126,7 +126,7 @@ class RunConfig(Spec):
         """As JSON for a trainer. What is at its default goes without saying: a trainer image that a job has pinned may
         be older than the operator, and refuses fields that it does not know."""
         said = self.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps({"version": self.version} | said, indent=indent)
+        return json.dumps({"version": self.version} | said, indent=indent, ensure_ascii=False)
 
     @property
     def stage(self) -> str:

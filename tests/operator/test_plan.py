@@ -106,6 +106,12 @@ def test_a_trainer_is_always_told_the_version_of_its_orders_and_no_task_but_the_
     assert said["task"] == {"sequenceClassification": {"labels": ["science", "web"]}}
 
 
+def test_text_of_any_language_is_told_as_it_is_written() -> None:
+    task = {"sequenceClassification": {"labels": ["政治", "Küche"]}}
+    config = planned(changed(FINETUNE, {"spec.task": task, "spec.model": {"from": {"uri": "s3://models/base"}}}))
+    assert '"labels": ["政治", "Küche"]' in config.told(), "escapes would double what annotations have room for"
+
+
 def test_ranks_are_gpus_or_workers_where_there_are_none() -> None:
     assert ranks_of(Compute(workers=3, gpus_per_worker=8)) == 24
     assert ranks_of(Compute(workers=3, gpus_per_worker=0)) == 3
