@@ -31,7 +31,7 @@ _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LOOKS: Final = {
     _NAME: "lowercase letters, digits and dashes, such as general-v2",
     _URI: "s3://bucket/path, gs://, az://, pvc://name/path or file:///path; `pretune run` also takes ./path",
-    _HTTP: "https://host or http://host:port",
+    _HTTP: "https://host or http://host:port, without a user or a password",
     _DIGEST: "sha256: and 64 hex digits",
     _COMMIT: "a commit of 40 hex digits; a branch or a tag can move",
     _HUB_REPO: "ORG/NAME",
