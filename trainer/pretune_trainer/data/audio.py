@@ -22,6 +22,8 @@ _BLOCK: Final = 2**20
 """Samples decoded at once, of all channels."""
 _MOST: Final = 2**28
 """Samples that are decoded of one file, 1 GiB: more than four hours at 16 kHz."""
+_STREAMED: Final = 2**63 - 1
+"""What libsndfile says of a number of samples that is unknown."""
 _UNKNOWN: Final = 2**31 - 2**16
 """Bytes; who writes WAV into a pipe does not know the size, and says that it is as large as can be: this or more."""
 
@@ -33,26 +35,39 @@ def decode(content: bytes) -> tuple[Wave, int]:
         ValueError: it is no audio, or a damaged one.
     """
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with _OnwardsOnly(io.BytesIO(content)) as file:
             wave, rate = np.concatenate(list(_blocks(file))), file.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError("the audio cannot be decoded; supported formats are WAV, FLAC, MP3 and Ogg") from error
-    if _is_cut_off(content):
+    if _is_cut_off(content) or _lacks_samples(file, len(wave)):
         raise ValueError("the audio is truncated: the file is shorter than its header says; convert it again")
     if not np.isfinite(wave).all():
         raise ValueError("the audio has samples that are NaN or infinite; convert it again")
     return wave, int(rate)
 
 
+class _OnwardsOnly(soundfile.SoundFile):  # type: ignore[misc]  # it is not annotated
+    """Goes on where it is: by default it seeks there after each read, which libsndfile misses near the end of Opus."""
+
+    def seekable(self) -> bool:
+        """Not to be sought in."""
+        return False
+
+
 def _blocks(file: soundfile.SoundFile) -> Iterator[Wave]:
     """The audio, piece by piece: headers say any length, and a minute of silence takes 3 KB as FLAC."""
     yield np.empty(0, np.float32)
     samples = 0
-    while len(block := file.read(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)):
+    while len(block := file.read(min(file.frames, _BLOCK // file.channels), dtype="float32", always_2d=True)):
         samples += len(block)
         if samples > _MOST:
             raise ValueError(f"the audio has more than {_MOST:,} samples; cut it into clips")
         yield block.mean(axis=1)
+
+
+def _lacks_samples(file: soundfile.SoundFile, found: int) -> bool:
+    """Whether a FLAC file has fewer samples than it says; who writes one into a pipe does not know how many."""
+    return bool(file.format == "FLAC" and found < file.frames < _STREAMED)
 
 
 def _is_cut_off(content: bytes) -> bool:
