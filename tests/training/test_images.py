@@ -81,6 +81,13 @@ def test_an_image_is_seen_as_its_camera_was_held(tmp_path: Path, orientation: in
     np.testing.assert_array_equal(seen, load_image(str(file)))
 
 
+@pytest.mark.parametrize("form", ["WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF", "MPO"])
+def test_tables_may_have_images_as_the_web_and_cameras_have_them(form: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (12, 8), (200, 30, 30)).save(file, form)
+    assert decode(file.getvalue()).size == (12, 8)
+
+
 def test_an_image_whose_exif_data_is_damaged_is_still_seen(tmp_path: Path) -> None:
     image = Image.new("RGB", (12, 8), (200, 30, 30))
     for number, damaged in enumerate((b"Exif\0\0no TIFF", b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01", b"")):

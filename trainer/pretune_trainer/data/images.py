@@ -20,7 +20,7 @@ Pixels = NDArray[np.float32]
 FILE_NAME: Final = "preprocessor_config.json"
 """Where transformers looks for an image processor."""
 _CHANNELS: Final = 3
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 """Formats that Pillow decodes itself. Whatever else it knows is not to be had from anybody's data: to show EPS, it has
 Ghostscript carry out a program."""
 _DEEP: Final = ("I", "F")
