@@ -53,6 +53,8 @@ _SEQ2SEQ = {
     **_SIDES,
 }
 _ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+_EXPERTS = {"num_local_experts": 2, "intermediate_size_mlp": 64}
+LLAMA4 = {**TINY["llama"], **_EXPERTS, "num_key_value_heads": 1, "head_dim": 16}
 BLOCKS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "deberta-v2": (AutoModelForMaskedLM, _ENCODER, ["deberta.encoder.layer.0", "deberta.encoder.layer.1"]),
     "distilbert": (
@@ -98,6 +100,10 @@ def test_logits_that_a_model_scales_or_caps_are_learnt_from(family: str) -> None
         assert (plain - logits).abs().max() > 0.1
 
 
+def test_a_body_that_is_not_where_its_class_says_is_found() -> None:
+    check_head(AutoModelForCausalLM.from_config(AutoConfig.for_model("llama4_text", vocab_size=64, **LLAMA4)))
+
+
 @pytest.mark.parametrize(
     ("family", "fields"),
     [
@@ -141,6 +147,7 @@ def test_blocks_that_cannot_be_recomputed_are_refused(tmp_path: Path) -> None:
     [
         (AutoModelForCausalLM, "llama", TINY["llama"], []),
         (AutoModelForCausalLM, "biogpt", _ENCODER, []),
+        (AutoModelForCausalLM, "llama4_text", LLAMA4, []),
         (AutoModelForSequenceClassification, "llama", TINY["llama"], ["score"]),
         (AutoModelForSequenceClassification, "roberta", _ENCODER, ["classifier.dense", "classifier.out_proj"]),
         (AutoModelForCTC, "wav2vec2", SOUNDS["wav2vec2"]["config"], ["lm_head"]),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ def continued(folder: Path, parent: Path, **changes: Any) -> RunConfig:
     return finetune(folder, {"causalLM": {}}, write_corpus(folder, 60), **fields)
 
 
-def _quantized(folder: Path) -> None:
+def _quantized(how: dict[str, Any], folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": how}))
 
 
 def _without_a_layer(folder: Path) -> None:
@@ -82,8 +83,12 @@ def _with_own_code(folder: Path) -> None:
     ("change", "sentence"),
     [
         (
-            _quantized,
+            partial(_quantized, {"quant_method": "gptq"}),
             r"^spec.model.from: its weights are quantized \(gptq\), which cannot be trained; use the",
+        ),
+        (
+            partial(_quantized, {"load_in_8bit": True}),
+            r"^spec.model.from: its weights are quantized \(bitsandbytes\), which cannot be trained; use the",
         ),
         (_without_a_layer, rf"^spec.model.from: its weights lack {LAYER}; check the folder"),
         (_in_pickles, r"^spec.model.from: the model cannot be loaded: it has no file model.safetensors; save it anew"),

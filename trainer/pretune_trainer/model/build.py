@@ -367,11 +367,21 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
     return given
 
 
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The model below its head, which Llama 4 has elsewhere than its class says; the model itself where that is no part
+    of it by itself, as in T5."""
+    body = model.base_model if model.base_model is not model else getattr(model, "model", model)
+    assert isinstance(body, PreTrainedModel)
+    return body
+
+
 def body_names(model: PreTrainedModel) -> set[str]:
     """Names of the parameters of the model's body. Where that is no part of it by itself, as in T5, they are those that
     the same model has without a head."""
-    if model.base_model is not model:
-        return {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
+    body = body_of(model)
+    if body is not model:
+        place = next(name for name, module in model.named_modules() if module is body)
+        return {f"{place}.{name}" for name, _ in body.named_parameters()}
     with torch.device("meta"):
         return {name for name, _ in AutoModel.from_config(model.config).named_parameters()}
 

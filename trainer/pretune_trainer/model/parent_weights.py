@@ -37,7 +37,7 @@ def check_unquantized(config: PretrainedConfig) -> None:
     """
     how = getattr(config, "quantization_config", None)
     if how is not None:
-        kind = how["quant_method"] if isinstance(how, dict) else how.quant_method
+        kind = how.get("quant_method", "bitsandbytes")  # which did not name itself at first
         raise UserError(_WHERE, f"its weights are quantized ({kind}), which cannot be trained; use the original model")
 
 

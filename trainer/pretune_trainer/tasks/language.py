@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
-from pretune_trainer.model.build import Build, has_weights, text_config
+from pretune_trainer.model.build import Build, body_of, has_weights, text_config
 from pretune_trainer.model.losses import IGNORED, capped, head_cross_entropy, token_cross_entropy
 from pretune_trainer.tasks.base import Batch
 
@@ -208,8 +208,7 @@ def _attended(rows: Sequence[Array], most: int) -> Tensor:
 def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     """The last hidden states below the head, flattened to [tokens, width]; scaled as the logits are to be."""
     assert isinstance(model, PreTrainedModel)
-    body = model.get_decoder() if model.base_model is model else model.base_model  # Llama 4 calls it otherwise
-    hidden = body(**inputs).last_hidden_state
+    hidden = body_of(model)(**inputs).last_hidden_state
     assert isinstance(hidden, Tensor)
     scale = _scale(model)
     return hidden.flatten(0, 1) if scale == 1.0 else hidden.flatten(0, 1) * scale
