@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _URI: Final = r"^((s3|gs|az|pvc)://.|file:///).*$"
-_HTTP: Final = r"^https?://[^/?#@]+([/?#].*)?$"
+_HTTP: Final = r"^https?://[^\s/?#@]+([/?#].*)?$"
 """No user and no password: an address is shown in status, logs and the artifact."""
 _DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
 _COMMIT: Final = r"^[0-9a-f]{40}$"
