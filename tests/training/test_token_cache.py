@@ -264,9 +264,11 @@ def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypa
     folder.chmod(0o777)
     assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o700
     folder.rename(tmp_path / "theirs")
-    folder.symlink_to(tmp_path / "theirs")
-    with pytest.raises(UserError, match="belongs to somebody else; remove it, or name a folder of yours in PRETUNE"):
-        cache_folder()
+    for theirs in ("theirs", "nothing"):
+        folder.symlink_to(tmp_path / theirs)
+        with pytest.raises(UserError, match="belongs to somebody else; remove it, or name a folder of yours"):
+            cache_folder()
+        folder.unlink()
 
 
 def test_files_of_any_name_are_copied_to_this_node_as_they_are(tmp_path, s3, monkeypatch):

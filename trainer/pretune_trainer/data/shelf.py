@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -109,7 +109,8 @@ def cache_folder() -> Path:
     if chosen := os.environ.get(_CACHE_VARIABLE):
         return Path(chosen)
     folder = Path(tempfile.gettempdir()) / f"pretune-{os.getuid()}"
-    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=_PRIVATE)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         advice = f"remove it, or name a folder of yours in {_CACHE_VARIABLE}"
