@@ -1,8 +1,11 @@
 """Which files a URI names, and that they lie apart from what the job writes."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pretune_api.data import Data, Source
@@ -32,6 +35,16 @@ def test_a_table_with_older_versions_is_refused_as_a_folder_and_read_by_a_glob(t
     with pytest.raises(UserError, match=rf"train\[0\].uri: file://{tmp_path} is a {kind} table, whose folder also has"):
         texts(tmp_path)
     assert texts(tmp_path / "*.jsonl") == ["a.jsonl"]
+
+
+def test_the_glob_that_is_advised_for_a_table_reads_nothing_of_its_history(tmp_path):
+    (tmp_path / "_delta_log").mkdir()
+    for name, column in {"a": "text", "_delta_log/00010.checkpoint": "add"}.items():
+        pq.write_table(pa.table({column: [name]}), tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match="is a Delta table") as refused:
+        texts(tmp_path)
+    advised = re.findall(r"such as (\S+)", refused.value.sentence)[0].rstrip(",")
+    assert texts(tmp_path / advised) == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ class OpenSource:
                 raise UserError(
                     f"{self.where}.uri",
                     f"{self.source.uri} is a {_VERSIONED[name]} table, whose folder also has files of older versions; "
-                    "write its current version as Parquet, or read all files with a glob such as **/*.parquet",
+                    "write its current version as Parquet, or read all files with a glob such as *.parquet, or "
+                    "date=*/*.parquet where there are partitions",
                 )
 
     def _matching(self, folder: str, wanted: re.Pattern[str], *, deep: bool) -> list[fs.FileInfo]:
