@@ -8,12 +8,14 @@ import torch
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForCTC,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForZeroShotImageClassification,
 )
 
 from pretune_api.methods import Adapter, Freeze, Lora
@@ -215,6 +217,7 @@ def test_bottlenecks_stand_behind_both_parts_of_each_block(
     ("auto", "family", "fields", "sizes"),
     [
         (AutoModelForSequenceClassification, "roberta", _ENCODER, ("num_labels", 5, 2)),
+        (AutoModelForSequenceClassification, "bart", _SEQ2SEQ, ("num_labels", 5, 2)),
         (AutoModelForCTC, "wav2vec2", SOUNDS["wav2vec2"]["config"], ("vocab_size", 64, 40)),
     ],
 )
@@ -223,7 +226,7 @@ def test_the_code_that_loads_updates_alone_makes_room_for_their_head(
 ) -> None:
     """A parent's head may be another task's, of another size."""
     name, before, after = sizes
-    config = AutoConfig.for_model(family, pad_token_id=0, **{"vocab_size": 64, name: before}, **fields)
+    config = AutoConfig.for_model(family, **{"vocab_size": 64, "pad_token_id": 0, name: before, **fields})
     auto.from_config(config).save_pretrained(tmp_path / "parent")
     arguments = {name: after, "ignore_mismatched_sizes": True}
     tuned = lora(auto.from_pretrained(tmp_path / "parent", **arguments), Lora(rank=2, merge=False))
@@ -236,3 +239,12 @@ def test_the_code_that_loads_updates_alone_makes_room_for_their_head(
     assert heads
     for weight_name, weight in heads.items():
         assert torch.equal(found[weight_name], weight), weight_name
+
+
+def test_updates_of_a_model_without_a_head_of_a_task_s_own_need_no_room_for_one() -> None:
+    towers = {"text_config": _ENCODER, "vision_config": {**_ENCODER, "image_size": 16, "patch_size": 8}}
+    with torch.device("meta"):
+        clip = AutoModelForZeroShotImageClassification.from_config(AutoConfig.for_model("clip", **towers))
+        bert = AutoModel.from_config(AutoConfig.for_model("bert", **_ENCODER))
+        codes = [lora(model, Lora(rank=2, merge=False)).loading for model in (clip, bert)]
+    assert all('.from_pretrained("PARENT")' in code for code in codes), codes

@@ -1,6 +1,5 @@
 """What the methods share that train updates beside frozen weights, through peft."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,15 +27,13 @@ def new_heads(model: PreTrainedModel) -> list[str]:
 
 def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
     """A model with updates, which peft has put in; `package` is what must be imported before peft knows them."""
-    model = adapted.get_base_model()
-    loading = "" if merge else _loading(model, package)
-    return Tuned(model, partial(_save_updates, adapted, merge), loading=loading)
+    loading = "" if merge else _loading(adapted, package)
+    return Tuned(adapted.get_base_model(), partial(_save_updates, adapted, merge), loading=loading)
 
 
-def _loading(model: PreTrainedModel, package: str) -> str:
+def _loading(adapted: "PeftModel", package: str) -> str:
     """Python that puts updates alone into their parent."""
-    kind = type(model).__name__
-    head = "".join(f", {name}={size}, ignore_mismatched_sizes=True" for name, size in _head_size(model))
+    kind, head = type(adapted.get_base_model()).__name__, _head_size(adapted)
     needed = f"import {package}  # Pretune: peft does not know this method\n" if package else ""
     return f"""{needed}from peft import PeftModel
 from transformers import {kind}
@@ -45,12 +42,12 @@ parent = {kind}.from_pretrained("PARENT"{head})
 model = PeftModel.from_pretrained(parent, "THIS FOLDER")"""
 
 
-def _head_size(model: PreTrainedModel) -> Iterator[tuple[str, int]]:
-    """What a configuration calls the size of a task's head: labels, or letters."""
-    if hasattr(model, "num_labels"):
-        yield "num_labels", model.config.num_labels
-    elif new_heads(model):
-        yield "vocab_size", model.config.vocab_size
+def _head_size(adapted: "PeftModel") -> str:
+    """Arguments that give a parent a head of the size of the task's own, if there is one: of labels, or of letters."""
+    if not adapted.modules_to_save:
+        return ""
+    name = "vocab_size" if "lm_head" in adapted.modules_to_save else "num_labels"
+    return f", {name}={getattr(adapted.get_base_model().config, name)}, ignore_mismatched_sizes=True"
 
 
 def _save_updates(adapted: "PeftModel", merge: bool, folder: Path, dtype: torch.dtype) -> None:
