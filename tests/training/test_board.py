@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -253,10 +254,11 @@ def test_who_hangs_up_before_the_answer_is_no_news(
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x"])
 def test_the_desk_is_forbidden_without_its_token(server: BoardServer, board: Board, token: str) -> None:
-    intruder = Desk(f"http://127.0.0.1:{server.desk_port}", token)
-    for call in (intruder.stop, intruder.close, lambda: intruder.tell(1, [])):
+    intruder, begun = Desk(f"http://127.0.0.1:{server.desk_port}", token), time.monotonic()
+    for call in (intruder.stop, intruder.close, intruder.next_order, lambda: intruder.tell(1, [])):
         with pytest.raises(BoardLostError, match="401"):
             call()
+    assert time.monotonic() - begun < 30, "who refuses is not asked again"
     number = at_work(board)
     assert board.take(number, []) is False
 

@@ -107,8 +107,9 @@ class Desk:
         while True:
             try:
                 return self._post(path, body)
-            except BoardLostError:
-                if time.monotonic() > deadline:
+            except BoardLostError as error:
+                refused = isinstance(error.__cause__, urllib.error.HTTPError)
+                if refused or time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
 
