@@ -28,7 +28,11 @@ from support.objectives import ARCHITECTURES, masked
 from support.runs import as_parent, gathered, named, path_of, run, weights_of
 from support.searching import SEARCH, embedding
 
-KINDS: dict[str, dict[str, Any]] = {**ARCHITECTURES, "llama": {"type": "llama", "config": TINY["llama"]}}
+KINDS: dict[str, dict[str, Any]] = {
+    **ARCHITECTURES,
+    "llama": {"type": "llama", "config": TINY["llama"]},
+    "squeezebert": {"type": "squeezebert", "config": ARCHITECTURES["bert"]["config"] | {"embedding_size": 32}},
+}
 
 
 def packs_of(inputs: Inputs, count: int) -> list[Pack]:
@@ -153,7 +157,9 @@ def test_hard_negatives_are_drawn_anew_each_epoch_but_not_to_judge(inputs: Input
     assert len(judged) == 1
 
 
-@pytest.mark.parametrize(("pooling", "kind"), [("mean", "bert"), ("cls", "roberta"), ("last", "llama")])
+@pytest.mark.parametrize(
+    ("pooling", "kind"), [("mean", "bert"), ("cls", "roberta"), ("last", "llama"), ("mean", "squeezebert")]
+)
 def test_an_artifact_computes_the_same_vectors_with_transformers_alone(tmp_path: Path, pooling: str, kind: str) -> None:
     spec = {**SEARCH, "pooling": pooling, "queryPrefix": "query: ", "documentPrefix": "passage: "}
     config = embedding(tmp_path, spec, model__architecture=KINDS[kind], training__max_steps=2)

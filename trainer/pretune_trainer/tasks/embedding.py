@@ -54,7 +54,7 @@ class Embedding(Task[Searched]):
         check_reads_text(build.origin, "embedding")
         model = build.make(AutoModel)
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None
+            model.pooler = nn.Identity()  # SqueezeBERT computes it, be it there or not
         return model
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
