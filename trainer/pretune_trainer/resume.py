@@ -91,7 +91,8 @@ class Resumable:
             raise UserError(
                 "spec.data",
                 f"{path} was trained on different data ({saved.data_digest}, now {self.data_digest}); "
-                "the files of a source must not change while a job runs: rename the job",
+                "files of a source must not change while a job runs, and a newer trainer may read them differently: "
+                "go back to the version that it began with (spec.compute.image), or rename the job",
             )
 
     def _restore_policies(self, saved: CheckpointState) -> None:
