@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -122,7 +123,26 @@ def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(OpenSource, "files", counted)
     preflight(config)
-    assert listed == ["spec.data.train[0]", "spec.data.validation.sources[0]"]
+    assert sorted(listed) == ["spec.data.train[0]", "spec.data.validation.sources[0]"]
+
+
+def test_sources_are_read_beside_each_other_and_told_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = [write_rows(tmp_path / f"{name}.jsonl", [{"text": "one and another"}] * 8) for name in "ab"]
+    config = pretrain(tmp_path, data__train=[{"uri": uri} for uri in uris])
+    files, both = OpenSource.files, Barrier(len(uris))
+
+    def awaited(source: OpenSource) -> list[SourceFile]:
+        both.wait(timeout=30)
+        return files(source)
+
+    monkeypatch.setattr(OpenSource, "files", awaited)
+    read = [finding for finding in preflight(config) if finding.check == "source"]
+    assert [(finding.ok, finding.place) for finding in read] == [
+        (True, "spec.data.train[0]"),
+        (True, "spec.data.train[1]"),
+    ]
 
 
 def test_a_store_is_told_by_what_it_guarantees(tmp_path: Path, s3: S3Server) -> None:

@@ -1,7 +1,9 @@
 """The order of the checks, and what each needs of the ones before."""
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
@@ -27,6 +29,9 @@ from pretune_trainer.preflight.checks import (
 )
 from pretune_trainer.preflight.findings import Checked, Checks, Finding
 
+_AT_ONCE: Final = 16
+"""Sources read at once: one whose store does not answer is given up after most of a minute."""
+
 
 def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]:
     """Everything that can be known of a run before it starts, in the order in which it would matter. Raises nothing.
@@ -38,10 +43,12 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     sources = data_sources(config.data, image_column(config.learn))
     checks.make("storage", "spec.storage.uri", lambda: check_storage(config))
     checks.make("spec", "spec", lambda: check_whole_spec(config))
-    samples = [
-        checks.make("source", source.opened.where, partial(read_source, config, source, number))
-        for number, source in enumerate(sources)
-    ]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        reading = [pool.submit(read_source, config, source, number) for number, source in enumerate(sources)]
+        samples = [
+            checks.make("source", source.opened.where, read.result)
+            for source, read in zip(sources, reading, strict=True)
+        ]
     if any(source.is_validation for source in sources):
         checks.make("source", "spec.data.validation.sources", lambda: check_validation(samples))
     start = _Start(config, checks, frozenset(waiting))
