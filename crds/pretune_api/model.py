@@ -100,7 +100,7 @@ class TokenizerTraining(Spec):
     left out."""
     sample_documents: Annotated[int, Field(ge=100, le=10_000_000)] = 1_000_000
     """Maximum number of documents to read, spread evenly over the sources; of words of more than 32 characters, which
-    clauses without spaces are, a sample of at most 16 million characters is taken."""
+    clauses without spaces are, ever fewer are taken after the first 4 million characters."""
 
 
 class TokenizerAdaptation(Spec):

@@ -6,33 +6,26 @@ from typing import Final
 
 import numpy as np
 
-LONGEST: Final = 256
-"""Characters of a piece: what is longer is cut, as training takes time with its square."""
-KEPT: Final = 64_000
-"""Pieces that are learnt from."""
+LONGEST: Final = 1_000
+"""Characters of a word; what is longer, such as an image in base64, is cut: training takes time with its square."""
+KEPT: Final = 4_000_000
+"""Characters of long words that are all kept."""
 _LONG: Final = re.compile(r"(?<!\S)\S{33,}")
+_CUT: Final = re.compile(rf"(\S{{{LONGEST}}})(?=\S)")
 
 
 def with_few_long_words(texts: Iterator[str], kept: int = KEPT) -> Iterator[str]:
-    """The texts without their long words, then pieces of these: all, or `kept` of them, each as likely as any other.
+    """The texts without most of their long words: after the first `kept` characters of these, ever fewer stay.
 
     Whoever learns a vocabulary holds each distinct word, a byte pair encoding with some 300 bytes a character. Short
-    words repeat, but clauses, addresses and numbers do not: without a bound, they fill the memory of any machine.
+    words repeat, but clauses, addresses and numbers do not: without a bound, they fill the memory of any machine. A
+    word stays with the chance kept / characters so far, so that of n characters kept * (1 + ln(n / kept)) stay.
     """
-    pieces: list[str] = []
     random, seen = np.random.default_rng(0), 0
-    for text in texts:
-        long = _LONG.findall(text)
-        for piece in (piece for word in long for piece in _cut(word)):
-            # Reservoir sampling (Vitter, 1985, algorithm R).
-            seen += 1
-            if len(pieces) < kept:
-                pieces.append(piece)
-            elif (place := int(random.integers(seen))) < kept:
-                pieces[place] = piece
-        yield _LONG.sub(" ", text) if long else text
-    yield from pieces
 
+    def thinned(word: re.Match[str]) -> str:
+        nonlocal seen
+        seen += len(word[0])
+        return _CUT.sub(r"\1 ", word[0]) if seen <= kept or random.random() * seen < kept else " "
 
-def _cut(word: str) -> Iterator[str]:
-    return (word[start : start + LONGEST] for start in range(0, len(word), LONGEST))
+    return (_LONG.sub(thinned, text) for text in texts)
