@@ -55,15 +55,16 @@ class Row:
     column: str
     """The source's column with the text."""
 
-    def text(self) -> str:
-        """The text of the row.
+    def text(self, column: str | None = None) -> str:
+        """The text in a column: the source's own if none is named.
 
         Raises:
             BadRowError: the column is missing or is no text.
         """
-        value = self.value(self.column)
+        column = column or self.column
+        value = self.value(column)
         if not isinstance(value, str):
-            raise BadRowError(str(self.place), f"column '{self.column}' holds {kind_of(value)}, expected text")
+            raise BadRowError(str(self.place), f"column '{column}' holds {kind_of(value)}, expected text")
         return value
 
     def content(self, column: str | None = None) -> bytes:

@@ -70,12 +70,18 @@ class Embedding(Task[Searched]):
     def _texts(self, row: Row) -> list[str]:
         """The query, its document, and what does not belong to it; nothing where one of the former is blank."""
         query = row.text()
-        column = self.spec.positive_column
-        document = query if column is None else _text(row, column)
+        document = self._document(row, query)
         if not query.strip() or not document.strip():
             return []
         before = self.spec.document_prefix
         return [self.spec.query_prefix + query, before + document, *(before + text for text in self._negatives(row))]
+
+    def _document(self, row: Row, query: str) -> str:
+        """What belongs to the query: itself where no column is named; blank where there is none."""
+        column = self.spec.positive_column
+        if column is None:
+            return query
+        return "" if row.value(column) is None else row.text(column)
 
     def _negatives(self, row: Row) -> list[str]:
         if self.spec.hard_negatives is None:
@@ -143,13 +149,6 @@ class Embedding(Task[Searched]):
     def save(self, folder: Path, config: PretrainedConfig) -> None:
         """Write what sentence-transformers needs to load the model."""
         save_settings(folder, self.spec, config.hidden_size, self.layout.length)
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.value(column)
-    if value is not None and not isinstance(value, str):
-        raise BadRowError(str(row.place), f"column '{column}' holds {kind_of(value)}, expected text")
-    return value or ""
 
 
 def _example(query: Array, document: Array, *negatives: Array) -> Example:
