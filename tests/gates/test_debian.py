@@ -53,7 +53,7 @@ def told(read: list[Package]) -> Iterator[dict[str, str]]:
     """In a document, what is said of a package in one language."""
     english, german = (each.english for each in read[:8000]), (each.german for each in read if each.german)
     for about in (*english, *german):
-        yield {"text": f"{about.synopsis}\n{about.description}"}
+        yield {"text": about.text}
 
 
 def test_a_synopsis_is_written_better_by_who_has_read_others(

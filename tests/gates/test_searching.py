@@ -8,8 +8,8 @@ import pytest
 
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.parallel import Ranks
-from support.debian import Package, Sides
-from support.jobs import finetune, pretrain, write_rows
+from support.debian import Package, Sides, reader
+from support.jobs import finetune, write_rows
 from support.measured import Measured
 from support.runs import as_parent, before_and_after, run
 
@@ -22,18 +22,7 @@ TRAINING = {"learningRate": 2e-3, "precision": "fp32", "warmupSteps": 10}
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory, sides: Sides) -> Folder:
     """A masked language model that has read of 10,000 packages."""
-    folder = tmp_path_factory.mktemp("parent")
-    read = ({"text": f"{each.english.synopsis}\n{each.english.description}"} for each in sides[0][:10_000])
-    config = pretrain(
-        folder,
-        objective={"maskedLM": {"maskingRate": 0.2}},
-        model__architecture={"type": "bert", "config": BERT},
-        tokenizer={"train": {"algorithm": "bpe", "vocabSize": 4096}},
-        data={"train": [{"uri": write_rows(folder / "read.jsonl", read)}], "sequenceLength": LENGTH},
-        training={**TRAINING, "examplesPerStep": 32, "maxSteps": 500, "seed": 1},
-        checkpoint={"everySteps": 10_000},
-    )
-    return as_parent(run(Ranks(), config)[0])
+    return reader(tmp_path_factory.mktemp("parent"), sides[0][:10_000], BERT, {**TRAINING, "maxSteps": 500, "seed": 1})
 
 
 def searches(packages: Sequence[Package]) -> Iterator[dict[str, str]]:

@@ -9,10 +9,10 @@ import pytest
 
 from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
-from support.debian import Package, Sides
-from support.jobs import finetune, pretrain, write_rows
+from support.debian import Package, Sides, reader
+from support.jobs import finetune, write_rows
 from support.measured import Measured
-from support.runs import as_parent, run
+from support.runs import run
 
 BERT = {
     "hidden_size": 64,
@@ -31,18 +31,8 @@ LABELS = 600
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory, sides: Sides) -> Folder:
     """A masked language model that has read of 20,000 packages, and not of their sections."""
-    folder = tmp_path_factory.mktemp("parent")
-    read = ({"text": said_of(each)} for each in sides[0][:20_000])
-    config = pretrain(
-        folder,
-        objective={"maskedLM": {"maskingRate": 0.2}},
-        model__architecture={"type": "bert", "config": BERT},
-        tokenizer={"train": {"algorithm": "bpe", "vocabSize": 4096}},
-        data={"train": [{"uri": write_rows(folder / "read.jsonl", read)}], "sequenceLength": LENGTH},
-        training={**STEADY, "examplesPerStep": 32, "maxSteps": 1500, "warmupSteps": 100},
-        checkpoint={"everySteps": 10_000},
-    )
-    return as_parent(run(Ranks(), config)[0])
+    training = {**STEADY, "maxSteps": 1500, "warmupSteps": 100}
+    return reader(tmp_path_factory.mktemp("parent"), sides[0][:20_000], BERT, training)
 
 
 def test_the_section_of_a_package_is_told_from_few_labels(
@@ -51,7 +41,7 @@ def test_the_section_of_a_package_is_told_from_few_labels(
     sections = [section for section, _ in Counter(each.section for each in sides[0]).most_common(10)]
 
     def rows(side: list[Package]) -> Iterator[dict[str, str]]:
-        return ({"text": said_of(each), "label": each.section} for each in side if each.section in sections)
+        return ({"text": each.english.text, "label": each.section} for each in side if each.section in sections)
 
     judged = list(islice(rows(sides[1]), 800))
     train = write_rows(tmp_path / "train.jsonl", islice(rows(sides[0]), LABELS))
@@ -80,7 +70,3 @@ def test_the_section_of_a_package_is_told_from_few_labels(
     measured({"majority": majority, "from scratch": scratch, "chain": chain})
     assert chain > scratch + 0.05
     assert scratch > majority
-
-
-def said_of(package: Package) -> str:
-    return f"{package.english.synopsis}\n{package.english.description}"

@@ -3,12 +3,18 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pretune_api.run_config import Folder
+from pretune_trainer.parallel import Ranks
+from support.jobs import pretrain, write_rows
+from support.runs import as_parent, run
 
 _LEAST = 10_000
 _FIELD = re.compile(r"^([\w-]+): (.*(?:\n .*)*)", re.MULTILINE)
@@ -22,6 +28,11 @@ class About:
     """In a line."""
     description: str
     """In a paragraph."""
+
+    @property
+    def text(self) -> str:
+        """Both, as one text."""
+        return f"{self.synopsis}\n{self.description}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,24 @@ def packages(folder: Path) -> list[Package]:
         pytest.skip(f"apt knows {len(families)} families of packages here, too few to learn a language from")
     mixed = sorted(families, key=lambda family: sha256(family.encode()).digest())
     return list({families[family].english.description: families[family] for family in mixed}.values())
+
+
+def reader(folder: Path, packages: Sequence[Package], bert: dict[str, Any], training: dict[str, Any]) -> Folder:
+    """A masked language model that has read of the packages, in rows of 64 tokens; `training` are fields of the spec
+    beside examplesPerStep."""
+    config = pretrain(
+        folder,
+        objective={"maskedLM": {"maskingRate": 0.2}},
+        model__architecture={"type": "bert", "config": bert},
+        tokenizer={"train": {"algorithm": "bpe", "vocabSize": 4096}},
+        data={
+            "train": [{"uri": write_rows(folder / "read.jsonl", ({"text": each.english.text} for each in packages))}],
+            "sequenceLength": 64,
+        },
+        training={"examplesPerStep": 32, **training},
+        checkpoint={"everySteps": 10_000},
+    )
+    return as_parent(run(Ranks(), config)[0])
 
 
 def _fetched(folder: Path) -> list[str]:
