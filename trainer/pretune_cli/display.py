@@ -17,6 +17,7 @@ from rich.text import Text
 
 from pretune_api.jobs import Job
 from pretune_cli.chain import name_of
+from pretune_cli.formatting import headline
 from pretune_cli.streams import discard, tell
 from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
@@ -173,8 +174,8 @@ def _sentences(endings: Sequence[tuple[Job, Ending]]) -> Text:
 def _cells(job: Job, ending: Ending) -> tuple[str, str, str, str, str]:
     state = f"{ending.state} before" if ending.was_done else ending.state
     step = str(ending.step) if ending.step else ""
-    headline = {name: value for name, value in ending.metrics.items() if name in _HEADLINE}
-    return name_of(job), job.spec.stage, state, step, figures(headline)
+    metrics = figures(headline(ending.metrics, job.spec.evaluation.metrics))
+    return name_of(job), job.spec.stage, state, step, metrics
 
 
 def _line(progress: dict[str, Any]) -> Table:
@@ -208,8 +209,6 @@ def _eta(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
 
 
-_HEADLINE: Final = ("loss", "perplexity", "accuracy", "f1Macro")
-"""Metrics that the closing table shows; all of them stand in the artifact."""
 _FIGURES: Final[dict[str, Callable[[float], str]]] = {
     "loss": lambda value: f"loss {value:.4f}",
     "tokensPerSecond": lambda value: f"{value:,.0f} tokens/s",

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,6 +11,17 @@ _LARGE: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _OF_PART: Final = re.compile(r"^(\w+)(?:\[(.+)\]|/(.+))$")
+_HEADLINE: Final = (
+    *("loss", "perplexity", "f1", "accuracy", "f1Macro", "nextSentenceAccuracy", "pearson", "rmse", "rougeL", "bleu"),
+    *("wer", "rewardAccuracy", "recallAt1", "mrrAt10", "imageToTextRecallAt1", "textToImageRecallAt1"),
+    "zeroShotAccuracy",
+)
+"""By what a task is judged, of the many figures that some have."""
+
+
+def headline(metrics: Mapping[str, float], asked: Sequence[str] | None) -> dict[str, float]:
+    """The figures to know first, those of everything: what a job has `asked` for, else what its task is judged by."""
+    return {name: metrics[name] for name in asked or _HEADLINE if name in metrics}
 
 
 def of_part(metric: str) -> tuple[str, str] | None:

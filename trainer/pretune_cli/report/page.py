@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from pretune_cli.formatting import amount, duration, figure, moment, of_part
+from pretune_cli.formatting import amount, duration, figure, headline, moment
 from pretune_cli.report.chart import draw
 from pretune_cli.report.curves import LOSS, charts
 from pretune_cli.report.data import data
@@ -17,7 +17,7 @@ from pretune_cli.report.lineage import Ancestor
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import section, table
 
-_HEADLINE: Final = 3
+_MOST_FIGURES: Final = 4
 """Figures of the evaluation that stand at the top."""
 
 
@@ -65,8 +65,9 @@ def _tiles(story: Story) -> Html:
 def _key(story: Story) -> Iterator[tuple[str, str]]:
     """The figures to know first."""
     start = next(run.start for run in reversed(story.history.runs) if run.start)
-    for name in [name for name in story.figures if not of_part(name)][:_HEADLINE]:
-        yield "validation loss" if name == LOSS else name, figure(story.figures[name])
+    first = headline(story.figures, story.config.evaluation.metrics)
+    for name, value in list(first.items())[:_MOST_FIGURES]:
+        yield "validation loss" if name == LOSS else name, figure(value)
     yield "step", f"{story.step:,} of {start['total_steps']:,}"
     yield story.unit, amount(float(story.history.steps["tokens"].sum()))
     yield "parameters", amount(start["parameters"])
