@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from pretune_trainer.metrics.classification import Judged
 from pretune_trainer.metrics.confidence import Confidence
 from pretune_trainer.tasks.judging import log_odds
+from support.ranks import over_ranks
 
 LABELS = 3
 logits = st.lists(st.floats(-8, 8, width=16), min_size=LABELS, max_size=LABELS)
@@ -30,11 +31,7 @@ def judged(drawn: Sequence[tuple[object, list[float]]], *, several: bool) -> lis
 
 def measured(outcomes: Sequence[Judged], *, several: bool, cut: int = 0) -> dict[str, float]:
     """The figures when another rank sees the outcomes before `cut`."""
-    whole, part = Confidence(LABELS, several=several), Confidence(LABELS, several=several)
-    whole.update(outcomes[cut:])
-    part.update(outcomes[:cut])
-    whole.merge(part)
-    return whole.result()
+    return over_ranks(lambda: Confidence(LABELS, several=several), outcomes[cut:], outcomes[:cut])
 
 
 def truth(outcomes: Sequence[Judged]) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
+from support.ranks import over_ranks
 
 
 def unit(random: np.random.Generator) -> np.ndarray:
@@ -24,12 +25,7 @@ def pool(count: int, seed: int = 1) -> list[Compared]:
 
 
 def figures(*parts: list[Compared]) -> dict[str, float]:
-    first, *others = [RetrievalReport(labelled=True) for _ in parts]
-    for report, part in zip((first, *others), parts, strict=True):
-        report.update(part)
-    for other in others:
-        first.merge(other)
-    return first.result()
+    return over_ranks(lambda: RetrievalReport(labelled=True), *parts)
 
 
 def test_figures_are_those_of_a_plain_computation() -> None:

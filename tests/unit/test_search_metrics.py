@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pretune_trainer.metrics.search import Searched, SearchReport
+from support.ranks import over_ranks
 
 SCALE = 20.0
 
@@ -26,12 +27,7 @@ def some(count: int, seed: int = 1) -> list[Searched]:
 
 
 def figures(*parts: list[Searched]) -> dict[str, float]:
-    first, *others = [SearchReport(searches=True) for _ in parts]
-    for report, part in zip((first, *others), parts, strict=True):
-        report.update(part)
-    for other in others:
-        first.merge(other)
-    return first.result()
+    return over_ranks(lambda: SearchReport(searches=True), *parts)
 
 
 def test_figures_are_those_of_a_plain_computation() -> None:

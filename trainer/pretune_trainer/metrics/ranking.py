@@ -1,10 +1,12 @@
-"""How far down a list of the most similar ones the right one stands."""
+"""How far down a list of the most similar ones the right one stands, in the pool that the validation data is."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pretune_trainer.metrics.base import Metric, Outcome
 
 Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -13,6 +15,21 @@ BEST: Final = (1, 5, 10)
 """How far down a list the right one may stand."""
 CHUNK: Final = 1024
 """Rows of the pool compared with all others at once."""
+
+
+class CollectingMetric(Metric[Outcome]):
+    """What is measured on all outcomes of all ranks together, which are held in memory."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        """Add the outcomes to the pool."""
+        self.outcomes.extend(outcomes)
+
+    def merge(self, other: Self) -> None:
+        """Add the other's outcomes to the pool."""
+        self.outcomes.extend(other.outcomes)
 
 
 def distinct(names: Sequence[Hashable]) -> tuple[Numbers, Numbers]:

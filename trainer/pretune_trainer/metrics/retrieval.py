@@ -1,15 +1,23 @@
 """How well images find their captions, and captions their images, in the pool that the validation data is."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.ranking import BEST, CHUNK, Numbers, Vectors, compared, distinct, wrong_ahead
+from pretune_trainer.metrics.ranking import (
+    BEST,
+    CHUNK,
+    CollectingMetric,
+    Numbers,
+    Vectors,
+    compared,
+    distinct,
+    wrong_ahead,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Compared:
     """Whether it was given the right label by zero-shot classification; None where it has none."""
 
 
-class RetrievalReport(Metric[Compared]):
+class RetrievalReport(CollectingMetric[Compared]):
     """Loss and recall@k over the whole pool, and the accuracy of zero-shot classification.
 
     Equal captions are one caption, which any of their images answers, and equal images are one image. The pool is held
@@ -47,23 +55,15 @@ class RetrievalReport(Metric[Compared]):
     """Names of the figures with labels."""
 
     def __init__(self, *, labelled: bool) -> None:
+        super().__init__()
         self.labelled = labelled
         """Whether images are given labels."""
-        self.pairs: list[Compared] = []
-
-    def update(self, outcomes: Sequence[Compared]) -> None:
-        """Add pairs to the pool."""
-        self.pairs.extend(outcomes)
-
-    def merge(self, other: Self) -> None:
-        """Add the other's pairs to the pool."""
-        self.pairs.extend(other.pairs)
 
     def result(self) -> dict[str, float]:
         """Shares from 0 to 1; loss in nats."""
-        if not self.pairs:
+        if not self.outcomes:
             return dict.fromkeys(self.known if self.labelled else self.of_pairs, math.nan)
-        pairs = sorted(self.pairs, key=lambda pair: (pair.image_name, pair.text_name))
+        pairs = sorted(self.outcomes, key=lambda pair: (pair.image_name, pair.text_name))
         images, texts = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("image", "text"))
         figures = {"loss": _loss(images, texts, pairs[0].scale)}
         first_images, of_image = distinct([pair.image_name for pair in pairs])
@@ -75,7 +75,7 @@ class RetrievalReport(Metric[Compared]):
 
     def _accuracy(self) -> float:
         """Not a number where no image has a label."""
-        right = [pair.right for pair in self.pairs if pair.right is not None]
+        right = [pair.right for pair in self.outcomes if pair.right is not None]
         return sum(right) / len(right) if right else math.nan
 
 

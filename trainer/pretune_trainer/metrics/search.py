@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.ranking import BEST, Numbers, Vectors, compared, distinct, wrong_ahead
+from pretune_trainer.metrics.ranking import BEST, CollectingMetric, Numbers, Vectors, compared, distinct, wrong_ahead
 
 _RANKED: Final = 10
 """How far down a list MRR looks."""
@@ -27,7 +26,7 @@ class Searched:
     """What similarities are multiplied by: one over the temperature."""
 
 
-class SearchReport(Metric[Searched]):
+class SearchReport(CollectingMetric[Searched]):
     """Loss, recall@k and mean reciprocal rank, over all documents.
 
     Equal documents are one document, and equal queries one query, which any of its documents answers. All vectors are
@@ -45,23 +44,15 @@ class SearchReport(Metric[Searched]):
     """Names of all figures."""
 
     def __init__(self, *, searches: bool) -> None:
+        super().__init__()
         self.names = self.known if searches else self.of_texts
         """The figures that are reported."""
-        self.found: list[Searched] = []
-
-    def update(self, outcomes: Sequence[Searched]) -> None:
-        """Add queries and documents to the pool."""
-        self.found.extend(outcomes)
-
-    def merge(self, other: Self) -> None:
-        """Add the other's queries and documents to the pool."""
-        self.found.extend(other.found)
 
     def result(self) -> dict[str, float]:
         """Shares from 0 to 1; loss in nats."""
-        if not self.found:
+        if not self.outcomes:
             return dict.fromkeys(self.names, math.nan)
-        found = sorted(self.found, key=lambda each: each.names)
+        found = sorted(self.outcomes, key=lambda each: each.names)
         first, of_query = distinct([each.names[0] for each in found])
         queries = np.stack([found[number].vectors[0] for number in first])
         pool, of_pool = _documents(found)
