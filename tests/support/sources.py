@@ -2,14 +2,14 @@
 
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 
 WHERE = "spec.data.train[0]"
 
 
-def opened(uri, **fields) -> OpenSource:
+def opened(uri, **fields) -> OpenedSource:
     uri = uri if "://" in str(uri) else f"file://{uri}"
-    return OpenSource(Source.model_validate({"uri": uri, **fields}), WHERE)
+    return OpenedSource(Source.model_validate({"uri": uri, **fields}), WHERE)
 
 
 def read(uri, columns=(), **fields):

@@ -7,14 +7,14 @@ import pytest
 from pretune_api.data import Source
 from pretune_trainer.data.example import Row
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 from pretune_trainer.errors import BadRowError
 
 
 def read(folder: Path, *lines: str) -> list[Row]:
     file = folder / "a.jsonl"
     file.write_text("\n".join(lines))
-    opened = OpenSource(Source(uri=file.as_uri()), "spec.data.train[0]")
+    opened = OpenedSource(Source(uri=file.as_uri()), "spec.data.train[0]")
     return [row for unit in units(opened, 0, opened.files()) for row in rows(opened, unit)]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 from pretune_trainer.errors import BadRowError, UserError
 from support.pairs import matched, write_pairs
 from support.pairs import rows as pairs
@@ -36,7 +36,7 @@ def write_folder(folder: Path, form: str) -> str:
 
 
 def read(uri: str, column: str = "text") -> list[Pair]:
-    opened = OpenSource(Source(uri=uri, column=column), "spec.data.train[0]")
+    opened = OpenedSource(Source(uri=uri, column=column), "spec.data.train[0]")
     found = [row for unit in units(opened, 0, opened.files()) for row in rows(opened, unit)]
     return [{**row.values, "own": row.column} for row in found]
 

@@ -15,7 +15,7 @@ from pretune_api.names import Cause, ExitCode
 from pretune_api.problems import parse
 from pretune_api.run_config import Folder, Parent, RunConfig
 from pretune_api.storage import Storage
-from pretune_trainer.data.sources import OpenSource, SourceFile
+from pretune_trainer.data.sources import OpenedSource, SourceFile
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Design
 from pretune_trainer.optim import make_optimizer, optimizer_tensors
@@ -115,13 +115,13 @@ def test_a_file_that_is_both_learnt_from_and_judged_on_is_refused(tmp_path: Path
 def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = classification(tmp_path).data.train[0].uri
     config = classification(tmp_path, data__validation={"sources": [{"uri": uri}]})
-    files, listed = OpenSource.files, list[str]()
+    files, listed = OpenedSource.files, list[str]()
 
-    def counted(source: OpenSource) -> list[SourceFile]:
+    def counted(source: OpenedSource) -> list[SourceFile]:
         listed.append(source.where)
         return files(source)
 
-    monkeypatch.setattr(OpenSource, "files", counted)
+    monkeypatch.setattr(OpenedSource, "files", counted)
     preflight(config)
     assert sorted(listed) == ["spec.data.train[0]", "spec.data.validation.sources[0]"]
 
@@ -131,13 +131,13 @@ def test_sources_are_read_beside_each_other_and_told_in_their_order(
 ) -> None:
     uris = [write_rows(tmp_path / f"{name}.jsonl", [{"text": "one and another"}] * 8) for name in "ab"]
     config = pretrain(tmp_path, data__train=[{"uri": uri} for uri in uris])
-    files, both = OpenSource.files, Barrier(len(uris))
+    files, both = OpenedSource.files, Barrier(len(uris))
 
-    def awaited(source: OpenSource) -> list[SourceFile]:
+    def awaited(source: OpenedSource) -> list[SourceFile]:
         both.wait(timeout=30)
         return files(source)
 
-    monkeypatch.setattr(OpenSource, "files", awaited)
+    monkeypatch.setattr(OpenedSource, "files", awaited)
     read = [finding for finding in preflight(config) if finding.check == "source"]
     assert [(finding.ok, finding.place) for finding in read] == [
         (True, "spec.data.train[0]"),

@@ -291,7 +291,7 @@ def test_small_files_are_read_several_at_once(tmp_path, monkeypatch):
 ASKS = """
 import http.server, os, threading
 from pretune_api.data import Source
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 
 class Metadata(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
@@ -304,7 +304,7 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
 source = Source.model_validate({"uri": "s3://bucket/x.jsonl", "endpoint": "http://127.0.0.1:1"})
 for number in range(2):  # the SDK's first question goes to an address that is not to be had here
-    OpenSource(source, f"spec.data.train[{number}]").filesystem
+    OpenedSource(source, f"spec.data.train[{number}]").filesystem
 """
 
 
@@ -319,9 +319,9 @@ PEAK = """
 import resource, sys
 from pretune_api.data import Source
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 def read(uri):
-    source = OpenSource(Source(uri=uri), "")
+    source = OpenedSource(Source(uri=uri), "")
     return sum(len(row.text()) for unit in units(source, 0, source.files()) for row in rows(source, unit))
 read(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -25,11 +25,11 @@ READ = """
 import sys
 from pretune_api.data import Source
 from pretune_api.storage import Location
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 from pretune_trainer.storage.store import Store
 location = {"endpoint": sys.argv[1], "region": "us-east-1"}
 written = Store.open(Location(uri="s3://models/team", **location)).get("a.txt")
-(read,) = OpenSource(Source(uri="s3://models/team/a.txt", **location), "spec.data.train[0]").files()
+(read,) = OpenedSource(Source(uri="s3://models/team/a.txt", **location), "spec.data.train[0]").files()
 print(written.decode(), read.size)
 """
 

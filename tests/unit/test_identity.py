@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pretune_api.data import Source
-from pretune_trainer.data.sources import OpenSource
+from pretune_trainer.data.sources import OpenedSource
 from pretune_trainer.storage.store import Store
 from support.pod_identity import pod_identity
 from support.s3 import S3Server
@@ -24,5 +24,5 @@ def test_storage_and_sources_take_the_credentials_that_eks_gives_a_pod(
             monkeypatch.setenv(name, value)
         Store.open(folder).put("rows.jsonl", b'{"text": "a"}\n')
         source = Source(uri=f"{folder.uri}/*.jsonl", endpoint=folder.endpoint, region=folder.region)
-        [file] = OpenSource(source, "spec.data.train[0]").files()
+        [file] = OpenedSource(source, "spec.data.train[0]").files()
         assert file.size == 14

@@ -12,7 +12,7 @@ from pretune_trainer.data.example import Row
 from pretune_trainer.data.holdout import HINT
 from pretune_trainer.data.inputs import DataSource, data_sources, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
-from pretune_trainer.data.sources import OpenSource, SourceFile
+from pretune_trainer.data.sources import OpenedSource, SourceFile
 from pretune_trainer.errors import UserError
 
 
@@ -90,7 +90,7 @@ class Corpus:
             raise UserError(f"{opened.where}.uri", f"{opened.source.uri} {lacks}")
 
 
-def _lacks(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> str | None:
+def _lacks(opened: OpenedSource, number: int, files: Sequence[SourceFile]) -> str | None:
     """Why a source gives no text at all; None where all that it has is held out."""
     lacks = "is empty: it has no documents to learn from"
     for row in chain.from_iterable(rows(opened, unit) for unit in units(opened, number, files)):

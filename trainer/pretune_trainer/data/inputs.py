@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from pretune_api.data import Data
 from pretune_trainer.data.holdout import Holdout
-from pretune_trainer.data.sources import OpenSource, SourceFile, open_sources
+from pretune_trainer.data.sources import OpenedSource, SourceFile, open_sources
 
 
 @dataclass(frozen=True)
 class DataSource:
     """A source of the job, and what of it is held out."""
 
-    opened: OpenSource
+    opened: OpenedSource
     """The source."""
     holdout: Holdout
     """Held-out documents."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pretune_trainer.data.ahead import ahead
 from pretune_trainer.data.example import Place, Row
 from pretune_trainer.data.signatures import told_by_signature
-from pretune_trainer.data.sources import Format, OpenSource, SourceFile, explained, transcript_of
+from pretune_trainer.data.sources import Format, OpenedSource, SourceFile, explained, transcript_of
 from pretune_trainer.errors import BadRowError, UserError, quoted, shortened
 
 _CHUNK: Final = 2**20
@@ -65,7 +65,7 @@ class Unit:
         return self.file, *self.others
 
 
-def units(opened: OpenSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
+def units(opened: OpenedSource, number: int, files: Sequence[SourceFile]) -> list[Unit]:
     """The units of a source, in order; they depend on nothing but the files.
 
     Raises:
@@ -90,7 +90,7 @@ def files_with_rows(files: Sequence[SourceFile]) -> list[SourceFile]:
     ]
 
 
-def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
+def rows(opened: OpenedSource, unit: Unit, columns: Sequence[str] = ()) -> Iterator[Row]:
     """The rows of a unit. Of Parquet only the source's column is read, and `columns`; the source's `values` are added.
 
     Raises:
@@ -102,7 +102,7 @@ def rows(opened: OpenSource, unit: Unit, columns: Sequence[str] = ()) -> Iterato
     return (replace(row, values={**row.values, **same}) for row in found) if same else found
 
 
-def _rows_of_files(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _rows_of_files(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     """Of several files, which are small, the next ones are read meanwhile: a store's answer takes its time."""
     if not unit.others:
         return _rows_of_file(opened, unit, columns)
@@ -110,12 +110,12 @@ def _rows_of_files(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> It
     return chain.from_iterable(ahead(lambda one: list(_rows_of_file(opened, one, columns)), each))
 
 
-def _rows_of_file(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _rows_of_file(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     with explained(unit.file.uri, f"{opened.where}.uri"):
         yield from _READERS[unit.file.format](opened, unit, columns)
 
 
-def _units_of(opened: OpenSource, number: int, file: SourceFile) -> list[Unit]:
+def _units_of(opened: OpenedSource, number: int, file: SourceFile) -> list[Unit]:
     if file.format == "parquet":
         return list(_parquet_units(opened, number, file))
     return [Unit(number, file, size=file.size)]
@@ -135,7 +135,7 @@ def _runs(number: int, files: Sequence[SourceFile], most: int) -> Iterator[Unit]
         yield Unit(number, run[0], size=size, others=tuple(run[1:]))
 
 
-def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterator[Unit]:
+def _parquet_units(opened: OpenedSource, number: int, file: SourceFile) -> Iterator[Unit]:
     with explained(file.uri, f"{opened.where}.uri"), opened.filesystem.open_input_file(file.path) as handle:
         metadata = pq.ParquetFile(handle).metadata
     _check_column(opened, file, metadata.schema.to_arrow_schema().names)
@@ -148,7 +148,7 @@ def _parquet_units(opened: OpenSource, number: int, file: SourceFile) -> Iterato
             start, first, count, size = group + 1, first + count, 0, 0
 
 
-def _check_column(opened: OpenSource, file: SourceFile, names: Sequence[str]) -> None:
+def _check_column(opened: OpenedSource, file: SourceFile, names: Sequence[str]) -> None:
     column = opened.source.column
     if column not in names:
         raise UserError(
@@ -156,7 +156,7 @@ def _check_column(opened: OpenSource, file: SourceFile, names: Sequence[str]) ->
         )
 
 
-def _parquet(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     with opened.filesystem.open_input_file(unit.file.path) as handle:
         file = pq.ParquetFile(handle, buffer_size=_BUFFER)
         wanted = [
@@ -166,7 +166,7 @@ def _parquet(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator
         yield from _parquet_rows(opened, unit, batches)
 
 
-def _parquet_rows(opened: OpenSource, unit: Unit, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+def _parquet_rows(opened: OpenedSource, unit: Unit, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
     number = unit.first
     for batch in batches:
         for values in _values(batch, Place(unit.file.uri, number)):
@@ -183,19 +183,19 @@ def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
         raise BadRowError(f"{place} and following", f"a time or a number cannot be read: {error}") from error
 
 
-def _jsonl(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _jsonl(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     for place, record in _json_records(opened, unit.file):
         yield Row(record, place, opened.source.column)
 
 
-def _json_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
+def _json_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
     for number, line in enumerate(_lines(opened, file), start=1):
         if line.strip():
             place = Place(file.uri, number)
             yield place, _record(line, place)
 
 
-def _csv_records(opened: OpenSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
+def _csv_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
     """The records of a CSV file, each with as many fields as its header (RFC 4180)."""
     texts = (f"{_text(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
     lines, number = filter(None, csv.reader(texts, strict=True)), 0
@@ -249,19 +249,19 @@ def _is_unicode(record: object) -> bool:
     return True
 
 
-def _plain(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _plain(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     column = opened.source.column
     for number, document in enumerate(_documents(opened, unit.file), start=1):
         place = Place(unit.file.uri, number)
         yield Row({column: _text(document, place)}, place, column)
 
 
-def _images(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _images(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     folder = unit.file.uri.split("/")[-2]
     yield Row({"image": _whole(opened, unit.file), "label": folder}, Place(unit.file.uri, 1), "image")
 
 
-def _metadata(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _metadata(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     """The images that a metadata file names, each with what it says of them; the source's column is part of that."""
     records = _csv_records if unit.file.path.endswith(".csv") else _json_records
 
@@ -285,7 +285,7 @@ def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> 
     return replace(metadata, uri=f"{folder}/{name}", path=f"{path}/{name}")
 
 
-def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+def _audio(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
     file, place = unit.file, Place(unit.file.uri, 1)
     content = _whole(opened, file)
     transcript = replace(file, uri=transcript_of(file.uri), path=transcript_of(file.path), compression=None)
@@ -293,7 +293,7 @@ def _audio(opened: OpenSource, unit: Unit, columns: Sequence[str]) -> Iterator[R
     yield Row({"audio": content, "text": said.strip()}, place, "audio")
 
 
-def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place: Place) -> bytes:
+def _read_beside(opened: OpenedSource, file: SourceFile, other: SourceFile, place: Place) -> bytes:
     """A file that there must be, since `other` in its folder, or above it, has a row with it."""
     with explained(file.uri, str(place)):
         try:
@@ -303,7 +303,7 @@ def _read_beside(opened: OpenSource, file: SourceFile, other: SourceFile, place:
             raise BadRowError(str(place), f"there is no {shortened(name)} next to it") from error
 
 
-def _documents(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+def _documents(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
     if opened.source.document == "line":
         return _lines(opened, file)
     return iter([_whole(opened, file)])
@@ -318,7 +318,7 @@ def _text(line: bytes, place: Place) -> str:
         raise BadRowError(str(place), said) from error
 
 
-def _lines(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+def _lines(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
     """Lines without their ends; a line may be longer than a chunk."""
     begun: list[bytes] = []
     for chunk in _chunks(opened, file):
@@ -332,11 +332,11 @@ def _lines(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
         yield last
 
 
-def _whole(opened: OpenSource, file: SourceFile) -> bytes:
+def _whole(opened: OpenedSource, file: SourceFile) -> bytes:
     return b"".join(_chunks(opened, file))
 
 
-def _chunks(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
+def _chunks(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
     with opened.filesystem.open_input_stream(file.path, file.compression, _BUFFER) as stream:
         while chunk := stream.read(_CHUNK):
             if chunk.startswith(_POINTER):
@@ -346,7 +346,7 @@ def _chunks(opened: OpenSource, file: SourceFile) -> Iterator[bytes]:
             yield chunk
 
 
-_READERS: Final[dict[Format, Callable[[OpenSource, Unit, Sequence[str]], Iterator[Row]]]] = {
+_READERS: Final[dict[Format, Callable[[OpenedSource, Unit, Sequence[str]], Iterator[Row]]]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "text": _plain,

@@ -80,7 +80,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class OpenSource:
+class OpenedSource:
     """A source, reached: its files and the file system that they are in."""
 
     source: Source
@@ -230,9 +230,9 @@ def transcript_of(path: str) -> str:
     return f"{folder}{slash}{name.rpartition('.')[0] or name}{_TRANSCRIPT}"
 
 
-def open_sources(sources: Sequence[Source], field: str) -> list[OpenSource]:
+def open_sources(sources: Sequence[Source], field: str) -> list[OpenedSource]:
     """Sources with their field paths; `field` is spec.data.train or spec.data.validation.sources."""
-    return [OpenSource(source, f"{field}[{number}]") for number, source in enumerate(sources)]
+    return [OpenedSource(source, f"{field}[{number}]") for number, source in enumerate(sources)]
 
 
 @contextmanager
