@@ -117,7 +117,10 @@ class ClassificationReport(Metric[Judged]):
 
 
 def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:
-    """Mean recall of the classes that occur, and Matthews' correlation coefficient as in Gorodkin (2004), by name."""
+    """Mean recall of the classes that occur, and Matthews' correlation coefficient as in Gorodkin (2004), by name.
+
+    Counts [labels] are of each label's right answers, of its answers, and of the examples that have it.
+    """
     total = int(expected.sum())
     occur = expected > 0
     chance = int(predicted @ expected)
@@ -131,7 +134,7 @@ def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: N
 def precision_recall_f1(
     hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]
 ) -> dict[str, Floats]:
-    """The three figures of each label from its counts, by name."""
+    """The three figures of each label [labels], by name, from the counts that `agreement` takes."""
     return {
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, expected),

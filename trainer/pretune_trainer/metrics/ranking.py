@@ -53,7 +53,8 @@ def compared(
 
 
 def wrong_ahead(scores: Vectors, right: NDArray[np.bool_]) -> Numbers:
-    """How many wrong answers stand before each query's best right one. Whatever is not worse counts as before it, so
-    that a model for which all is alike, or not a number, finds nothing."""
+    """How many wrong answers stand before each query's best right one [rows], by similarities with the pool
+    [rows, pool]. Whatever is not worse counts as before it, so that a model for which all is alike, or not a number,
+    finds nothing."""
     best = np.where(right, scores, -np.inf).max(1, keepdims=True)
     return np.asarray((~(scores < best) & ~right).sum(1))

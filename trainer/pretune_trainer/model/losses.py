@@ -1,16 +1,18 @@
 """Losses as sums over targets, in as little memory as their definition allows."""
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORED = -100
+IGNORED: Final = -100
 """Target of a position that is not learnt."""
 
-_CHUNK_TOKENS = 8_192
-_SMALL_LOGITS = 1 << 27
+_CHUNK_TOKENS: Final = 8_192
+"""Tokens whose logits exist at once where not all may."""
+_SMALL_LOGITS: Final = 1 << 27
+"""Logits that may all exist at once: half a gigabyte as float32."""
 
 
 def capped(logits: Tensor, cap: float | None) -> Tensor:

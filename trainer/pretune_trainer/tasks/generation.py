@@ -12,7 +12,8 @@ from pretune_trainer.model.gather import are_several
 
 
 def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int, beams: int) -> list[list[int]]:
-    """What the model writes after each prompt, greedily or by beam search: token ids, special ones included.
+    """What the model writes after each prompt (token ids [n]), greedily or by beam search: at most `most` token ids,
+    special ones included.
 
     Decoders read prompts that end side by side, encoders such that begin side by side. Sharded ranks must compute
     equally often: each writes until the last one has finished, and one without prompts writes to an empty one.

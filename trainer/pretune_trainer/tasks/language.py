@@ -215,7 +215,7 @@ def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Summed cross-entropy of the batch's next tokens."""
+    """Summed cross-entropy of the batch's next tokens: float32 scalar."""
     hidden, targets = _hidden_states(model, batch.inputs), batch.targets["lm"].flatten()
     return head_cross_entropy(hidden, _head(model), targets, _cap(model))
 
