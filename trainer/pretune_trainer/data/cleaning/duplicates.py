@@ -33,7 +33,7 @@ class Documents:
 
 
 def decide(documents: Documents) -> NDArray[np.uint8]:
-    """The verdicts [n], with those on duplicates: of each group the first in the validation stays, or else the first."""
+    """The verdicts with those on duplicates [n]: of each group the first in the validation stays, or else the first."""
     verdicts = documents.verdicts.copy()
     among = np.flatnonzero(verdicts == KEPT)
     _drop(verdicts, documents, among, _equal(documents, among), (Reason.DUPLICATE, Reason.CONTAMINATION))
