@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
@@ -22,6 +24,27 @@ def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
     torch.set_num_threads(1)
     recorder = Recorder()
     return run_rank(config, ranks, recorder), recorder.of(Step)
+
+
+def assert_refused(config: RunConfig, sentence: str) -> None:
+    """The job ends with an error of one line, in which the pattern `sentence` is found."""
+    with pytest.raises(UserError, match=sentence) as refused:
+        run_rank(config, Ranks(), Silent())
+    assert "\n" not in str(refused.value)
+
+
+def run_until(ranks: Ranks, config: RunConfig, step: int) -> None:
+    """Train until the run is asked to stop, once it has reported `step`."""
+    with pytest.raises(StopRequestedError):
+        run_rank(config, ranks, Recorder(stop_at=step))
+
+
+def assert_same_bits(one: RankResult, other: RankResult) -> None:
+    """Both runs end with the same figures and the same weights."""
+    assert one.metrics == other.metrics
+    weights = weights_of(other)
+    for name, weight in weights_of(one).items():
+        assert torch.equal(weight, weights[name]), name
 
 
 def named(config: RunConfig, name: str) -> RunConfig:

@@ -27,6 +27,7 @@ from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import pretrain, write_rows
 from support.language import paragraphs
+from support.runs import as_parent
 
 DOMAIN = [
     f"Chronic hepatosplenomegaly with thrombocytopenia, stage {number}; Grüße, 世界!\n  hepatosplenomegaly"
@@ -96,7 +97,7 @@ def test_a_domain_stage_starts_from_the_pieces_and_leaves_an_artifact_that_fits(
     general = pretrain(tmp_path / "general", training__max_steps=2)
     general.model.architecture.config["tie_word_embeddings"] = tied
     first = run_rank(general, Ranks(), Silent())
-    config = domain(tmp_path, Folder(uri=first.artifact_uri, digest=first.artifact_digest))
+    config = domain(tmp_path, as_parent(first))
     inputs = gather_inputs(config, Ranks(), Silent())
     assert inputs.build.added is not None
     model, pieces = inputs.make_model().model, [list(piece) for piece in inputs.build.added.pieces]

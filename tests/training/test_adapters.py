@@ -16,16 +16,17 @@ from pretune_api.base import Spec
 from pretune_api.methods import Adapter, Prefix, PromptTuning
 from pretune_api.model import Architecture
 from pretune_api.run_config import Folder, RunConfig
-from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Evaluated, Silent, Start, Step
+from pretune_trainer.report import Evaluated, Silent, Start
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_corpus
 from support.language import TINY, small_tokenizer
 from support.objectives import ARCHITECTURES
+from support.runs import as_parent, run, run_until
 
 VIRTUAL: dict[str, tuple[str, Spec]] = {
     "prefix": ("prefix", Prefix(tokens=3)),
@@ -211,8 +212,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A language model with positions for 128 tokens."""
     shape = {"type": "llama", "config": {**TINY["llama"], "max_position_embeddings": 128}}
     config = pretrain(tmp_path_factory.mktemp("parent"), model__architecture=shape, training__max_steps=4)
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def path(uri: str) -> Path:
@@ -261,21 +261,15 @@ def test_a_classifier_s_artifact_brings_its_head(tmp_path: Path, parent: Folder)
 def test_updates_that_are_stopped_go_on_as_if_they_had_not_been(tmp_path: Path, parent: Folder, name: str) -> None:
     whole = run_rank(adapt(tmp_path / "whole", parent, name), Ranks(), Silent())
     config = adapt(tmp_path / "stopped", parent, name)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=4))
+    run_until(Ranks(), config, 4)
     one, other = updates(whole), updates(run_rank(config, Ranks(), Silent()))
     assert all(torch.equal(weight, other[key]) for key, weight in one.items())
 
 
-def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
-
-
 @pytest.mark.parametrize("name", METHOD_SPECS)
 def test_two_ranks_make_the_updates_that_one_makes(tmp_path: Path, parent: Folder, name: str) -> None:
-    alone, steps = _run(Ranks(), adapt(tmp_path / "one", parent, name))
-    (together, others), *_ = in_ranks(2, _run, adapt(tmp_path / "two", parent, name))
+    alone, steps = run(Ranks(), adapt(tmp_path / "one", parent, name))
+    (together, others), *_ = in_ranks(2, run, adapt(tmp_path / "two", parent, name))
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
     for key, weight in updates(alone).items():
         torch.testing.assert_close(updates(together)[key], weight, atol=1e-4, rtol=0, msg=key)
@@ -292,7 +286,7 @@ def test_updates_learn_in_bf16_too(tmp_path: Path, parent: Folder, name: str) ->
 
 def test_updates_alone_are_no_parent(tmp_path: Path, parent: Folder) -> None:
     result = run_rank(adapt(tmp_path, parent, "prefix", training__max_steps=1), Ranks(), Silent())
-    alone = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    alone = as_parent(result)
     says = r"spec.model.from: .* holds PREFIX_TUNING updates alone; create it with a method"
     with pytest.raises(UserError, match=says):
         run_rank(adapt(tmp_path / "next", alone, "prefix"), Ranks(), Silent())

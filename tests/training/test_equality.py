@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from pretune_api.run_config import RunConfig
@@ -18,14 +17,14 @@ from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Step
 from pretune_trainer.training_plan import plan_training
 from support.jobs import Recorder, classification, pretrain
+from support.runs import weights_of
 
 
 def _trained(config: RunConfig) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The loss of every step, and the artifact's weights."""
     recorder = Recorder()
     result = run_rank(config, Ranks(), recorder)
-    weights = load_file(Path(result.artifact_uri.removeprefix("file://")) / "model.safetensors")
-    return [event.loss for event in recorder.of(Step)], weights
+    return [event.loss for event in recorder.of(Step)], weights_of(result)
 
 
 def _plain_loop(config: RunConfig, steps: int) -> tuple[list[float], dict[str, torch.Tensor]]:

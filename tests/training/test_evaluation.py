@@ -9,7 +9,6 @@ import torch
 from pretune_api.checkpoint import STATE_NAME, CheckpointState
 from pretune_api.run_config import RunConfig
 from pretune_trainer import loop
-from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.evaluate import Judgement
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
@@ -19,13 +18,13 @@ from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain
 from support.language import small_tokenizer
-from support.runs import as_parent, named, run
+from support.runs import as_parent, named, path_of, run, run_until
 
 BASELINE = {"evaluation__baseline": True, "training__max_steps": 4}
 
 
 def card(result: RankResult) -> str:
-    return Path(result.artifact_uri.removeprefix("file://"), "README.md").read_text()
+    return (path_of(result) / "README.md").read_text()
 
 
 def test_the_model_is_judged_before_training_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -43,8 +42,7 @@ def test_a_run_that_is_resumed_remembers_the_baseline_and_ends_as_if_it_had_not_
     whole = run_rank(pretrain(tmp_path / "whole", **BASELINE), Ranks(), Silent())
     plain = run_rank(pretrain(tmp_path / "plain", training__max_steps=4), Ranks(), Silent())
     config = pretrain(tmp_path / "stopped", **BASELINE)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=1))
+    run_until(Ranks(), config, 1)
     recorder = Recorder()
     resumed = run_rank(config, Ranks(), recorder)
     assert [each.step for each in recorder.of(Step)] == [4]

@@ -13,12 +13,13 @@ from pretune_trainer.baseline import in_context_design, in_context_inputs
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent
 from pretune_trainer.tasks.in_context import InContext
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_rows
 from support.language import paragraphs
+from support.runs import as_parent
 
 LABELS = ["short", "long"]
 PROMPT = "text: {text}\nlength: {label}"
@@ -28,11 +29,7 @@ PROMPT = "text: {text}\nlength: {label}"
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A language model of four steps, with positions for some short texts."""
     config = pretrain(tmp_path_factory.mktemp("parent"), data__sequence_length=256, training__max_steps=4)
-    return made(run_rank(config, Ranks(), Silent()))
-
-
-def made(result: RankResult) -> Folder:
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def asking(folder: Path, parent: Folder, shown: int = 0, word_for: str = "long", **changes: Any) -> RunConfig:
@@ -135,7 +132,8 @@ def test_what_does_not_fit_or_is_no_label_is_refused(tmp_path: Path, parent: Fol
 
 
 def test_a_parent_that_writes_no_text_is_refused(tmp_path: Path, parent: Folder) -> None:
-    classifier = made(run_rank(classification(tmp_path / "parent", parent, training__max_steps=1), Ranks(), Silent()))
+    config = classification(tmp_path / "parent", parent, training__max_steps=1)
+    classifier = as_parent(run_rank(config, Ranks(), Silent()))
     says = "inContext: it needs a causal language model, but the parent is a LlamaForSequenceClassification; remove it"
     with pytest.raises(UserError, match=says):
         prompted(asking(tmp_path, classifier))

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ViTMAEForPreTraining
 
-from pretune_api.run_config import Folder, RunConfig
+from pretune_api.run_config import RunConfig
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import UserError
@@ -16,7 +15,7 @@ from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import ARCHITECTURES, digits, learning, painted, write_images
-from support.runs import path_of, run
+from support.runs import as_parent, named, path_of, run, weights_of
 
 
 def some_digits(folder: Path, count: int = 100) -> str:
@@ -58,8 +57,7 @@ def test_positions_tell_the_patches_of_a_new_model_apart(tmp_path: Path) -> None
 def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     config = painted(tmp_path, some_digits(tmp_path), training__examples_per_step=15)
     whole, steps = run(Ranks(), config)
-    other = config.model_copy(update={"job": config.job.model_copy(update={"name": "other"})})
-    (half, others), *_ = in_ranks(2, run, other)
+    (half, others), *_ = in_ranks(2, run, named(config, "other"))
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
     assert half.metrics["loss"] == pytest.approx(whole.metrics["loss"], abs=1e-5)
     assert ViTMAEForPreTraining.from_pretrained(path_of(half)).config.mask_ratio == 0.75
@@ -68,9 +66,8 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
 def test_an_image_classification_starts_from_the_encoder(tmp_path: Path) -> None:
     uri = some_digits(tmp_path)
     parent, _ = run(Ranks(), painted(tmp_path, uri, training__max_steps=2))
-    folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
-    child, _ = run(Ranks(), learning(tmp_path / "child", uri, parent=folder, method={"freeze": {}}))
-    before, after = (load_file(path_of(result) / "model.safetensors") for result in (parent, child))
+    child, _ = run(Ranks(), learning(tmp_path / "child", uri, parent=as_parent(parent), method={"freeze": {}}))
+    before, after = map(weights_of, (parent, child))
     encoder = {name for name in after if name.startswith("vit.")}
     assert {"classifier.weight", "classifier.bias"} == after.keys() - encoder
     assert {name for name in before if name.startswith("vit.")} == encoder

@@ -18,19 +18,20 @@ from transformers import (
 from pretune_api.methods import Freeze, Full, Ia3, Lora
 from pretune_api.model import Architecture
 from pretune_api.run_config import Folder, RunConfig
-from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.methods.freeze import freeze
 from pretune_trainer.methods.full import full
 from pretune_trainer.methods.ia3 import ia3
 from pretune_trainer.methods.lora import lora
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
-from pretune_trainer.report import Silent, Start, Step
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Silent, Start
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_corpus
 from support.language import TINY, small_tokenizer
 from support.objectives import ARCHITECTURES
+from support.runs import as_parent, run, run_until
 
 IDS = torch.arange(5, 45)[None]
 FAMILIES = {
@@ -46,8 +47,7 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Folder]:
     made: dict[str, Folder] = {}
     for name, architecture in FAMILIES.items():
         config = pretrain(tmp_path_factory.mktemp("parent"), model__architecture=architecture, training__max_steps=4)
-        result = run_rank(config, Ranks(), Silent())
-        made[name] = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+        made[name] = as_parent(run_rank(config, Ranks(), Silent()))
     return made
 
 
@@ -117,7 +117,7 @@ def test_updates_alone_load_with_peft_on_the_parent(tmp_path: Path, parents: dic
 def test_updates_alone_are_no_parent(tmp_path: Path, parents: dict[str, Folder]) -> None:
     method = {"lora": {"rank": 4, "merge": False}}
     result = run_rank(adapt(tmp_path, parents["llama"], method, training__max_steps=1), Ranks(), Silent())
-    updates = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    updates = as_parent(result)
     with pytest.raises(UserError, match=r"spec.model.from: .* holds LORA updates alone; create it with merge: true"):
         run_rank(adapt(tmp_path / "next", updates, {"full": {}}), Ranks(), Silent())
 
@@ -168,8 +168,7 @@ def test_updates_that_are_stopped_go_on_as_if_they_had_not_been(
 ) -> None:
     whole = run_rank(adapt(tmp_path / "whole", parents["llama"], UPDATES[name]), Ranks(), Silent())
     config = adapt(tmp_path / "stopped", parents["llama"], UPDATES[name])
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=4))
+    run_until(Ranks(), config, 4)
     resumed = run_rank(config, Ranks(), Silent())
     one, other = weights(whole.artifact_uri), weights(resumed.artifact_uri)
     assert all(torch.equal(weight, other[key]) for key, weight in one.items())
@@ -187,17 +186,12 @@ def test_a_classifier_s_head_is_trained_beside_the_updates(tmp_path: Path, paren
     torch.testing.assert_close(logits(merged), logits(unmerged), atol=1e-5, rtol=0)
 
 
-def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
-
-
 @pytest.mark.parametrize("method", [UPDATES["weight-decomposed"], UPDATES["ia3"]], ids=["dora", "ia3"])
 def test_two_ranks_make_the_updates_that_one_makes(
     tmp_path: Path, parents: dict[str, Folder], method: dict[str, Any]
 ) -> None:
-    alone, steps = _run(Ranks(), adapt(tmp_path / "one", parents["llama tied"], method))
-    (together, others), *_ = in_ranks(2, _run, adapt(tmp_path / "two", parents["llama tied"], method))
+    alone, steps = run(Ranks(), adapt(tmp_path / "one", parents["llama tied"], method))
+    (together, others), *_ = in_ranks(2, run, adapt(tmp_path / "two", parents["llama tied"], method))
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
     one, other = weights(alone.artifact_uri), weights(together.artifact_uri)
     assert one.keys() == other.keys()

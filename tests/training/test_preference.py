@@ -13,7 +13,7 @@ from pretune_api.model import Architecture
 from pretune_api.preference import Preference as Spec
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.data.example import Example, Pack, Place, Row
-from pretune_trainer.errors import BadRowError, StopRequestedError
+from pretune_trainer.errors import BadRowError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
@@ -24,7 +24,7 @@ from pretune_trainer.tasks.preference import Preference
 from support.group import in_ranks
 from support.jobs import Recorder, finetune, pretrain, write_rows
 from support.language import TINY, small_tokenizer
-from support.runs import gathered
+from support.runs import as_parent, gathered, run_until
 
 PLAIN = {"text": "Is a list ordered?", "chosen": " Yes, it is.", "rejected": " No."}
 TALK = {
@@ -159,8 +159,7 @@ def _log_probability(model: torch.nn.Module, ids: Any, before: int) -> float:
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     config = pretrain(tmp_path_factory.mktemp("parent"), training__max_steps=4)
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def preferring(folder: Path, parent: Folder, **changes: Any) -> RunConfig:
@@ -210,8 +209,7 @@ def test_a_run_that_is_stopped_compares_with_the_same_model_afterwards(
 ) -> None:
     whole = run_rank(preferring(tmp_path / "whole", parent, method=method), Ranks(), Silent())
     config = preferring(tmp_path / "stopped", parent, method=method)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=4))
+    run_until(Ranks(), config, 4)
     (kept,) = (tmp_path / "stopped").rglob("reference/*.npy")
     written = kept.stat().st_mtime_ns
     resumed = run_rank(config, Ranks(), Silent())
@@ -231,13 +229,8 @@ def test_one_rank_goes_on_with_what_two_have_committed(tmp_path: Path, parent: F
     """Their first run computes the reference before it knows what to commit."""
     _, whole, _ = _run(Ranks(), preferring(tmp_path / "whole", parent, evaluation={}))
     config = preferring(tmp_path / "stopped", parent, evaluation={})
-    in_ranks(2, _stopped, config, 3)
+    in_ranks(2, run_until, config, 3)
     _, steps, _ = _run(Ranks(), config)
     assert 3 < steps[0].step < len(whole)
     following = whole[steps[0].step - 1 :]
     assert [step.loss for step in steps] == pytest.approx([step.loss for step in following], abs=1e-5)
-
-
-def _stopped(ranks: Ranks, config: RunConfig, step: int) -> None:
-    with pytest.raises(StopRequestedError):
-        run_rank(config, ranks, Recorder(stop_at=step))

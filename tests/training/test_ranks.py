@@ -14,19 +14,15 @@ from pretune_trainer import loop
 from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
 from pretune_trainer.model.build import Build, Source
 from pretune_trainer.parallel import PATIENCE, Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Start, Step
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain
 from support.language import TINY, small_tokenizer
 from support.objectives import ARCHITECTURES
+from support.runs import run
 
 TIED = {"type": "llama", "config": {**TINY["llama"], "tie_word_embeddings": True}}
-
-
-def _run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:
-    recorder = Recorder()
-    return run_rank(config, ranks, recorder), recorder.of(Step)
 
 
 def _run_until(ranks: Ranks, config: RunConfig, stop_at: int | None) -> tuple[int, list[Step]]:
@@ -50,8 +46,8 @@ def _assert_same(steps: list[Step], others: list[Step]) -> None:
 @pytest.mark.parametrize("job", [pretrain, classification])
 @pytest.mark.parametrize("size", [2, 4])
 def test_several_ranks_learn_what_one_learns(tmp_path: Path, job: Callable[..., RunConfig], size: int) -> None:
-    alone, steps = _run(Ranks(), job(tmp_path / "one"))
-    (together, others), *_ = in_ranks(size, _run, job(tmp_path / "many"))
+    alone, steps = run(Ranks(), job(tmp_path / "one"))
+    (together, others), *_ = in_ranks(size, run, job(tmp_path / "many"))
     _assert_same(steps, others)
     assert together.metrics == pytest.approx(alone.metrics, rel=1e-5, abs=1e-6)
 
@@ -77,6 +73,18 @@ def test_what_one_rank_tells_the_others_is_held_once_and_not_for_each_rank() -> 
     assert max(in_ranks(4, _bytes_for, size)[1:]) < 5 * size
 
 
+def _bytes_to_collect(ranks: Ranks, size: int) -> int:
+    """By how much a rank grows that has as many bytes to tell rank 0."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(ranks.collect(bytes(size))) == (ranks.size if ranks.is_first else 0)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+
+
+def test_what_all_ranks_have_measured_is_held_by_one_of_them() -> None:
+    size = 64 << 20  # as it is, and as it goes; gathered, it would be held once for each rank, and again as it is read
+    assert max(in_ranks(4, _bytes_to_collect, size)[1:]) < 5 * size
+
+
 def _longest_wait(ranks: Ranks) -> timedelta:
     group = ranks.fork(PATIENCE).group
     assert group is not None
@@ -93,8 +101,8 @@ def test_ranks_that_fail_in_different_ways_go_on_alike() -> None:
 
 
 def test_tied_weights_stay_tied_on_several_ranks(tmp_path: Path) -> None:
-    _, steps = _run(Ranks(), pretrain(tmp_path / "one", model__architecture=TIED))
-    (_, others), *_ = in_ranks(2, _run, pretrain(tmp_path / "two", model__architecture=TIED))
+    _, steps = run(Ranks(), pretrain(tmp_path / "one", model__architecture=TIED))
+    (_, others), *_ = in_ranks(2, run, pretrain(tmp_path / "two", model__architecture=TIED))
     _assert_same(steps, others)
 
 
@@ -111,8 +119,8 @@ def test_layers_that_a_parent_leaves_out_at_random_are_computed_by_every_rank(tm
 
 def test_a_step_that_does_not_divide_by_the_ranks_is_the_same_step(tmp_path: Path) -> None:
     odd = {"training__tokens_per_step": 64 * 7}
-    _, steps = _run(Ranks(), pretrain(tmp_path / "one", **odd))
-    (_, others), *_ = in_ranks(4, _run, pretrain(tmp_path / "four", **odd))
+    _, steps = run(Ranks(), pretrain(tmp_path / "one", **odd))
+    (_, others), *_ = in_ranks(4, run, pretrain(tmp_path / "four", **odd))
     _assert_same(steps, others)
 
 
@@ -130,7 +138,7 @@ def test_dropout_is_drawn_anew_in_each_step_on_each_rank(tmp_path: Path) -> None
 
 
 def test_from_one_rank_to_two_and_back_training_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
-    _, undisturbed = _run(Ranks(), pretrain(tmp_path / "undisturbed"))
+    _, undisturbed = run(Ranks(), pretrain(tmp_path / "undisturbed"))
     config = pretrain(tmp_path / "disturbed")
     first, steps = _run_until(Ranks(), config, 3)
     (second, more), *_ = in_ranks(2, _run_until, config, 6)
