@@ -26,7 +26,7 @@ from pretune_trainer.methods.adapter import adapter
 from pretune_trainer.methods.freeze import freeze
 from pretune_trainer.methods.lora import lora
 from pretune_trainer.methods.updates import new_heads
-from pretune_trainer.model.build import Build
+from pretune_trainer.model.build import Build, body_of
 from pretune_trainer.model.image_size import images_for
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
@@ -103,7 +103,10 @@ def test_logits_that_a_model_scales_or_caps_are_learnt_from(family: str) -> None
 
 
 def test_a_body_that_is_not_where_its_class_says_is_found() -> None:
-    check_head(AutoModelForCausalLM.from_config(AutoConfig.for_model("llama4_text", vocab_size=64, **LLAMA4)))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama4_text", vocab_size=64, **LLAMA4))
+    assert model.base_model is model
+    assert body_of(model) is model.model
+    check_head(model)
 
 
 @pytest.mark.parametrize(
