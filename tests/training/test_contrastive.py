@@ -8,21 +8,17 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPModel, pipeline
 
-from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.stream import Stream
-from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
 from support.group import in_ranks
 from support.images import ARCHITECTURES
-from support.jobs import Recorder
 from support.pairs import CLIP, SHAPES, matched, rows, write_pairs
-from support.runs import gathered, named, path_of, run
+from support.runs import as_parent, gathered, named, path_of, run, run_until, weights_of
 
 LABELS = {"zeroShot": {"labels": list(SHAPES)}}
 
@@ -66,7 +62,7 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
     (half, others), *_ = in_ranks(2, run, named(config, "other"))
     assert [step.loss for step in others] == pytest.approx([step.loss for step in steps], abs=1e-6)
     assert half.metrics == pytest.approx(whole.metrics, abs=1e-6)
-    weights, same = (load_file(path_of(result) / "model.safetensors") for result in (whole, half))
+    weights, same = map(weights_of, (whole, half))
     assert same["logit_scale"].shape == ()
     for name, weight in weights.items():
         if name.endswith("k_proj.bias"):
@@ -77,7 +73,7 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
 def test_one_rank_goes_on_where_two_stopped(tmp_path: Path) -> None:
     config = matched(tmp_path, some_pairs(tmp_path))
     whole, undisturbed = run(Ranks(), named(config, "whole"))
-    in_ranks(2, stopped, config)
+    in_ranks(2, run_until, config, 1)
     again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 4
     # Half as many pairs to tell apart would be a loss that is smaller by ln 2.
@@ -86,17 +82,10 @@ def test_one_rank_goes_on_where_two_stopped(tmp_path: Path) -> None:
     assert again.metrics == pytest.approx(whole.metrics, abs=1e-4)
 
 
-def stopped(ranks: Ranks, config: RunConfig) -> None:
-    """Train the first steps of a job."""
-    torch.set_num_threads(1)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, ranks, Recorder(stop_at=1))
-
-
 def test_the_scale_of_similarities_never_passes_100(tmp_path: Path) -> None:
     hot = {"type": "clip", "config": CLIP["config"] | {"logit_scale_init_value": math.log(100) + 0.5}}
     result, _ = run(Ranks(), matched(tmp_path, some_pairs(tmp_path), model={"architecture": hot}))
-    scale = load_file(path_of(result) / "model.safetensors")["logit_scale"].exp()
+    scale = weights_of(result)["logit_scale"].exp()
     assert 0 < scale <= 100.001
 
 
@@ -114,12 +103,12 @@ def test_an_artifact_is_a_zero_shot_pipeline_and_a_parent(tmp_path: Path) -> Non
     file = Image.open(io.BytesIO(pack.examples[0]["file"].tobytes()))
     said = judge(file, candidate_labels=list(SHAPES), hypothesis_template="a photo of a {}")
     assert said[0]["label"] == guessed(inputs, model, ours.image)
-    folder = Folder(uri=result.artifact_uri, digest=result.artifact_digest)
-    child, steps = run(Ranks(), matched(tmp_path / "child", uri, LABELS, folder, evaluation={"baseline": True}))
+    config = matched(tmp_path / "child", uri, LABELS, as_parent(result), evaluation={"baseline": True})
+    child, steps = run(Ranks(), config)
     assert len(steps) == 4
     assert 0 <= child.metrics["zeroShotAccuracy"] <= 1
-    config = CLIPModel.from_pretrained(path_of(child)).config
-    assert config.text_config.eos_token_id == inputs.build.tokenizer.eos_token_id
+    read = CLIPModel.from_pretrained(path_of(child)).config.text_config
+    assert read.eos_token_id == inputs.build.tokenizer.eos_token_id
 
 
 def guessed(inputs: Inputs, model: torch.nn.Module, image: Any) -> str:

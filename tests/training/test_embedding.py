@@ -13,19 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from pretune_api.run_config import RunConfig
 from pretune_trainer.data.example import Cursor, Example, Pack, Place, Row
 from pretune_trainer.data.stream import Stream
-from pretune_trainer.errors import BadRowError, StopRequestedError, UserError
+from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
 from pretune_trainer.tasks.embedding import Embedding
 from support.group import in_ranks
-from support.jobs import Recorder, classification
+from support.jobs import classification
 from support.language import TINY
 from support.objectives import ARCHITECTURES, masked
-from support.runs import as_parent, gathered, named, path_of, run, weights_of
+from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
 from support.searching import SEARCH, embedding
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -103,33 +101,21 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path, spec: dict[str, Any]) -
 
 
 def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     config = embedding(tmp_path, checkpoint__every_steps=4)
     whole, _ = run(Ranks(), named(config, "whole"))
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=3))
+    run_until(Ranks(), config, 3)
     again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 8
-    assert again.metrics == whole.metrics
-    weights = weights_of(again)
-    for name, weight in weights_of(whole).items():
-        assert torch.equal(weight, weights[name]), name
+    assert_same_bits(again, whole)
 
 
 def test_one_rank_goes_on_where_two_stopped(tmp_path: Path) -> None:
     config = embedding(tmp_path)
     _, undisturbed = run(Ranks(), named(config, "whole"))
-    in_ranks(2, stopped, config)
+    in_ranks(2, run_until, config, 1)
     _, steps = run(Ranks(), config)
     losses = {step.step: step.loss for step in undisturbed}
     assert [step.loss for step in steps] == pytest.approx([losses[step.step] for step in steps], abs=1e-4)
-
-
-def stopped(ranks: Ranks, config: RunConfig) -> None:
-    """Train the first steps of a job."""
-    torch.set_num_threads(1)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, ranks, Recorder(stop_at=1))
 
 
 def test_a_text_is_its_own_document_under_another_dropout(tmp_path: Path) -> None:

@@ -16,20 +16,19 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 from transformers.image_utils import load_image
 
 from pretune_api.objectives import ImageClassification
-from pretune_api.run_config import Folder
 from pretune_trainer.data.augment import augmented, mixed
 from pretune_trainer.data.example import Cursor, Pack
 from pretune_trainer.data.images import Images, decode
 from pretune_trainer.data.stream import Stream, validation
-from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import LABELS, classified, digits, learning, png, write_images
-from support.jobs import Recorder, classification
-from support.runs import gathered, named, path_of, run, weights_of
+from support.jobs import classification
+from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
 
 AUGMENTED: dict[str, Any] = {"randAugment": {}, "crop": 0.5, "flip": True, "mixup": 0.4, "cutmix": 1.0}
 
@@ -212,18 +211,15 @@ def test_two_ranks_learn_what_one_learns(tmp_path: Path) -> None:
 def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     config = classified(tmp_path, "resnet", AUGMENTED, checkpoint__every_steps=2)
     whole, _ = run(Ranks(), named(config, "whole"))
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=3))
+    run_until(Ranks(), config, 3)
     again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 6
-    assert again.metrics == whole.metrics
-    for name, weight in weights_of(whole).items():
-        assert torch.equal(weight, weights_of(again)[name]), name
+    assert_same_bits(again, whole)
 
 
 def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) -> None:
     parent, _ = run(Ranks(), classified(tmp_path, "resnet", training__max_steps=2))
-    folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
+    folder = as_parent(parent)
     uri = write_images(tmp_path / "two.parquet", [(content, label) for content, label in digits() if label in "01"])
     spec = {"labels": ["0", "1"], "freezeBatchNorm": True}
     config = learning(tmp_path / "child", uri, "resnet", spec, folder, training__max_steps=2, evaluation__every_steps=1)
@@ -242,14 +238,14 @@ def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) 
 
 def test_a_parent_that_reads_no_images_is_refused(tmp_path: Path) -> None:
     text = run_rank(classification(tmp_path / "text", training__max_steps=1), Ranks(), Silent())
-    folder = Folder(uri=text.artifact_uri, digest=text.artifact_digest)
+    folder = as_parent(text)
     with pytest.raises(UserError, match=r"spec\.model\.from: a llama model does not take images; use a vit or"):
         gathered(learning(tmp_path, write_images(tmp_path / "some.parquet", digits()[:9]), parent=folder))
 
 
 def test_a_text_task_refuses_a_parent_that_reads_images(tmp_path: Path) -> None:
     seeing, _ = run(Ranks(), classified(tmp_path, training__max_steps=1))
-    folder = Folder(uri=seeing.artifact_uri, digest=seeing.artifact_digest)
+    folder = as_parent(seeing)
     with pytest.raises(UserError, match=r"spec\.tokenizer: "):
         gathered(classification(tmp_path / "text", folder))
 

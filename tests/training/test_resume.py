@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pretune_api.run_config import RunConfig
 from pretune_api.training import EarlyStopping, Instability
@@ -34,7 +33,7 @@ from support.crashing import Crash, CrashingStore, Plan
 from support.jobs import Recorder, pretrain
 from support.killing import run_until_killed
 from support.language import TINY
-from support.runs import named
+from support.runs import assert_same_bits, named, run_until
 
 
 @pytest.fixture(autouse=True)
@@ -43,21 +42,10 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _weights(result: RankResult) -> dict[str, torch.Tensor]:
-    return load_file(Path(result.artifact_uri.removeprefix("file://")) / "model.safetensors")
-
-
 def _undisturbed(config: RunConfig, folder: Path) -> RankResult:
     """The same job in a storage of its own."""
     storage = config.storage.model_copy(update={"uri": (folder / "undisturbed").as_uri()})
     return run_rank(config.model_copy(update={"storage": storage}), Ranks(), Recorder())
-
-
-def _assert_equal(one: RankResult, other: RankResult) -> None:
-    assert one.metrics == other.metrics
-    weights = _weights(other)
-    for name, weight in _weights(one).items():
-        assert torch.equal(weight, weights[name]), name
 
 
 def test_killed_three_times_training_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -76,7 +64,7 @@ def test_killed_three_times_training_ends_with_the_same_bits(tmp_path: Path) -> 
     assert begun == sorted(begun)
     assert recorder.of(Start)[0].run == 4
     assert recorder.of(Start)[0].from_step >= 12
-    _assert_equal(result, _undisturbed(config, tmp_path))
+    assert_same_bits(result, _undisturbed(config, tmp_path))
 
 
 def _mutations(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -106,7 +94,7 @@ def test_a_crash_before_any_write_loses_nothing(tmp_path: Path, monkeypatch: pyt
         crashed = named(config, f"crash-{number}")
         with pytest.raises(Crash):
             _run_crashing(crashed, Plan(at=number), monkeypatch)
-        _assert_equal(run_rank(crashed, Ranks(), Recorder()), whole)
+        assert_same_bits(run_rank(crashed, Ranks(), Recorder()), whole)
 
 
 def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) -> None:
@@ -120,7 +108,7 @@ def test_asked_to_stop_a_run_commits_and_a_second_goes_on_there(tmp_path: Path) 
     assert stopped == first.of(Step)[-1].step < 8
     assert second.of(Start)[0].from_step == stopped
     assert second.of(Committed)[-1].step == 8, "whoever is killed while the artifact is made need not train again"
-    _assert_equal(result, _undisturbed(config, tmp_path))
+    assert_same_bits(result, _undisturbed(config, tmp_path))
 
 
 class _StopsInEvaluation(Recorder):
@@ -138,7 +126,7 @@ def test_asked_to_stop_in_an_evaluation_a_run_commits_and_evaluates_after_it_goe
     result = run_rank(config, Ranks(), second)
     assert [event.step for event in first.of(Evaluated)] == [2]
     assert [event.step for event in second.of(Evaluated)] == [4, 6, 8]
-    _assert_equal(result, _undisturbed(config, tmp_path))
+    assert_same_bits(result, _undisturbed(config, tmp_path))
 
 
 def test_the_best_evaluation_may_be_of_the_step_that_a_run_goes_on_from(tmp_path: Path) -> None:
@@ -155,9 +143,8 @@ def test_the_best_evaluation_may_be_of_the_step_that_a_run_goes_on_from(tmp_path
 
 def test_asked_to_stop_before_the_first_step_a_run_leaves_and_the_next_begins_anew(tmp_path: Path) -> None:
     config = pretrain(tmp_path)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=0))
-    _assert_equal(run_rank(config, Ranks(), Recorder()), _undisturbed(config, tmp_path))
+    run_until(Ranks(), config, 0)
+    assert_same_bits(run_rank(config, Ranks(), Recorder()), _undisturbed(config, tmp_path))
 
 
 def test_a_checkpoint_that_cannot_be_committed_ends_the_run_with_the_next_step(
@@ -271,8 +258,7 @@ def test_a_finished_job_is_not_run_again(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     config = pretrain(tmp_path)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=2))
+    run_until(Ranks(), config, 2)
     wider = {"type": "llama", "config": {**TINY["llama"], "hidden_size": 48}}
     other = pretrain(tmp_path, model__architecture=wider)
     with pytest.raises(UserError, match=r"checkpoints/0001/step-0000000\d"):
@@ -281,8 +267,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
     config = pretrain(tmp_path)
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=2))
+    run_until(Ranks(), config, 2)
     tokenizer = config.tokenizer
     shorter = pretrain(tmp_path, data__sequence_length=32).model_copy(update={"tokenizer": tokenizer})
     with pytest.raises(UserError, match=r"spec\.data: .* was trained on different data"):

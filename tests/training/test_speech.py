@@ -8,22 +8,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, pipeline
 
-from pretune_api.run_config import Folder
 from pretune_trainer.data.audio import FULL, checked, decode, resampled
 from pretune_trainer.data.example import Pack
 from pretune_trainer.data.stream import validation
-from pretune_trainer.errors import StopRequestedError, UserError
+from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.sounds import CTC_FAMILIES
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
 from pretune_trainer.tasks.base import Batch
 from support.group import in_ranks
-from support.jobs import Recorder, classification
-from support.runs import gathered, named, path_of, run, weights_of
+from support.jobs import classification
+from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
 from support.speech import ARCHITECTURES, RATE, listening, sound_file, spoken, write_clips
 
 KINDS = ["wav2vec2", "whisper"]
@@ -56,7 +53,7 @@ def test_an_artifact_is_a_pipeline_that_writes_what_the_evaluation_saw(tmp_path:
     inputs = gathered(config)
     packs = packs_of(inputs)
     model = inputs.make_model().model
-    model.load_state_dict(load_file(path_of(result) / "model.safetensors"), strict=False)
+    model.load_state_dict(weights_of(result), strict=False)
     with torch.no_grad():
         seen = [outcome.written for outcome in inputs.task.evaluate(model.eval(), inputs.task.batch(packs))]
     said = [hears(pack.examples[0]["audio"].astype(np.float32) / FULL)["text"].strip() for pack in packs]
@@ -206,12 +203,10 @@ def test_stopped_and_gone_on_training_ends_with_the_same_bits_though_parts_are_h
     config = listening(tmp_path, clips(tmp_path), model__architecture=hiding, checkpoint__every_steps=2)
     whole, _ = run(Ranks(), named(config, "whole"))
     plain, _ = run(Ranks(), named(listening(tmp_path, clips(tmp_path)), "plain"))
-    with pytest.raises(StopRequestedError):
-        run_rank(config, Ranks(), Recorder(stop_at=2))
+    run_until(Ranks(), config, 2)
     again, (last,) = run(Ranks(), config)
     assert last.step == 4
-    for name, weight in weights_of(whole).items():
-        assert torch.equal(weight, weights_of(again)[name]), name
+    assert_same_bits(again, whole)
     assert not torch.equal(weights_of(whole)["lm_head.bias"], weights_of(plain)["lm_head.bias"])
 
 
@@ -255,7 +250,7 @@ def test_letters_are_those_of_the_transcripts_and_an_accent_goes_on_from_them(tm
     letters = AutoTokenizer.from_pretrained(path_of(parent))
     assert sorted(letters.get_vocab(), key=letters.get_vocab().get)[5:] == list("abcdefgh")
     assert (letters.pad_token, letters.pad_token_id) == ("<pad>", 0)
-    folder = Folder(uri=parent.artifact_uri, digest=parent.artifact_digest)
+    folder = as_parent(parent)
     uri = write_clips(tmp_path / "accent.parquet", spoken(30, seed=9))
     child, _ = run(Ranks(), listening(tmp_path / "child", uri, parent=folder, training__learning_rate=1e-9))
     before, after = weights_of(parent), weights_of(child)
