@@ -27,7 +27,7 @@ from pretune_trainer.data.cleaning.duplicates import Documents, decide
 from pretune_trainer.data.cleaning.language import check_languages
 from pretune_trainer.data.cleaning.reasons import KEPT
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport, SourceReport, report
-from pretune_trainer.data.cleaning.survey import Survey, Surveyor
+from pretune_trainer.data.cleaning.survey import Rules, Survey, Surveyor
 from pretune_trainer.data.cleaning.text import edited
 from pretune_trainer.data.commit_cache import unit_name
 from pretune_trainer.data.example import Row
@@ -60,8 +60,7 @@ class Cleaned:
     """Names sources and rules: 64 hex digits."""
     report: DataReport
     """What was dropped, and why."""
-    _cleaning: Cleaning
-    _columns: Sequence[str]
+    _rules: Rules
     _shelf: Shelf = field(repr=False)
     _units: dict[tuple[object, ...], int] = field(repr=False)
 
@@ -77,7 +76,7 @@ class Cleaned:
             if source.is_validation:
                 yield row
             elif said == KEPT:
-                yield edited(row, self._cleaning, self._columns, Counter())
+                yield edited(row, self._rules.cleaning, self._rules.columns, Counter())
 
     def _verdicts(self, unit: Unit) -> list[int]:
         number = self._units.get(_key(unit))
@@ -106,42 +105,35 @@ def cleaned(
     """
     if data.cleaning is None:
         return None
-    cleaning = data.cleaning
-    if cleaning.language is not None:
-        check_languages(cleaning.language.keep)
-    work = ranks.once(lambda: _plan(data, cleaning, columns, image, storage))
+    rules = Rules(data.cleaning, columns, image)
+    if data.cleaning.language is not None:
+        check_languages(data.cleaning.language.keep)
+    work = ranks.once(lambda: _plan(data, rules, storage))
     store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, image)
     if not work.committed:
-        with closing(_survey(work, share(work, ranks), sources, cleaning, columns, image, store)) as steps:
+        with closing(_survey(work, share(work, ranks), sources, rules, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
-        ranks.once(lambda: _commit(work.units, sources, cleaning, store))
-    return _open(store, work.digest, cleaning, columns, [source.opened.source.uri for source in sources])
+        ranks.once(lambda: _commit(work.units, sources, rules.cleaning, store))
+    return _open(store, work.digest, rules, [source.opened.source.uri for source in sources])
 
 
-def _plan(data: Data, cleaning: Cleaning, columns: Sequence[str], image: str | None, storage: Store) -> Work:
-    sources = data_sources(data, image)
+def _plan(data: Data, rules: Rules, storage: Store) -> Work:
+    sources = data_sources(data, rules.image)
     files = [source.opened.files() for source in sources]
-    rules = cleaning.model_dump(mode="json")
-    digest = digest_of("cleaning", VERSION, fingerprint(sources, files), rules, list(columns), image)
+    asked = (rules.cleaning.model_dump(mode="json"), list(rules.columns), rules.image)
+    digest = digest_of("cleaning", VERSION, fingerprint(sources, files), *asked)
     return find_work(digest, sources, files, storage)
 
 
 def _survey(
-    work: Work,
-    mine: Sequence[int],
-    sources: Sequence[DataSource],
-    cleaning: Cleaning,
-    columns: Sequence[str],
-    image: str | None,
-    store: Store,
+    work: Work, mine: Sequence[int], sources: Sequence[DataSource], rules: Rules, store: Store
 ) -> Generator[None, None, None]:
     """Yields every few rows."""
-    read = [*columns, *([image] if image else []), *cleaning.balance]
     for number in mine:
         unit = work.units[number]
         source = sources[unit.source]
-        surveyor = Surveyor(cleaning, columns, source, image)
-        for count, row in enumerate(rows(source.opened, unit, read)):
+        surveyor = Surveyor(rules, source)
+        for count, row in enumerate(rows(source.opened, unit, rules.read)):
             surveyor.add(row)
             if count % _TURN == 0:
                 yield
@@ -192,16 +184,16 @@ def _check(source: DataSource, found: SourceReport) -> None:
         )
 
 
-def _open(store: Store, digest: str, cleaning: Cleaning, columns: Sequence[str], uris: Sequence[str]) -> Cleaned:
+def _open(store: Store, digest: str, rules: Rules, uris: Sequence[str]) -> Cleaned:
     shelf = Shelf(store, read_commit(store))
     index = json.loads(shelf.path(_INDEX).read_bytes())
     found = DataReport.model_validate_json(shelf.path(REPORT_NAME).read_bytes()).at(uris)
-    return Cleaned(digest, found, cleaning, columns, shelf, {tuple(key): number for number, key in enumerate(index)})
+    return Cleaned(digest, found, rules, shelf, {tuple(key): number for number, key in enumerate(index)})
 
 
 def _key(unit: Unit) -> tuple[object, ...]:
     """Names a unit, wherever its source lies."""
-    return unit.source, unit.file.name, *unit.groups
+    return unit.source, unit.file.name, *unit.groups, *(unit.span or ())
 
 
 def _changed(unit: Unit) -> PretuneError:

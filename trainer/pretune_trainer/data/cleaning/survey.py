@@ -32,6 +32,23 @@ _MOST_VALUES: Final = 1000
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What is asked of rows, and where in them."""
+
+    cleaning: Cleaning
+    """What is dropped and edited."""
+    columns: Sequence[str]
+    """Columns with text beside the source's own."""
+    image: str | None
+    """Column with images, as `image_column` has it."""
+
+    @property
+    def read(self) -> list[str]:
+        """All columns that are read beside the source's own."""
+        return [*self.columns, *([self.image] if self.image else []), *self.cleaning.balance]
+
+
+@dataclass(frozen=True)
 class Survey:
     """What is known of the rows of a unit, in order."""
 
@@ -73,16 +90,16 @@ _ARRAYS: Final = ("verdicts", "held_out", "sizes", "digests", "signatures", "gro
 class Surveyor:
     """Takes in the rows of a unit."""
 
-    def __init__(self, cleaning: Cleaning, columns: Sequence[str], source: DataSource, image: str | None) -> None:
-        """`columns` hold text beside the source's own; `image` is as `image_column` has it."""
-        self._cleaning, self._columns, self._source, self._image = cleaning, columns, source, image
+    def __init__(self, rules: Rules, source: DataSource) -> None:
+        self._cleaning, self._columns, self._image = rules.cleaning, rules.columns, rules.image
+        self._source = source
         self._masked: Counter[str] = Counter()
         self._rows: list[tuple[int, bool, int]] = []
         self._digests: list[bytes] = []
         self._signatures: list[NDArray[np.uint16]] = []
         self._groups: list[list[int]] = []
-        self._values: list[dict[str, int]] = [{} for _ in cleaning.balance]
-        if cleaning.language is not None:
+        self._values: list[dict[str, int]] = [{} for _ in rules.cleaning.balance]
+        if rules.cleaning.language is not None:
             self._values.append({})
 
     def add(self, row: Row) -> None:
