@@ -21,6 +21,8 @@ MANAGER: Final = "pretune"
 """Field manager of everything that the operator writes."""
 _JSON: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "delete": "DELETE"}
+"""Of HTTP, by the API's verb."""
 _CHUNK: Final = 100
 """Resources per answer of a list: bounds what is in memory at once."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
@@ -117,18 +119,18 @@ class Client:
     def create(self, resource: Resource, body: Json) -> Json:
         """Makes a resource; returns it as it was stored. Raises ApiError."""
         path = resource.path(body["metadata"]["namespace"])
-        return _json(self._call("create", resource, path, "POST", body, {"fieldManager": MANAGER}))
+        return _json(self._call("create", resource, path, body, {"fieldManager": MANAGER}))
 
     def replace_status(self, resource: Resource, body: Json) -> Json:
         """Replaces the status of a resource, if it is still of the version in `body`. Raises ApiError."""
         meta = body["metadata"]
         path = resource.path(meta["namespace"], meta["name"], "status")
-        return _json(self._call("update", resource, path, "PUT", body, {"fieldManager": MANAGER}))
+        return _json(self._call("update", resource, path, body, {"fieldManager": MANAGER}))
 
     def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Json:
         """Deletes a resource in the foreground: it is seen until everything that it owns is gone. Raises ApiError."""
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
-        return _json(self._call("delete", resource, resource.path(namespace, name), "DELETE", options))
+        return _json(self._call("delete", resource, resource.path(namespace, name), options))
 
     def get_raw(self, path: str) -> bytes:
         """What the API server says at a path that is no resource. Raises ApiError."""
@@ -139,7 +141,6 @@ class Client:
         verb: str,
         resource: Resource,
         path: str,
-        method: str = "GET",
         body: Json | None = None,
         query: dict[str, str] | None = None,
         accept: str = _JSON,
@@ -147,7 +148,7 @@ class Client:
         url = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
         code = 200
         try:
-            return self._send(method, url, body, accept)
+            return self._send(_METHODS[verb], url, body, accept)
         except ApiError as error:
             code = error.code
             raise
