@@ -130,10 +130,11 @@ class TextToText(Task[Draft]):
         return before, row.text(), after
 
     def _text(self, row: Row, column: str) -> str:
-        value = row.value(column)
-        if not isinstance(value, str) or not value.strip():
-            raise BadRowError(str(row.place), f"column '{column}' holds {quoted(value)}, expected text")
-        return value
+        """The text in a column, which is not blank."""
+        text = row.text(column)
+        if not text.strip():
+            raise BadRowError(str(row.place), f"column '{column}' holds {quoted(text)}, expected text")
+        return text
 
     def _fitting(self, row: Row, ids: Sequence[int], offsets: Sequence[tuple[int, int]], ends: int) -> list[int]:
         """What is read, cut at the text's end if it is too long and may be cut."""
