@@ -2,7 +2,7 @@
 
 import threading
 import tracemalloc
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -182,26 +182,30 @@ def test_work_that_takes_long_is_seen(queue: WorkQueue[str], clock: Clock) -> No
     assert queue.oldest() == 30.0
 
 
-def test_one_worker_a_key_and_none_is_lost(clock: Clock) -> None:
+def test_a_key_that_comes_again_waits_for_its_worker_while_others_are_worked_on() -> None:
     queue: WorkQueue[int] = WorkQueue()
     at_once, most, times = Counter[int](), Counter[int](), Counter[int]()
-    finished = threading.Semaphore(0)
+    begun, finished = defaultdict[int, threading.Event](threading.Event), threading.Semaphore(0)
 
     def work(key: int) -> None:
         at_once[key] += 1
         most[key] = max(most[key], at_once[key])
         times[key] += 1
+        begun[key].set()
+        if key % 2 == 0 and times[key] == 1:
+            queue.add(key)
+            queue.add(key + 1)
+            begun[key + 1].wait(30)
         at_once[key] -= 1
         finished.release()
 
-    for key in range(50):
+    for key in (0, 2, 4):
         queue.add(key)
     workers = Workers(queue, work, 8, "test")
     workers.start()
-    for _ in range(50):
-        finished.acquire()
+    assert all(finished.acquire(timeout=30) for _ in range(9))
     workers.stop(seconds=5)
-    assert set(times) == set(range(50))
+    assert times == {0: 2, 1: 1, 2: 2, 3: 1, 4: 2, 5: 1}
     assert set(most.values()) == {1}
     assert not workers.alive
 
