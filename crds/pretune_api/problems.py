@@ -22,6 +22,8 @@ KINDS: Final[dict[str, JobModel]] = {
 }
 
 _TOLD_ELSEWHERE: Final = {RULE_ERROR, "extra_forbidden"}
+_DEEPEST: Final = 100
+"""Levels of lists and mappings in a document; pydantic reads up to 200."""
 
 
 class InvalidJobError(Exception):
@@ -62,13 +64,16 @@ def _model_of(document: dict[str, Any]) -> JobModel:
     return model
 
 
-def _as_json(value: object) -> object:
+def _as_json(value: object, level: int = 0) -> object:
     """The value as JSON carries it to the API server: keys are text, and 1e4 is the whole number 10000."""
+    if level > _DEEPEST:
+        raise InvalidJobError([f"the document is nested too deeply; use {_DEEPEST} levels or fewer"])
     match value:
         case dict():
-            return {key if isinstance(key, str) else json.dumps(key): _as_json(item) for key, item in value.items()}
+            items = ((key if isinstance(key, str) else json.dumps(key), item) for key, item in value.items())
+            return {key: _as_json(item, level + 1) for key, item in items}
         case list():
-            return [_as_json(item) for item in value]
+            return [_as_json(item, level + 1) for item in value]
         case float() if value.is_integer():
             return int(value)
     return value

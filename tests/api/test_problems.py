@@ -129,6 +129,13 @@ def test_an_architecture_is_not_nested_without_end() -> None:
     ]
 
 
+def test_a_document_is_not_nested_without_end() -> None:
+    spec: list[Any] = []
+    for _ in range(150):
+        spec = [spec]
+    assert problems(changed(PRETRAIN, {"spec": spec})) == ["the document is nested too deeply; use 100 levels or fewer"]
+
+
 def test_the_document_that_was_given_is_left_as_it_was() -> None:
     document = changed(PRETRAIN, {"spec.earlyStopping": None, "spec.training.maxSteps": 1e1})
     before = repr(document)

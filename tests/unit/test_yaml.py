@@ -77,3 +77,8 @@ def test_a_file_that_cannot_be_read_is_told_why(tmp_path: Path) -> None:
         yaml.documents(tmp_path / "latin.yaml")
     with pytest.raises(UserError, match=r"none.yaml: cannot be read: No such file or directory"):
         yaml.documents(tmp_path / "none.yaml")
+
+
+def test_what_is_nested_without_end_is_told_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"^--set: its lists and mappings are nested too deeply to be read; use fewer"):
+        yaml.value("[" * 2_000 + "]" * 2_000, "--set")

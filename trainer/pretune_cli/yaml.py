@@ -99,6 +99,8 @@ def documents_of(text: str, where: str) -> list[object]:
         raise UserError(f"{where}{line}", f"is not valid YAML: {_advised(str(error.problem))}") from error
     except YAMLError as error:
         raise UserError(where, f"is not valid YAML: {lines_of(error)[0]}") from error
+    except RecursionError as error:
+        raise UserError(where, "its lists and mappings are nested too deeply to be read; use fewer levels") from error
 
 
 def _advised(problem: str) -> str:
