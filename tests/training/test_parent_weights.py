@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -135,6 +136,14 @@ def test_a_token_that_texts_may_have_needs_an_embedding(tmp_path: Path, parent: 
         UserError, match=r"^spec.tokenizer: it has 513 entries, .* for 512; .* resize the model's embed"
     ):
         run_rank(continued(tmp_path, parent), Ranks(), Silent())
+
+
+def test_updates_beside_a_body_that_has_no_head_to_write_with_are_refused(tmp_path: Path, parent: Path) -> None:
+    """Such as a model of embeddings, or a classifier."""
+    config = AutoConfig.for_model("llama", vocab_size=512, **TINY["llama"])
+    AutoModel.from_config(config).save_pretrained(parent)
+    with pytest.raises(UserError, match=r"^spec.method: the parent has no lm_head.weight, .* would stay random; train"):
+        run_rank(continued(tmp_path, parent, method={"lora": {"rank": 4}}), Ranks(), Silent())
 
 
 @pytest.mark.parametrize("method", [{"lora": {"rank": 4, "merge": False}}, {"adapter": {"channels": 4}}])

@@ -1,5 +1,6 @@
 """What the methods share that train updates beside frozen weights, through peft."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel
 
+from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned, head_names, save_model
 from pretune_trainer.model.build import token_embedding
+from pretune_trainer.model.parent_weights import new_names
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -21,8 +24,23 @@ def new_heads(model: PreTrainedModel) -> list[str]:
     """Names of the modules of a task's own head, which is trained whole beside the updates.
 
     The head of a model that writes comes with its parent, and may be tied to its embeddings.
+
+    Raises:
+        UserError: the parent of a model that writes has none: what it says would stay random.
     """
-    return [] if model.can_generate() else sorted({name.rsplit(".", 1)[0] for name in head_names(model)})
+    if model.can_generate():
+        _check_writes(new_names(model))
+        return []
+    return sorted({name.rsplit(".", 1)[0] for name in head_names(model)})
+
+
+def _check_writes(new: Collection[str]) -> None:
+    if new:
+        raise UserError(
+            "spec.method",
+            f"the parent has no {min(new)}, as it was not trained to write, and beside updates it would stay random; "
+            "train all weights first, with full",
+        )
 
 
 def updated(adapted: "PeftModel", *, merge: bool, package: str = "") -> Tuned:
