@@ -1,13 +1,13 @@
 """Judging a model on the validation data, on all ranks, without keeping logits."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
-from pretune_trainer.metrics.slices import Sliced
+from pretune_trainer.metrics.slices import Metrics, Sliced
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import Step, judging
 from pretune_trainer.stopping import StopVote
@@ -47,9 +47,18 @@ def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote)
 
 
 def _merged(sliced: Sliced, ranks: Ranks) -> tuple[dict[str, float], dict[str, Any]]:
-    """Figures and exhibits, merged in order of ranks, so that every rank computes the same."""
-    sliced.by_slice, *others = ranks.gather(sliced.by_slice)
-    for other in others:
+    """Figures and exhibits of all ranks, on every rank.
+
+    Rank 0 alone merges what was measured: the vectors of a large pool are gigabytes, which each rank of a node would
+    hold, and compare, again.
+    """
+    measured = ranks.collect(sliced.by_slice)
+    return ranks.once(lambda: _result(sliced, measured))
+
+
+def _result(sliced: Sliced, measured: Sequence[Mapping[str, Metrics]]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Merged in order of ranks, so that repeated evaluations give the same."""
+    for other in measured[1:]:
         sliced.merge(other)
     exhibits: dict[str, Any] = {}
     for metric in sliced.overall:

@@ -76,6 +76,14 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.group)
         return values  # type: ignore[return-value]  # every place has been filled
 
+    def collect(self, value: T) -> list[T]:
+        """Every rank's `value`, in order of ranks, on rank 0; nothing on the others. Collective."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(value, values, dst=0, group=self.group)
+        return values or []  # type: ignore[return-value]  # every place has been filled
+
     def share(self, value: T) -> T:
         """Rank 0's `value`, on every rank. Collective.
 
