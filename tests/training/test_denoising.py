@@ -11,13 +11,11 @@ from pretune_api.objectives import Denoising as Spec
 from pretune_trainer.data.example import Pack, Place, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.build import Build
-from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Silent
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.denoising import Denoising
 from support.language import small_tokenizer
 from support.objectives import ARCHITECTURES, denoised
+from support.runs import assert_refused
 from support.words import opened
 
 WORDS = [f"w{number}" for number in range(100)]
@@ -91,23 +89,18 @@ def test_rows_are_full_after_the_damage() -> None:
     assert task.batch([pack]).inputs["attention_mask"].sum() == 64
 
 
-def refused(config: Any, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence) as caught:
-        run_rank(config, Ranks(), Silent())
-    assert "\n" not in str(caught.value)
-
-
 def test_what_cannot_learn_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
     encoder = denoised(tmp_path, model__architecture=ARCHITECTURES["bert"])
-    refused(
+    assert_refused(
         encoder,
         "spec.model.architecture.type: transformers has no Seq2SeqLM model of type 'bert'; "
         "supported types include .*t5, bart",
     )
     small_tokenizer().save_pretrained(tmp_path / "tokenizer")
     plain = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
-    refused(denoised(tmp_path, tokenizer=plain), "spec.tokenizer: it has no sentinels <extra_id_0>")
-    refused(denoised(tmp_path, "bart", tokenizer=plain), "spec.tokenizer: it has no mask token, which denoising.infill")
+    assert_refused(denoised(tmp_path, tokenizer=plain), "spec.tokenizer: it has no sentinels <extra_id_0>")
+    infilling = denoised(tmp_path, "bart", tokenizer=plain)
+    assert_refused(infilling, "spec.tokenizer: it has no mask token, which denoising.infill")
 
 
 def test_more_spans_than_sentinels_are_refused() -> None:

@@ -10,18 +10,15 @@ import torch
 from pretune_api.model import Architecture
 from pretune_api.objectives import MaskedLM as Spec
 from pretune_trainer.data.example import Example, Pack, Place, Row
-from pretune_trainer.errors import UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
-from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Silent
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.tasks.masked_lm import MaskedLM
 from pretune_trainer.tasks.sentence_pairs import pair, sentences
 from support.jobs import write_rows
 from support.objectives import ARCHITECTURES, masked, paired
+from support.runs import assert_refused
 from support.words import opened
 
 WORDS = [f"w{number}" for number in range(100)]
@@ -162,30 +159,24 @@ def test_a_long_document_becomes_runs_of_sentences_that_fit() -> None:
     assert np.concatenate([run["ids"] for run in found]).tolist() == task.tokenizer(text)["input_ids"]
 
 
-def refused(config: Any, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence) as caught:
-        run_rank(config, Ranks(), Silent())
-    assert "\n" not in str(caught.value)
-
-
 def test_what_cannot_learn_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
     causal = {"type": "llama", "config": {"hidden_size": 32, "num_attention_heads": 2}}
     says = "transformers has no MaskedLM model of type 'llama'; supported types include bert"
-    refused(masked(tmp_path, model__architecture=causal), f"spec.model.architecture.type: {says}")
-    refused(masked(tmp_path, "bart"), "spec.model: a bart model with a decoder cannot learn maskedLM")
+    assert_refused(masked(tmp_path, model__architecture=causal), f"spec.model.architecture.type: {says}")
+    assert_refused(masked(tmp_path, "bart"), "spec.model: a bart model with a decoder cannot learn maskedLM")
     pairs = masked(tmp_path, "roberta", {"nextSentence": True})
-    refused(pairs, "spec.model: a roberta model has no head for nextSentence; a bert model has one")
+    assert_refused(pairs, "spec.model: a roberta model has no head for nextSentence; a bert model has one")
 
 
 def test_documents_without_pairs_are_refused(tmp_path: Path) -> None:
     lines = write_rows(tmp_path / "lines.jsonl", ({"text": f"some words of line {number}"} for number in range(400)))
     one = write_rows(tmp_path / "one.jsonl", iter([{"text": "\n".join(f"some words {n} of it" for n in range(400))}]))
     tokenizer = {"train": {"algorithm": "wordpiece", "vocabSize": 64}}
-    refused(
+    assert_refused(
         paired(tmp_path, data__train=[{"uri": lines}], tokenizer=tokenizer),
         r"learned from the .* rows of .*lines.jsonl: nextSentence needs documents of two sentences or more",
     )
-    refused(
+    assert_refused(
         paired(tmp_path, data={"train": [{"uri": one}], "sequenceLength": 64}, tokenizer=tokenizer),
         "spec.data.train: nextSentence needs pairs of documents, but there is only one",
     )

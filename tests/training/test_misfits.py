@@ -5,27 +5,20 @@ from typing import Any
 
 import pytest
 
-from pretune_api.run_config import Folder, RunConfig
-from pretune_trainer.errors import UserError
+from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import classification, finetune, pretrain, write_corpus
 from support.language import TINY, small_tokenizer
+from support.runs import as_parent, assert_refused, path_of
 
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A language model with 512 entries and 64 positions."""
     config = pretrain(tmp_path_factory.mktemp("parent"), training__max_steps=1)
-    result = run_rank(config, Ranks(), Silent())
-    return Folder(uri=result.artifact_uri, digest=result.artifact_digest)
-
-
-def refused(config: RunConfig, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence) as caught:
-        run_rank(config, Ranks(), Silent())
-    assert "\n" not in str(caught.value)
+    return as_parent(run_rank(config, Ranks(), Silent()))
 
 
 def llama(**fields: Any) -> dict[str, Any]:
@@ -46,42 +39,42 @@ def llama(**fields: Any) -> dict[str, Any]:
 def test_an_architecture_that_does_not_fit_is_refused(
     tmp_path: Path, architecture: dict[str, Any], sentence: str
 ) -> None:
-    refused(pretrain(tmp_path, model__architecture=architecture), rf"^spec.model.architecture.*{sentence}")
+    assert_refused(pretrain(tmp_path, model__architecture=architecture), rf"^spec.model.architecture.*{sentence}")
 
 
 def test_a_tokenizer_that_does_not_fit_the_parent_is_refused(tmp_path: Path, parent: Folder) -> None:
     small_tokenizer(600).save_pretrained(tmp_path / "tokenizer")
     tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
     config = finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), parent, tokenizer=tokenizer)
-    refused(
+    assert_refused(
         config,
         r"^spec.tokenizer: it has 600 entries, but the model from spec.model.from has embeddings for 512; remove",
     )
 
 
 def test_rows_longer_than_the_parent_reaches_are_refused(tmp_path: Path, parent: Folder) -> None:
-    refused(
+    assert_refused(
         classification(tmp_path, parent, data__sequence_length=128),
         r"^spec.data.sequenceLength: the model has 64 positions, but spec.data.sequenceLength requests 128",
     )
 
 
 def test_a_metric_that_the_task_does_not_measure_is_refused(tmp_path: Path, parent: Folder) -> None:
-    refused(
+    assert_refused(
         classification(tmp_path, parent, evaluation__metrics=["loss", "perplexity"]),
         r"^spec.evaluation.metrics\[1\]: sequenceClassification does not measure 'perplexity'; it measures loss, acc",
     )
 
 
 def test_early_stopping_on_an_unknown_metric_is_refused(tmp_path: Path) -> None:
-    refused(
+    assert_refused(
         pretrain(tmp_path, early_stopping={"metric": "accuracy"}, evaluation__every_steps=2),
         r"^spec.earlyStopping.metric: causalLM does not measure 'accuracy'; it measures loss, perplexity",
     )
 
 
 def test_an_unlisted_label_is_named_with_its_file_and_row(tmp_path: Path, parent: Folder) -> None:
-    refused(
+    assert_refused(
         classification(tmp_path, parent, task__sequence_classification__labels=["short", "lang"]),
         r"labels.jsonl row \d+: label 'long' is not listed in spec.task.sequenceClassification.labels; did you mean",
     )
@@ -96,5 +89,4 @@ def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
     plain.save_pretrained(tmp_path / "tokenizer")
     config = classification(tmp_path, tokenizer={"from": {"uri": (tmp_path / "tokenizer").as_uri()}})
     result = run_rank(config, Ranks(), Silent())
-    saved = Path(result.artifact_uri.removeprefix("file://"))
-    assert '"pad_token_id": 2' in (saved / "config.json").read_text()
+    assert '"pad_token_id": 2' in (path_of(result) / "config.json").read_text()
