@@ -354,6 +354,6 @@ def test_a_model_for_which_there_is_no_room_is_told_in_a_sentence(tmp_path: Path
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(StorageError, match=r": the model cannot be written \(.*\); let TMPDIR name a folder"):
-            export(tuned, lambda: tuned, torch.float32, Ranks(), tmp_path)
+            export(tuned, None, torch.float32, Ranks(), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

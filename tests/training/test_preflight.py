@@ -170,16 +170,14 @@ def test_the_weights_of_a_parent_are_verified_where_they_lie(
     for file in Path(parent.uri.removeprefix("file://")).iterdir():
         store.put(file.name, file)
     there, storage = Parent(folder=Folder(uri=location.uri)), Storage(**location.model_dump())
-    found = find_parent(there, storage, Ranks(), "spec.model.from", weights=False)
+    found = find_parent(there, storage, Ranks(), "spec.model.from", "verified")
     here = {path.name for path in Path(found.source.name).iterdir()}
     assert here >= {"config.json", "tokenizer.json"}
     assert "model.safetensors" not in here
     whole = (s3.folder / location.uri.removeprefix("s3://") / "model.safetensors").read_bytes()
     store.put("model.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(UserError, match="expected sha256:"):
-        find_parent(
-            Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", weights=False
-        )
+        find_parent(Parent(folder=Folder(uri=location.uri, digest=found.digest)), storage, Ranks(), "spec", "verified")
 
 
 def test_a_run_reads_a_parent_in_a_remote_store_once_and_refuses_one_that_is_damaged(

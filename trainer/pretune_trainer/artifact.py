@@ -4,7 +4,6 @@ Updates that are not merged need peft; method `adapter` needs Pretune too, and i
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from pretune_trainer.data.adapt import ADDED_NAME
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport
 from pretune_trainer.errors import StorageError, lines_of
 from pretune_trainer.methods import Tuned
+from pretune_trainer.model.shapes import Shapes
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import Commit, commit, remove_unfinished
 from pretune_trainer.storage.finished import FACTS_NAME, Facts
@@ -39,26 +39,27 @@ def _whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
     return weights
 
 
-def export(tuned: Tuned, rebuild: Callable[[], Tuned], dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
+def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
     """Write the model into `folder`, on rank 0. Collective.
 
-    A sharded model cannot be saved by transformers, nor merged by peft: its whole weights go into a new one.
+    A sharded model cannot be saved by transformers, nor merged by peft: its whole weights go into a new one, made from
+    the shapes that it had before; None of one that is whole.
 
     Raises:
         StorageError: the folder has no room for it.
     """
-    if ranks.size == 1:
+    if shapes is None:
         whole = tuned
+        whole.model.to(device="cpu")
     else:
         weights = _whole_weights(tuned.model, ranks)
         if not ranks.is_first:
             return
-        whole = rebuild()
-        shapes = {name: tensor.shape for name, tensor in whole.model.state_dict().items()}
-        weights = {name: tensor.reshape(shapes[name]) for name, tensor in weights.items()}  # scalars were widened
+        whole = shapes.make()
+        made = whole.model.state_dict()
+        weights = {name: tensor.reshape(made[name].shape) for name, tensor in weights.items()}  # scalars were widened
         whole.model.load_state_dict(weights, assign=True)
         whole.model.tie_weights()
-    whole.model.to(device="cpu")
     try:
         whole.save(folder, dtype)
     except (OSError, SafetensorError) as error:

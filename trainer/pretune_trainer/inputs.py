@@ -69,6 +69,7 @@ class Design:
         """The model as its method trains it, on the CPU: the same at each call and on each rank."""
         set_seed(self.config.training.seed)
         model = self.task.model(self.build)
+        self.task.observe(model)
         _check_recomputable(model, self.config)
         return METHODS[self.config.method.kind](model, self.config.method.value)
 
@@ -197,7 +198,7 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
 
 
 def _existing(parent: Parent, config: RunConfig, ranks: Ranks) -> Vocabulary:
-    found = find_parent(parent, config.storage, ranks, "spec.tokenizer")
+    found = find_parent(parent, config.storage, ranks, "spec.tokenizer", "unread")
     digest = found.digest if parent.hub is not None else tokenizer_digest(Path(found.source.name))
     return Vocabulary(load_tokenizer(found.source), digest)
 

@@ -124,6 +124,12 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def send_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Rank 0's tensor, contiguous, on every rank's device, in place. Collective."""
+        if self.size > 1 and tensor.numel():
+            dist.broadcast(tensor.view(-1).view(torch.uint8), src=0)  # bytes: gloo does not know every type
+        return tensor
+
     def add(self, values: list[int]) -> list[int]:
         """Element-wise sums over ranks. Collective."""
         return self._reduce(values, dist.ReduceOp.SUM)

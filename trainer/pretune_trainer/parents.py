@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
@@ -40,11 +40,17 @@ class FoundParent:
     """Names its content."""
 
 
-def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, weights: bool = True) -> FoundParent:
-    """Bring a parent to this machine, once for all its ranks. Collective.
+Weights = Literal["brought", "verified", "unread"]
+"""What is done with a parent's weights: brought to rank 0's machine, verified where they lie, or left alone."""
 
-    `storage` says how the parent's store is reached; `where` is the field that names the parent. Without `weights`
-    they are verified where they lie, and all else is brought.
+
+def find_parent(
+    parent: Parent, storage: Storage, ranks: Ranks, where: str, weights: Weights = "brought"
+) -> FoundParent:
+    """Bring a parent to this machine, once for all its ranks; its weights to that of rank 0 alone, which makes the
+    model. Collective.
+
+    `storage` says how the parent's store is reached; `where` is the field that names the parent.
 
     Raises:
         UserError: there is nothing, only updates of a model, or other content than its digest says.
@@ -58,8 +64,9 @@ def find_parent(parent: Parent, storage: Storage, ranks: Ranks, where: str, *, w
     assert parent.folder is not None, "a parent is a folder or on a hub"
     folder = parent.folder
     store = Store.open(storage.model_copy(update={"uri": folder.uri}))
-    manifest = ranks.once(lambda: _manifest(store, folder, where, weights=weights))
-    path = ranks.together(lambda: _here(store, manifest, where, weights=weights))[ranks.rank]
+    manifest = ranks.once(lambda: _manifest(store, folder, where, weights))
+    brought = weights == "brought" and ranks.is_first
+    path = ranks.together(lambda: _here(store, manifest, where, weights=brought))[ranks.rank]
     _check_whole(path, folder.uri, where)
     return FoundParent(Source(str(path)), manifest.digest)
 
@@ -85,12 +92,19 @@ def _check_whole(path: Path, uri: str, where: str) -> None:
         raise UserError(where, f"{uri} holds {kind} updates alone; create it {advice}")
 
 
-def _manifest(store: Store, folder: Folder, where: str, *, weights: bool) -> Manifest:
-    """What the folder consists of. All of it is verified here, unless that is done when it is brought to this machine:
-    hundreds of gigabytes need not be read twice each time that a run starts."""
+def _manifest(store: Store, folder: Folder, where: str, weights: Weights) -> Manifest:
+    """What the folder consists of, or, of a folder that nobody has committed or pinned, what is read of it.
+
+    All of it is verified here, unless that is done when it is brought to this machine: hundreds of gigabytes need not
+    be read twice each time that a run starts, nor at all for a tokenizer.
+    """
     try:
-        is_brought = weights and local_path(store) is None and store.exists(COMMITTED_NAME)
-        manifest = read_commit(store) if is_brought else manifest_of(store)
+        committed = store.exists(COMMITTED_NAME)
+        if committed and weights != "verified" and local_path(store) is None:
+            manifest = read_commit(store)
+        else:
+            partly = weights == "unread" and (committed or folder.digest is None)
+            manifest = manifest_of(store, _is_no_weight if partly else lambda _: True)
     except (MissingObjectError, DamagedError) as error:  # it stays so, however often it is tried
         raise UserError(where, str(error)) from error
     if folder.digest not in (None, manifest.digest):
@@ -98,11 +112,15 @@ def _manifest(store: Store, folder: Folder, where: str, *, weights: bool) -> Man
     return manifest
 
 
+def _is_no_weight(path: str) -> bool:
+    return not path.endswith(_WEIGHTS)
+
+
 def _here(store: Store, manifest: Manifest, where: str, *, weights: bool) -> Path:
     """The folder on this machine."""
     shelf = Shelf(store, manifest)
     names = [file.path for file in manifest.files]
-    wanted = [name for name in names if weights or not name.endswith(_WEIGHTS)] or names[:1]
+    wanted = [name for name in names if weights or _is_no_weight(name)] or names[:1]
     try:
         paths = [(shelf.path(name), name) for name in wanted]
     except (MissingObjectError, DamagedError) as error:

@@ -38,7 +38,7 @@ from pretune_trainer.storage.finished import Facts, finished
 from pretune_trainer.storage.runs import Run, claim_run
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
-from pretune_trainer.trainee import Trainee, make_trainee
+from pretune_trainer.trainee import Trainee, make_once, make_trainee
 from pretune_trainer.training_plan import TrainingPlan, plan_training, rows_per_step
 
 _TEXTS_ASKED = 1
@@ -152,7 +152,8 @@ class _Session:
     def _ask(self, inputs: Inputs) -> Judgement:
         batches = self._validation(inputs, _TEXTS_ASKED, rows_per_step(self.config))
         assert batches is not None, "the spec asks for validation data"
-        step = Step(inputs.task.model(inputs.build), inputs.task)
+        tuned, _ = make_once(lambda: Tuned.itself(inputs.task.model(inputs.build)), self.ranks)
+        step = Step(tuned.model, inputs.task)
         prepare(step, self.config.training, self.ranks)
         with autocast(self.config.training, self.ranks):
             return evaluate(step, batches(), self.ranks, self.vote)
@@ -271,7 +272,7 @@ class _Session:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             dtype = ARTIFACT_DTYPES[self.config.training.precision]
-            export(trainee.tuned, inputs.make_model, dtype, self.ranks, folder)
+            export(trainee.tuned, trainee.shapes, dtype, self.ranks, folder)
             uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts, trainee.tuned))
         return RankResult(uri, digest, state.metrics, state.step)
 

@@ -16,6 +16,7 @@ from pretune_api.training import Training
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.batch_norm import share_batch_norms
 from pretune_trainer.model.build import token_embedding
+from pretune_trainer.model.shapes import fill
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.tasks.base import Batch, Task
 
@@ -50,7 +51,9 @@ class Step(nn.Module):
 
 
 def prepare(step: Step, training: Training, ranks: Ranks) -> None:
-    """Move to the device, recompute activations, compile and shard, as the spec asks."""
+    """Move to the device, recompute activations, compile and shard, as the spec asks. Of several ranks only the first
+    needs the weights: each block goes from there to all, and is sharded before the next comes. Collective.
+    """
     if training.activation_checkpointing:
         step.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]  # of PreTrainedModel
     blocks = list(blocks_of(step.model))
@@ -69,6 +72,7 @@ def prepare(step: Step, training: Training, ranks: Ranks) -> None:
     _widen_scalars(step.model)
     mesh = _mesh(ranks)
     for module in [*reversed(blocks), step]:  # blocks in blocks (of ConvNeXt's stages) first
+        fill(module, ranks)
         # What enters the root are targets, too, which must not be rounded; tasks cast the inputs alone.
         shard = fully_shard(module, mesh=mesh, mp_policy=policy(cast_forward_inputs=module is not step))
         # The loss is divided by global counts already: gradients are summed, never averaged.

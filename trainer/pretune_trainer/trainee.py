@@ -1,5 +1,6 @@
 """The model as it is trained: prepared by its method, sharded, with its optimizer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from pretune_trainer.data.example import Example, Pack
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.methods import Tuned
 from pretune_trainer.model.flops import Utilization, utilization
+from pretune_trainer.model.shapes import Shapes
 from pretune_trainer.optim import make_optimizer
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import Step, autocast, defer_reduction, prepare
@@ -19,6 +21,8 @@ class Trainee:
     """What learns."""
 
     tuned: Tuned
+    shapes: Shapes[Tuned] | None
+    """The same before it was sharded, without weights; None where one rank has all of it."""
     step: Step
     optimizer: torch.optim.AdamW
     parameters: int
@@ -46,16 +50,36 @@ class Trainee:
 def make_trainee(inputs: Inputs, ranks: Ranks) -> Trainee:
     """Make the model, its step and its optimizer. Collective."""
     training = inputs.config.training
-    tuned = inputs.make_model()
+    tuned, shapes = make_once(inputs.make_model, ranks)
+    inputs.task.observe(tuned.model)
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in tuned.model.parameters()]
     used = utilization(tuned.model, training, ranks)
     step = Step(tuned.model, inputs.task).train()  # models come from a parent as they are judged: without dropout
     prepare(step, training, ranks)
     return Trainee(
         tuned=tuned,
+        shapes=shapes,
         step=step,
         optimizer=make_optimizer(step, training, {f"model.{name}": rate for name, rate in tuned.rates.items()}),
         parameters=sum(size for size, _ in sizes),
         utilization=used,
         trainable=sum(size for size, trained in sizes if trained),
     )
+
+
+def make_once(make: Callable[[], Tuned], ranks: Ranks) -> tuple[Tuned, Shapes[Tuned] | None]:
+    """What rank 0 makes, which the others have as shapes alone; and those, where there are others. Collective.
+
+    Raises:
+        Exception: what `make` raised, on all ranks.
+    """
+    if ranks.size == 1:
+        return make(), None
+    made: list[Tuned] = []
+
+    def first() -> Shapes[Tuned]:
+        made.append(make())
+        return Shapes.of(made[0], made[0].model)
+
+    shapes = ranks.once(first)
+    return (made[0] if made else shapes.make()), shapes

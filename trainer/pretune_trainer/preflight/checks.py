@@ -116,7 +116,7 @@ def check_parent(config: RunConfig, parent: Parent, where: str, waiting: frozens
     """An existing model, all of it read and verified; its weights stay where they are."""
     if parent.folder is not None and parent.folder.job in waiting:
         raise NotKnownError(f"not known before {parent.folder.job} has finished")
-    found = find_parent(parent, config.storage, Ranks(), where, weights=False)
+    found = find_parent(parent, config.storage, Ranks(), where, "verified")
     if parent.folder is None:
         return found, f"{found.source.name} at {found.source.revision}"
     return found, f"{parent.folder.uri} is intact: {found.digest}"

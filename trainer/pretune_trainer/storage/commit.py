@@ -144,8 +144,10 @@ def remove_unfinished(job: Store, kind: Kind, before: int) -> None:
             remove(job.child(folder.path))
 
 
-def manifest_of(folder: Store) -> Manifest:
+def manifest_of(folder: Store, read: Callable[[str], bool] = lambda _: True) -> Manifest:
     """The manifest of a model's folder: the one that was committed, or the one that it would have.
+
+    Of files that are not to be `read`, by their paths, the former is not compared, and the latter does not tell.
 
     Raises:
         MissingObjectError: the folder is empty.
@@ -153,9 +155,10 @@ def manifest_of(folder: Store) -> Manifest:
     """
     if folder.exists(COMMITTED_NAME):
         manifest = read_commit(folder)
-        verify(folder, manifest)
+        verify(folder, manifest.model_copy(update={"files": [file for file in manifest.files if read(file.path)]}))
         return manifest
-    files = [_describe(folder, object_) for object_ in folder.list() if object_.path != MANIFEST_NAME]
+    found = [object_ for object_ in folder.list() if object_.path != MANIFEST_NAME and read(object_.path)]
+    files = [_describe(folder, object_) for object_ in found]
     if not files:
         raise MissingObjectError(f"{folder.uri}: the folder is empty; check the URI")
     return Manifest(content="artifact", files=files)

@@ -127,6 +127,9 @@ class Task(ABC, Generic[Outcome]):
     def model(self, build: Build) -> PreTrainedModel:
         """The model to train, in float32 on the CPU, with the head that the task needs."""
 
+    def observe(self, model: PreTrainedModel) -> None:
+        """Note what batches depend on, of a model that `model` has made here or on another rank: its shapes alone."""
+
     @abstractmethod
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """The examples of each row, in order; a long document becomes several.

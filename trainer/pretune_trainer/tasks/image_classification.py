@@ -55,8 +55,11 @@ class ImageClassification(Task[Judged]):
         )
         if self.spec.freeze_batch_norm:
             freeze_batch_norms(model)
-        self.couples_rows = has_batch_norms(model)
         return model
+
+    def observe(self, model: PreTrainedModel) -> None:
+        """Batch normalisations compare rows."""
+        self.couples_rows = has_batch_norms(model)
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example an image: file uint8 [bytes], label int32 [1]."""

@@ -16,6 +16,7 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
 from pretune_trainer.model.build import Build, body_of, has_weights, text_config
 from pretune_trainer.model.losses import IGNORED, capped, head_cross_entropy, token_cross_entropy
+from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import Batch
 
 Ids = NDArray[np.int32]
@@ -264,11 +265,9 @@ def check_head(model: PreTrainedModel) -> None:
     ids = torch.tensor([[4, 5, 6, 7], [4, 5, 6, 8]])  # lower ones may be padding, which XLM does not look at
     inputs = {"input_ids": ids, "use_cache": False}
     model.set_attn_implementation("eager")  # the chosen one may need a GPU, and this is still on the CPU
-    with torch.no_grad():
-        model.eval()
+    with trial(model):
         expected = model(**inputs).logits
         actual = capped(_head(model)(_hidden_states(model, inputs)), _cap(model))
-        model.train()
     model.set_attn_implementation(chosen)
     if not torch.allclose(expected.flatten(0, 1), actual, atol=1e-4):
         raise UserError(

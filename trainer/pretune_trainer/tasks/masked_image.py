@@ -46,12 +46,16 @@ class MaskedImage(Task[float]):
         """A masked autoencoder."""
         check_type(build.origin, "vit_mae", "maskedImage")
         model = build.make(AutoModelForPreTraining)
-        self.patches = _patches(model.config, self.images)
+        patches = _patches(model.config, self.images)
         if isinstance(build.origin, Architecture):
-            _place(model, self.patches)
+            _place(model, patches)
         model.config.mask_ratio = self.spec.mask_ratio
         model.config.norm_pix_loss = self.spec.normalize_pixels
         return model
+
+    def observe(self, model: PreTrainedModel) -> None:
+        """How many patches the model makes of an image."""
+        self.patches = _patches(model.config, self.images)
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example an image: file uint8 [bytes]."""

@@ -16,6 +16,7 @@ from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
 from pretune_trainer.model.build import Build, has_weights
 from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, Frame, encode_words, padded, padded_inputs, pieces_of
 from pretune_trainer.tasks.masking import Ids, Masking
@@ -36,7 +37,6 @@ class MaskedLM(Task[PairAnswers]):
         self.seed = context.seed
         self.frame = Frame.of(context.tokenizer)
         self.masking = Masking.of(context.tokenizer, self.spec.masking_rate, "maskedLM")
-        self.head: str | None = None
         paired = self.spec.next_sentence
         self.room = context.sequence_length - self.frame.tokens(pair=paired)
         self.layout = Layout(length=context.sequence_length, packs=False, accompanied=paired)
@@ -65,7 +65,7 @@ class MaskedLM(Task[PairAnswers]):
             raise UserError("spec.model", f"a {kind} model with a decoder cannot learn maskedLM, which is for encoders")
         if self.spec.next_sentence and not _judges_pairs(model):
             raise UserError("spec.model", f"a {kind} model has no head for nextSentence; a bert model has one")
-        self.head = next((name for name in _HEADS if _is_head(model, name)), None)
+        model.head_apart = next((name for name in _HEADS if _is_head(model, name)), None)
         return model
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
@@ -145,13 +145,14 @@ class MaskedLM(Task[PairAnswers]):
     def _logits(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(model, PreTrainedModel)
         places = batch.targets["places"]
-        if self.head is None:
+        head: str | None = getattr(model, "head_apart", None)
+        if head is None:
             outputs = model(**batch.inputs)
             logits = {"mlm": outputs[0].flatten(0, 1)[places]}
             return logits | ({"nsp": outputs.seq_relationship_logits} if self.spec.next_sentence else {})
         outputs = model.base_model(**batch.inputs)
         found = outputs.last_hidden_state.flatten(0, 1)[places]
-        logits = {"mlm": model.get_submodule(self.head)(found)}
+        logits = {"mlm": model.get_submodule(head)(found)}
         if self.spec.next_sentence:
             logits["nsp"] = model.get_submodule("cls.seq_relationship")(outputs.pooler_output)
         return logits
@@ -177,10 +178,8 @@ def _is_head(model: PreTrainedModel, name: str) -> bool:
     if not has_weights(model):
         return True  # it is of no account for shapes alone
     ids = torch.arange(4)[None]
-    with torch.no_grad():
-        model.eval()
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with trial(model):
         expected = model(**inputs)[0]
         actual = model.get_submodule(name)(model.base_model(**inputs).last_hidden_state)
-        model.train()
     return bool(torch.allclose(expected, actual, atol=1e-5))
