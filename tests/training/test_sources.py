@@ -114,7 +114,12 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         (
             bytes_file("a.txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
             {},
-            "spec.data.train[0].uri: file://{uri} is a pointer of Git LFS; run git lfs pull to fetch it",
+            "spec.data.train[0].uri: file://{uri} is a pointer of Git LFS; run git lfs pull to fetch what it",
+        ),
+        (
+            bytes_file("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
+            {},
+            "spec.data.train[0].uri: file://{uri} is a pointer of Git LFS; run git lfs pull to fetch what it",
         ),
         (bytes_file("a.parquet", b"PAR1 and no more"), {}, "file://{uri} cannot be read; is it truncated or damaged?"),
         (

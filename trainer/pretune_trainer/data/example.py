@@ -39,9 +39,12 @@ class Place:
     """File."""
     row: int
     """Number of the row in the file, from 1: of a record, a line or a document."""
+    after: int = 0
+    """Byte of the file from which rows are counted."""
 
     def __str__(self) -> str:
-        return f"{self.uri} row {self.row}"
+        counted = f" of the lines that begin after byte {self.after}" if self.after else ""
+        return f"{self.uri} row {self.row}{counted}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pretune_api.data import Data
 from pretune_trainer.data.holdout import Holdout
+from pretune_trainer.data.readers import is_cut
 from pretune_trainer.data.sources import OpenedSource, SourceFile, open_sources
 
 
@@ -51,6 +52,7 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "document": source.opened.source.document,
             "values": source.opened.source.values,
             "heldOut": source.holdout.fraction,
+            **({"cut": True} if any(is_cut(source.opened.source, file) for file in listed) else {}),
             **({"heldOutBy": source.holdout.column} if source.holdout.column and source.holdout.fraction else {}),
         }
         for source, listed in zip(sources, files, strict=True)

@@ -1,10 +1,9 @@
 """Rows of files, streamed: a file is never whole in memory, unless it is one document."""
 
 import csv
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -13,9 +12,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pretune_api.data import Source
 from pretune_trainer.data.ahead import ahead
 from pretune_trainer.data.example import Place, Row
-from pretune_trainer.data.signatures import told_by_signature
+from pretune_trainer.data.lines import record_of, text_of
 from pretune_trainer.data.sources import Format, OpenedSource, SourceFile, explained, transcript_of
 from pretune_trainer.errors import BadRowError, UserError, quoted, shortened
 
@@ -34,10 +34,12 @@ _FILE_NAME: Final = "file_name"
 """Column of metadata with an image's path from its folder on."""
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 """How a file begins that stands for another one, which was not fetched with its repository."""
-_ESCAPED_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
-"""JSON writes characters beyond U+FFFF as two, which make sense together alone."""
+_LARGEST_POINTER: Final = 1024
+"""Bytes that such a file stays below."""
 _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
+_CUT: Final = 64 * 2**20
+"""Bytes of a file of lines that make one unit: one large file would keep one rank at work, and all others waiting."""
 _BY_RUNS: Final[dict[Format, int]] = {"jsonl": 4 * 2**20, "text": 4 * 2**20, "image": _UNIT, "audio": _UNIT}
 """Formats of files that may be many and small, and bytes of them that make one unit: a few MiB of text take seconds."""
 
@@ -54,6 +56,8 @@ class Unit:
     """Row groups from and until, of a Parquet file."""
     first: int = 1
     """Number of its first row in the file."""
+    span: tuple[int, int] | None = None
+    """Bytes from and until, of a large file of lines: its rows are the lines that begin there."""
     size: int = 0
     """Bytes, to share the work evenly."""
     others: tuple[SourceFile, ...] = ()
@@ -76,7 +80,7 @@ def units(opened: OpenedSource, number: int, files: Sequence[SourceFile]) -> lis
         found = pool.map(partial(_units_of, opened, number), [file for file in read if file.format not in _BY_RUNS])
         units = [unit for some in found for unit in some]
     runs = (_runs(number, [file for file in read if file.format == form], most) for form, most in _BY_RUNS.items())
-    return [*units, *chain.from_iterable(runs)]
+    return [*units, *chain.from_iterable(_cut(opened.source, unit) for unit in chain.from_iterable(runs))]
 
 
 def files_with_rows(files: Sequence[SourceFile]) -> list[SourceFile]:
@@ -135,8 +139,25 @@ def _runs(number: int, files: Sequence[SourceFile], most: int) -> Iterator[Unit]
         yield Unit(number, run[0], size=size, others=tuple(run[1:]))
 
 
+def is_cut(source: Source, file: SourceFile) -> bool:
+    """Whether a file is read in several units: one of lines, larger than these are, that need not be unpacked."""
+    of_lines = file.format == "jsonl" or (file.format == "text" and source.document == "line")
+    return of_lines and file.compression is None and file.size > _CUT
+
+
+def _cut(source: Source, unit: Unit) -> Iterator[Unit]:
+    if not is_cut(source, unit.file):
+        yield unit
+        return
+    for start in range(0, unit.size, _CUT):
+        stop = min(start + _CUT, unit.size)
+        yield replace(unit, span=(start, stop), size=stop - start)
+
+
 def _parquet_units(opened: OpenedSource, number: int, file: SourceFile) -> Iterator[Unit]:
     with explained(file.uri, f"{opened.where}.uri"), opened.filesystem.open_input_file(file.path) as handle:
+        if file.size < _LARGEST_POINTER:
+            _refuse_pointer(opened, file, handle.read())
         metadata = pq.ParquetFile(handle).metadata
     _check_column(opened, file, metadata.schema.to_arrow_schema().names)
     start, first, count, size = 0, 1, 0, 0
@@ -184,20 +205,22 @@ def _values(batch: pa.RecordBatch, place: Place) -> list[dict[str, object]]:
 
 
 def _jsonl(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    for place, record in _json_records(opened, unit.file):
+    for place, record in _json_records(opened, unit.file, unit.span):
         yield Row(record, place, opened.source.column)
 
 
-def _json_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
-    for number, line in enumerate(_lines(opened, file), start=1):
+def _json_records(
+    opened: OpenedSource, file: SourceFile, span: tuple[int, int] | None = None
+) -> Iterator[tuple[Place, dict[str, object]]]:
+    for number, line in enumerate(_lines(opened, file, span), start=1):
         if line.strip():
-            place = Place(file.uri, number)
-            yield place, _record(line, place)
+            place = Place(file.uri, number, span[0] if span else 0)
+            yield place, record_of(line, place)
 
 
 def _csv_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
     """The records of a CSV file, each with as many fields as its header (RFC 4180)."""
-    texts = (f"{_text(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
+    texts = (f"{text_of(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
     lines, number = filter(None, csv.reader(texts, strict=True)), 0
     try:
         header = next(lines, [])
@@ -215,45 +238,11 @@ def _csv_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place
         ) from error
 
 
-def _record(line: bytes, place: Place) -> dict[str, object]:
-    text = _text(line, place)
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadRowError(str(place), _not_json(text, error)) from error
-    except (ValueError, RecursionError) as error:
-        raise BadRowError(
-            str(place), "a number with thousands of digits, or lists nested as deeply, cannot be read; remove them"
-        ) from error
-    if not isinstance(record, dict):
-        raise BadRowError(str(place), f"the line holds a JSON {type(record).__name__}; expected one object per line")
-    if _ESCAPED_HALF.search(text) and not _is_unicode(record):
-        raise BadRowError(
-            str(place), "it escapes half a character, one of \\ud800 to \\udfff alone; write both halves, or none"
-        )
-    return record
-
-
-def _not_json(line: str, error: json.JSONDecodeError) -> str:
-    if "\0" in line:
-        return "the line has NUL characters; is the file UTF-16, or damaged? expected JSON in UTF-8"
-    return f"the line is not valid JSON ({error.msg} at character {error.pos + 1}); expected one object per line"
-
-
-def _is_unicode(record: object) -> bool:
-    """Whether every text in it can be written as UTF-8, as tokenizers want it."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _plain(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
-    column = opened.source.column
-    for number, document in enumerate(_documents(opened, unit.file), start=1):
-        place = Place(unit.file.uri, number)
-        yield Row({column: _text(document, place)}, place, column)
+    column, start = opened.source.column, unit.span[0] if unit.span else 0
+    for number, document in enumerate(_documents(opened, unit), start=1):
+        place = Place(unit.file.uri, number, start)
+        yield Row({column: text_of(document, place)}, place, column)
 
 
 def _images(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -289,7 +278,7 @@ def _audio(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator
     file, place = unit.file, Place(unit.file.uri, 1)
     content = _whole(opened, file)
     transcript = replace(file, uri=transcript_of(file.uri), path=transcript_of(file.path), compression=None)
-    said = _text(_read_beside(opened, transcript, file, place), place)
+    said = text_of(_read_beside(opened, transcript, file, place), place)
     yield Row({"audio": content, "text": said.strip()}, place, "audio")
 
 
@@ -303,30 +292,33 @@ def _read_beside(opened: OpenedSource, file: SourceFile, other: SourceFile, plac
             raise BadRowError(str(place), f"there is no {shortened(name)} next to it") from error
 
 
-def _documents(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
+def _documents(opened: OpenedSource, unit: Unit) -> Iterator[bytes]:
     if opened.source.document == "line":
-        return _lines(opened, file)
-    return iter([_whole(opened, file)])
+        return _lines(opened, unit.file, unit.span)
+    return iter([_whole(opened, unit.file)])
 
 
-def _text(line: bytes, place: Place) -> str:
-    try:
-        return line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        said = told_by_signature(line) if place.row == 1 else None
-        said = said or f"byte {error.start + 1} is not valid UTF-8; convert the file to UTF-8"
-        raise BadRowError(str(place), said) from error
+def _lines(opened: OpenedSource, file: SourceFile, span: tuple[int, int] | None = None) -> Iterator[bytes]:
+    """Lines without their ends, all of them or those that begin in a span."""
+    start, until = span or (0, None)
+    at = max(0, start - 1)  # what is there ends a line, or belongs to one that began before
+    for line in _split(_chunks(opened, file, at)):
+        if until is not None and at >= until:
+            return
+        if at >= start:
+            yield line.removesuffix(b"\r")
+        at += len(line) + 1
 
 
-def _lines(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
-    """Lines without their ends; a line may be longer than a chunk."""
+def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What stands between line feeds; it may be longer than a chunk."""
     begun: list[bytes] = []
-    for chunk in _chunks(opened, file):
+    for chunk in chunks:
         head, *rest = chunk.split(b"\n")
         begun.append(head)
         if rest:
-            yield b"".join(begun).removesuffix(b"\r")
-            yield from (line.removesuffix(b"\r") for line in rest[:-1])
+            yield b"".join(begun)
+            yield from rest[:-1]
             begun = [rest[-1]]
     if last := b"".join(begun):
         yield last
@@ -336,14 +328,30 @@ def _whole(opened: OpenedSource, file: SourceFile) -> bytes:
     return b"".join(_chunks(opened, file))
 
 
-def _chunks(opened: OpenedSource, file: SourceFile) -> Iterator[bytes]:
-    with opened.filesystem.open_input_stream(file.path, file.compression, _BUFFER) as stream:
+def _chunks(opened: OpenedSource, file: SourceFile, start: int = 0) -> Iterator[bytes]:
+    with _stream(opened, file, start) as stream:
         while chunk := stream.read(_CHUNK):
-            if chunk.startswith(_POINTER):
-                raise UserError(
-                    f"{opened.where}.uri", f"{file.uri} is a pointer of Git LFS; run git lfs pull to fetch it"
-                )
+            _refuse_pointer(opened, file, chunk)
             yield chunk
+
+
+def _refuse_pointer(opened: OpenedSource, file: SourceFile, beginning: bytes) -> None:
+    """Passed over, it would be data that is not there, such as all images of a repository, and nobody would know."""
+    if beginning.startswith(_POINTER):
+        said = f"{file.uri} is a pointer of Git LFS; run git lfs pull to fetch what it stands for, or remove it"
+        raise UserError(f"{opened.where}.uri", said)
+
+
+@contextmanager
+def _stream(opened: OpenedSource, file: SourceFile, start: int) -> Iterator[pa.NativeFile]:
+    """What is in a file, unpacked, or its bytes from `start` on."""
+    if not start:
+        with opened.filesystem.open_input_stream(file.path, file.compression, _BUFFER) as stream:
+            yield stream
+        return
+    with opened.filesystem.open_input_file(file.path) as whole:
+        whole.seek(start)
+        yield pa.BufferedInputStream(whole, _BUFFER)
 
 
 _READERS: Final[dict[Format, Callable[[OpenedSource, Unit, Sequence[str]], Iterator[Row]]]] = {
