@@ -47,9 +47,9 @@ def test_an_invalid_job_fails_with_everything_that_is_wrong() -> None:
     decision = refused(Status(), 1, Observed(), ["spec.model: is missing", "spec.data: is missing"], BEGIN)
     assert decision.actions == ()
     assert decision.status.state == "Failed"
-    failed = next(condition for condition in decision.status.conditions if condition.type == "Failed")
-    assert failed.reason == "UserError"
-    assert "spec.model: is missing; spec.data: is missing" in failed.message
+    said = {known.type: known for known in decision.status.conditions}
+    assert (said["Accepted"].status, said["Failed"].reason) == ("False", "UserError")
+    assert "spec.model: is missing; spec.data: is missing" in said["Failed"].message
     again = refused(decision.status, 1, Observed(), ["spec.model: is missing"], BEGIN)
     assert (again.status, again.events) == (decision.status, ())
 

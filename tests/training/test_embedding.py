@@ -90,6 +90,15 @@ def test_the_loss_is_that_of_each_query_by_itself(
         assert float(inputs.task.loss(model, batch)["pair"]) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+def test_an_evaluation_of_one_batch_has_the_loss_of_training_on_it(inputs: Inputs, model: torch.nn.Module) -> None:
+    batch = inputs.task.batch([Pack((example(0, 1, [2]),)), Pack(), Pack((example(3, 4, [5]),))])
+    (report,) = inputs.task.metrics()
+    with torch.no_grad():
+        report.update(inputs.task.evaluate(model, batch))
+        loss = float(inputs.task.loss(model, batch)["pair"]) / batch.counts["pair"]
+    assert report.result()["loss"] == pytest.approx(loss, rel=1e-4)
+
+
 @pytest.mark.parametrize("spec", [SEARCH, {}], ids=["search", "texts alone"])
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, spec: dict[str, Any]) -> None:
     config = embedding(tmp_path, spec, training__examples_per_step=15, training__max_steps=4)
@@ -155,11 +164,12 @@ def test_an_artifact_computes_the_same_vectors_with_transformers_alone(tmp_path:
     assert {name.partition(".")[0] for name in loaded["missing_keys"]} <= {"pooler"}
     assert not loaded["unexpected_keys"] | loaded["mismatched_keys"]
     tokenizer = AutoTokenizer.from_pretrained(path_of(result))
-    row = Row({"text": "a name", "positive": "a value", "negatives": None}, Place("file:///rows.jsonl", 1), "text")
-    ((found,),) = inputs.task.examples([row])
+    values = {"text": "a name", "positive": "a value", "negatives": ["a word"]}
+    ((found,),) = inputs.task.examples([Row(values, Place("file:///rows.jsonl", 1), "text")])
     with torch.no_grad():
         (ours,) = inputs.task.evaluate(model.eval(), inputs.task.batch([Pack((found,))]))
-    for text, vector in zip(("query: a name", "passage: a value"), ours.vectors, strict=True):
+    texts = ("query: a name", "passage: a value", "passage: a word")
+    for text, vector in zip(texts, ours.vectors, strict=True):
         with torch.no_grad():
             hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
         whole = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[pooling]
@@ -246,6 +256,24 @@ def test_rows_without_a_query_or_a_document_are_left_out_and_one_negative_may_be
     blank, alone, one, other = inputs.task.examples(rows)
     assert (blank, alone) == ([], [])
     assert one[0]["negatives"].tolist() == other[0]["negatives"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({"queryPrefix": "query: "}, True),
+        ({"documentPrefix": "passage: "}, True),
+        ({"positiveColumn": "text"}, True),
+        ({"hardNegatives": None}, True),
+        ({"hardNegatives": {"perQuery": 1}, "temperature": 0.1, "pooling": "cls"}, False),
+    ],
+    ids=str,
+)
+def test_texts_are_read_again_only_where_they_become_other_tokens(
+    tmp_path: Path, inputs: Inputs, changes: dict[str, Any], again: bool
+) -> None:
+    other = gathered(embedding(tmp_path, SEARCH | changes)).task
+    assert (other.fingerprint != inputs.task.fingerprint) is again
 
 
 def test_a_model_that_cannot_be_pooled_is_refused(tmp_path: Path) -> None:
