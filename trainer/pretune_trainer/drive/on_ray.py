@@ -15,8 +15,7 @@ from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import OutOfMemoryError, PretuneError, RanksMissingError, lines_of
 
 if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
-
+    from pretune_trainer.drive.lean_trainer import LeanTrainer
     from pretune_trainer.drive.worker import Execute
 
 _START_TIMEOUT: Final = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -44,8 +43,6 @@ _MOST_LOSSES: Final = 8
 elsewhere, goes on."""
 _MOST_WAITS: Final = 2
 """Times that ranks are waited for again that did not start in ten minutes: those that did hold their machines."""
-_UNUSED_ACTORS: Final = ("DatasetsCallback", "PlacementGroupCleanerCallback")
-"""Each would start a process that imports Ray: 4 s of CPU. We pass no Ray datasets; resources go with the driver."""
 
 
 @dataclass(frozen=True)
@@ -116,44 +113,18 @@ def _known(error: Exception) -> PretuneError | None:
     return None
 
 
-def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
+def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "LeanTrainer":
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+    from ray.train.torch import TorchConfig
 
-    from pretune_trainer.drive.failed_start import EndsFailedStarts
-    from pretune_trainer.drive.failure_policy import LossesSinceCommit
-
-    # Ray's own saved state is never read: we resume from our COMMITTED.
-    failures = FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS)
-
-    class AllThereAre(FixedScalingPolicy):  # type: ignore[misc]  # Ray is not annotated
-        """Asks no autoscaler for nodes: there is none, and the process that would ask holds up each start by 2 s."""
-
-        def after_controller_start(self, train_run_context: object) -> None:
-            pass
-
-        def _maybe_send_resource_request(self) -> None:
-            pass
-
-    class LeanTrainer(TorchTrainer):  # type: ignore[misc]
-        def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
-            used = [callback for callback in callbacks if type(callback).__name__ not in _UNUSED_ACTORS]
-            return [EndsFailedStarts(), *used]
-
-        def _initialize_and_run_controller(self, **parts: Any) -> Any:
-            policies = {
-                "scaling_policy": AllThereAre(self.scaling_config),
-                "failure_policy": LossesSinceCommit(failures, desk),
-            }
-            return super()._initialize_and_run_controller(**parts | policies)
+    from pretune_trainer.drive.lean_trainer import LeanTrainer
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // settings.ranks)
     use_gpu = settings.device == "cuda"
     return LeanTrainer(
-        _train,
+        desk,
+        train_loop_per_worker=_train,
         train_loop_config={"desk": desk, "settings": settings},
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
@@ -161,7 +132,12 @@ def _trainer(desk: Desk, settings: RaySettings, folder: str) -> "TorchTrainer":
             use_gpu=use_gpu,
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if use_gpu else {})},
         ),
-        run_config=RunConfig(name="pretune", storage_path=folder, failure_config=failures),
+        # Ray's own saved state is never read: we resume from our COMMITTED.
+        run_config=RunConfig(
+            name="pretune",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=_MOST_LOSSES, controller_failure_limit=_MOST_WAITS),
+        ),
     )
 
 
