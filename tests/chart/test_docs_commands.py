@@ -37,6 +37,7 @@ SHOWN = [
 
 @pytest.mark.parametrize("words", SHOWN)
 def test_a_command_that_a_page_shows_is_one(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each program asserts of its own arguments what can be known of them, in `CHECKS`."""
     monkeypatch.chdir(ROOT)
     program, *arguments = words
     CHECKS[program.removeprefix(".venv/bin/")](arguments)

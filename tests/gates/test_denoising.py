@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from pretune_trainer.data.stream import validation
-from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Silent
 from support.jobs import write_rows
 from support.measured import Measured
 from support.objectives import denoised
+from support.runs import gathered, path_of, run
 from support.words import vocabulary
 
 WORDS = list("abcdefghij")
@@ -72,11 +71,16 @@ def test_a_copy_is_written_to_the_letter(
         },
         checkpoint={"everySteps": 10_000},
     )
-    torch.set_num_threads(1)
-    result = run_rank(job, Ranks(), Silent())
-    inputs = gather_inputs(job, Ranks(), Silent())
-    model = AutoModelForSeq2SeqLM.from_pretrained(result.artifact_uri.removeprefix("file://")).eval()
-    exact = []
+    result, _ = run(Ranks(), job)
+    model = AutoModelForSeq2SeqLM.from_pretrained(path_of(result)).eval()
+    exact = list(written_exactly(model, gathered(job)))
+    measured({"exact match": np.mean(exact), "texts": len(exact), "loss": result.metrics["loss"]})
+    assert len(exact) > 100
+    assert np.mean(exact) > 0.98
+
+
+def written_exactly(model: PreTrainedModel, inputs: Inputs) -> Iterator[bool]:
+    """Of the texts that are judged, and of which every letter still stands somewhere: whether all is as it was."""
     packs = list(validation(inputs.cache, inputs.task.layout, 0, 1))
     for start in range(0, len(packs), 64):
         batch = inputs.task.batch(packs[start : start + 64])
@@ -85,14 +89,6 @@ def test_a_copy_is_written_to_the_letter(
         for pack, text, right, answer in zip(
             packs[start : start + 64], batch.inputs["input_ids"], batch.targets["lm"], said, strict=True
         ):
-            if known(set(pack.examples[0]["ids"].tolist()), text.tolist()):
+            if set(pack.examples[0]["ids"].tolist()) <= set(text.tolist()):
                 wanted = right[right != IGNORED].tolist()
-                exact.append(answer[1 : len(wanted) + 1].tolist() == wanted)
-    measured({"exact match": np.mean(exact), "texts": len(exact), "loss": result.metrics["loss"]})
-    assert len(exact) > 100
-    assert np.mean(exact) > 0.98
-
-
-def known(letters: set[int], text: list[int]) -> bool:
-    """Whether every letter still stands somewhere in the damaged text."""
-    return letters <= set(text)
+                yield answer[1 : len(wanted) + 1].tolist() == wanted
