@@ -13,27 +13,20 @@ from pretune_api.run_config import Folder, RunConfig
 from support.jobs import run_config
 
 LABELS = [str(digit) for digit in range(10)]
+_VIT = {
+    "image_size": 8,
+    "patch_size": 2,
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "vit": {
-        "type": "vit",
-        "config": {
-            "image_size": 8,
-            "patch_size": 2,
-            "hidden_size": 64,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
-        },
-    },
+    "vit": {"type": "vit", "config": _VIT},
     "vit_mae": {
         "type": "vit_mae",
         "config": {
-            "image_size": 8,
-            "patch_size": 2,
-            "hidden_size": 64,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
+            **_VIT,
             "decoder_hidden_size": 32,
             "decoder_num_hidden_layers": 1,
             "decoder_num_attention_heads": 4,
