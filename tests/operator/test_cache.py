@@ -1,14 +1,17 @@
 """What the operator remembers of the cluster, whatever order it hears of it in."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pretune_api import problems
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.kinds import FINETUNE_JOBS, PODS, PRETRAIN_JOBS, RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
+from support.specs import PRETRAIN, changed
 
 Json = dict[str, Any]
 
@@ -76,7 +79,7 @@ def test_a_change_of_what_nobody_reads_wakes_nobody(cache: Cache) -> None:
 
 def test_what_is_left_of_a_job_that_is_gone_wakes_nobody(cache: Cache) -> None:
     assert cache.put(pod()) == set()
-    assert cache.remove(pod()) == set()
+    assert cache.remove(pod(phase="Failed")) == set()
 
 
 def test_what_is_gone_does_not_come_back_with_a_late_answer(cache: Cache) -> None:
@@ -120,6 +123,30 @@ def test_a_job_that_is_gone_no_longer_waits_and_another_one_still_does(cache: Ca
     assert cache.put(job(3)) == {GENERAL, JobKey("team", "FinetuneJob", "summarize")}
 
 
+def written(config: Json) -> Json:
+    """A job as it is kept whose user has written this configuration of an architecture."""
+    document = changed(PRETRAIN, {})
+    document["spec"]["model"]["architecture"]["config"] = config
+    stored = parse(PRETRAIN_JOBS, document | resource("general", 1, "u1"))
+    assert isinstance(stored, StoredJob)
+    kept: Json = json.loads(stored.document)
+    return kept
+
+
+def test_a_job_is_kept_as_it_was_written() -> None:
+    config = {"layer_types": ["full", ["sliding"]], "rope_scaling": {"factor": 8.0, "kind": None}}
+    assert written(config)["spec"] == changed(PRETRAIN, {"spec.model.architecture.config": config})["spec"]
+
+
+def test_a_job_that_is_nested_too_deeply_is_kept_so_far_that_it_is_refused() -> None:
+    deep: Json = {}
+    for _ in range(500):
+        deep = {"x": [deep]}
+    with pytest.raises(problems.InvalidJobError) as refused:
+        problems.parse(written(deep))
+    assert refused.value.problems == ["spec.model.architecture.config: is nested too deeply; use 16 levels or fewer"]
+
+
 def test_a_ray_job_with_our_labels_that_the_job_does_not_own_is_not_ours() -> None:
     assert ray_job(owner="somebody-else") is None
     assert ray_job() is not None
@@ -140,6 +167,21 @@ def test_why_the_head_of_a_job_has_failed_is_remembered_until_the_job_goes(cache
     assert cache.failed_head(job()) is not None
     cache.remove(job(8))
     assert cache.failed_head(job()) is None
+
+
+def test_of_pods_that_are_gone_only_a_head_that_has_failed_is_remembered(cache: Cache) -> None:
+    cache.put(job())
+    failed = pod(phase="Failed")
+    for gone in (
+        failed,
+        replace(failed, name="worker", uid="p2", is_head=False),
+        replace(pod(), name="evicted-head", uid="p3"),
+    ):
+        cache.put(gone)
+        cache.remove(gone)
+    remembered = cache.failed_head(job())
+    assert remembered is not None
+    assert remembered.name == failed.name
 
 
 def test_a_pod_of_another_namespace_is_no_head_of_a_job_whatever_its_labels_say(cache: Cache) -> None:

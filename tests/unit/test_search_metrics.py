@@ -31,11 +31,11 @@ def figures(*parts: list[Searched]) -> dict[str, float]:
 
 
 def test_figures_are_those_of_a_plain_computation() -> None:
-    found = some(60)
+    found = some(1_100)
     pool = np.concatenate([each.vectors[1:] for each in found]).astype(np.float64)
     own = np.cumsum([0, *(len(each.names) - 1 for each in found)])[:-1]
     scores = np.stack([each.vectors[0] for each in found]).astype(np.float64) @ pool.T
-    right = scores[np.arange(60), own]
+    right = scores[np.arange(1_100), own]
     ranks = (scores > right[:, None]).sum(1)
     losses = np.log(np.exp(SCALE * scores).sum(1)) - SCALE * right
     expected = {f"recallAt{best}": (ranks < best).mean() for best in (1, 5, 10)}
