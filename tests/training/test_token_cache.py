@@ -256,6 +256,33 @@ def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch)
     assert sorted(fetched) == ["parts/000000-train.arrow"]
 
 
+def test_copies_take_half_of_a_small_disk_and_those_not_read_for_longest_go(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    location = s3.new_folder()
+    (source,) = remote_cache(location, data_of(corpus)).train
+    stored = (s3.folder / location.uri.removeprefix("s3://")).rglob("parts/*.arrow")
+    sizes = {part.name: part.stat().st_size for part in stored}
+    monkeypatch.setenv("PRETUNE_DISK", str(2 * 2 * max(sizes.values())))
+
+    def kept_after(*files: int) -> list[str]:
+        assert [text_of(source.example(25 * file)) for file in files] == [f"document {file}-0" for file in files]
+        source._part.cache_clear()
+        return sorted(path.name for path in (tmp_path / "node").rglob("parts/*.arrow") if path.stat().st_size)
+
+    names = sorted(sizes)
+    assert kept_after(0, 1) == names[:2]
+    assert kept_after(0, 2) == [names[0], names[2]]
+    assert kept_after(3, 1, 2, 0) == [names[0], names[2]]
+
+
+def test_ranks_that_have_room_for_one_copy_read_all_the_same(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    monkeypatch.setenv("PRETUNE_DISK", "1")
+    location, data = s3.new_folder(), data_of(corpus)
+    remote_cache(location, data)
+    assert on_ranks(4, lambda ranks: texts(remote_cache(location, data).train)) == [every(corpus)] * 4
+
+
 def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypatch):
     monkeypatch.delenv("PRETUNE_CACHE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

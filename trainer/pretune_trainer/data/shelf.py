@@ -3,13 +3,14 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import unquote
 
 from pretune_api.manifest import File, Manifest
@@ -17,8 +18,14 @@ from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
 
+T = TypeVar("T")
+
 _CACHE_VARIABLE: Final = "PRETUNE_CACHE"
 """Folder for copies of what lies in remote stores; a user's own in the system's temporary folder when unset."""
+_DISK_VARIABLE: Final = "PRETUNE_DISK"
+"""Bytes of local disk that belong to this machine's ranks; all that are free when unset."""
+_SHARE: Final = 0.5
+"""Part of them for copies that can be made again."""
 _PRIVATE: Final = 0o700
 """Mode of that folder: everybody may write beside it, and what is in it is trusted."""
 _LOCKS: Final = "locks"
@@ -48,12 +55,45 @@ class Shelf:
         here = local_path(self.store)
         if here is not None:
             return self._sized(here / name, file)
-        place = Path(self.manifest.digest.removeprefix("sha256:"), name)
-        copy = cache_folder() / place
+        copy = cache_folder() / self._place(name)
         if not _is_whole(copy, file):
-            with _alone(cache_folder() / _LOCKS / place):
+            with _alone(cache_folder() / _LOCKS / self._place(name)):
                 self._fetch(file, copy)
         return copy
+
+    def lend(self, name: str, open_: Callable[[Path], T]) -> T:
+        """What `open_` makes of a file, which stays readable; where the disk is small, its copy may go later.
+
+        A token cache can be of terabytes: copies that nobody has opened for longest make room for others in the folder.
+
+        Raises:
+            DamagedError: it is missing, or is not what the manifest says.
+        """
+        if local_path(self.store) is not None:
+            return open_(self.path(name))
+        while True:
+            is_new = not (cache_folder() / self._place(name)).exists()
+            path = self.path(name)
+            with suppress(FileNotFoundError):  # another rank has made room in between
+                os.utime(path)
+                opened = open_(path)
+                if is_new:
+                    self._make_room(path)
+                return opened
+
+    def _make_room(self, newest: Path) -> None:
+        with _alone(cache_folder() / _LOCKS / self._place("room")):
+            copies = [path for path in newest.parent.iterdir() if path.is_file() and path != newest]
+            held = newest.stat().st_size + sum(path.stat().st_size for path in copies)
+            room = _room(newest.parent, held)
+            for path in sorted(copies, key=lambda path: path.stat().st_mtime_ns):
+                if held <= room:
+                    break
+                held -= path.stat().st_size
+                path.unlink()
+
+    def _place(self, name: str) -> Path:
+        return Path(self.manifest.digest.removeprefix("sha256:"), name)
 
     def _sized(self, path: Path, file: File) -> Path:
         size = path.stat().st_size if path.exists() else None
@@ -78,6 +118,12 @@ class Shelf:
                     f"{self.store.uri} is damaged: {file.path} has changed; remove the folder to create it again"
                 )
             part.replace(copy)
+
+
+def _room(folder: Path, held: int) -> float:
+    """Bytes that the copies in a folder may take, of which they take `held` now."""
+    given = os.environ.get(_DISK_VARIABLE)
+    return _SHARE * (int(given) if given else shutil.disk_usage(folder).free + held)
 
 
 def _is_whole(copy: Path, file: File) -> bool:

@@ -48,7 +48,8 @@ class SourceExamples:
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each example, int32 [examples], mapped from the cache."""
-        return np.load(self._shelf.path(self._entry.lengths), mmap_mode="r")  # type: ignore[no-any-return]  # as saved
+        lengths: NDArray[np.int32] = np.load(self._shelf.path(self._entry.lengths), mmap_mode="r")
+        return lengths
 
     def example(self, index: int) -> Example:
         """An example; its arrays are read-only views of the cache."""
@@ -56,7 +57,7 @@ class SourceExamples:
         return self._part(number).example(index - self._starts[number])
 
     def _open(self, number: int) -> Part:
-        return Part(self._shelf.path(self._entry.parts[number].name))
+        return self._shelf.lend(self._entry.parts[number].name, Part)
 
 
 class TokenCache:
