@@ -68,7 +68,7 @@ class Compute(Spec):
     gpus_per_worker: Annotated[int, Field(ge=0, le=64)] = 1
     """Number of GPUs of each worker, each used by one rank; with 0, each worker is one rank on CPUs."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Trainer image; defaults to the one that the operator is configured with."""
+    """Trainer image; defaults to the one that the operator is configured with when the job begins to train."""
     image_pull_secrets: Annotated[list[ImagePullSecret], Field(max_length=16)] = []
     """Secrets for pulling the image."""
     service_account_name: ObjectName | None = None

@@ -12,6 +12,7 @@ State = Literal["Pending", "Waiting", "Queued", "Starting", "Running", "Suspende
 
 _Text = Annotated[str, Field(max_length=4096)]
 _Short = Annotated[str, Field(max_length=256)]
+_Image = Annotated[str, Field(max_length=1024)]
 _BY_TYPE: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 """Makes the API server merge a list by its items' `type`, as it does with every resource's conditions."""
 _Count = Annotated[int, Field(ge=0)]
@@ -109,6 +110,8 @@ class Attempt(Spec):
     """Name of the RayJob."""
     ray_cluster: _Short | None = None
     """Name of the most recent RayCluster of the attempt."""
+    image: _Image | None = None
+    """Trainer image of the attempt; absent before its first run."""
     cause: _Short | None = None
     """Cause of the failure, in one word."""
     message: _Text | None = None
@@ -166,6 +169,9 @@ class Status(Spec):
     """Number of failed attempts by cause, since spec.retry was last raised."""
     observed_retry: _Count = 0
     """Value of spec.retry that was last acted upon."""
+    image: _Image | None = None
+    """Trainer image of further attempts if spec.compute.image is not set: the one that the operator was configured with
+    when the job began to train, or when spec.retry was last raised."""
     next_attempt_time: datetime | None = None
     """When the next attempt starts after a failed one."""
     artifact: Artifact | None = None

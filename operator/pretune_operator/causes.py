@@ -33,7 +33,11 @@ HANDLING: Final[dict[Cause, Handling]] = {
     Cause.DEADLINE_EXCEEDED: Handling(
         None, "raise spec.activeDeadlineSeconds and spec.retry to resume from the last commit"
     ),
-    Cause.IMAGE_PULL: Handling(None, "check spec.compute.image and imagePullSecrets, and raise spec.retry"),
+    Cause.IMAGE_PULL: Handling(
+        None,
+        "check spec.compute.image and imagePullSecrets, and raise spec.retry; a job that sets no image then changes to"
+        " the one that the operator is configured with now",
+    ),
     Cause.QUOTA: Handling(None, "request less in spec.compute or increase the quota, and raise spec.retry"),
     Cause.UNSCHEDULABLE: Handling(None, "request less or another pool in spec.compute, and raise spec.retry"),
     Cause.OUT_OF_MEMORY: Handling(

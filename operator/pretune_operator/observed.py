@@ -129,6 +129,8 @@ class SeenAttempt:
     workers: tuple[SeenPod, ...] = ()
     gpus: int = 0
     """GPUs that all its workers ask for."""
+    image: str | None = None
+    """Image of its head's container."""
     progress: SeenProgress | None = None
     """What its head pod said; not what the head of an earlier Ray cluster of this RayJob said, before Kueue took it."""
     last_line: Ending | None = None

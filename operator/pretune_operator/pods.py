@@ -7,6 +7,7 @@ from pretune_api.compute import EnvVar, Resources
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
+from pretune_operator.images import image_of
 from pretune_operator.job import JobView
 from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
 from pretune_operator.network import DASHBOARD_PORT
@@ -151,17 +152,13 @@ def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manife
     variables = [{"name": "HOME", "value": _HOME}, *env]
     return {
         "name": name,
-        "image": job.spec.compute.image or _image(job, settings),
+        "image": image_of(job, settings),
         "imagePullPolicy": settings.images.pull_policy,
         # Of two variables of one name the later one counts: the job's own has the last word.
         "env": list({variable["name"]: variable for variable in variables}.values()),
         "securityContext": _CONTAINER_SECURITY,
         "volumeMounts": [{"name": "home", "mountPath": _HOME}, {"name": "shared-memory", "mountPath": "/dev/shm"}],  # noqa: S108
     }
-
-
-def _image(job: JobView, settings: Settings) -> str:
-    return settings.images.pretrain if job.resource.kind == "PretrainJob" else settings.images.finetune
 
 
 def _variables(placement: Placement, job: JobView) -> list[Manifest]:

@@ -19,6 +19,7 @@ from pretune_operator.causes import obstacle_of
 from pretune_operator.conditions import ConditionType, Reason, condition, holds, is_finished, reason
 from pretune_operator.decision import Decision
 from pretune_operator.draft import Draft
+from pretune_operator.images import configured, kept
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, is_unheard, outcome, taken_up_by
@@ -36,7 +37,7 @@ def reconcile(job: JobView, seen: Observed, settings: Settings, now: datetime) -
     """What to do next for `job`, given everything seen in the cluster. `now` is aware, in UTC."""
     if job.deleting:
         return Decision(job.status)  # owner references take the job's children with it
-    draft = _begun(job, now)
+    draft = _begun(job, settings, now)
     if is_finished(draft.status):
         return expired(draft, seen, job.spec.ttl_seconds_after_finished).decided()
     if is_finished(job.status):
@@ -72,13 +73,13 @@ def refused(
     return _outlived(draft, seen, said, suspend).decided()
 
 
-def _begun(job: JobView, now: datetime) -> Draft:
+def _begun(job: JobView, settings: Settings, now: datetime) -> Draft:
     """What follows from the spec alone."""
     draft = Draft.begun(job.status, job.generation, now).sets(stage=job.spec.stage)
     if holds(job.status, ConditionType.SUCCEEDED):
         return draft
     if job.spec.retry > job.status.observed_retry:
-        draft = renewed(draft, job.spec.retry)
+        draft = renewed(draft, job.spec.retry, configured(job, settings))
     draft = draft.sets(observed_retry=job.spec.retry)
     if is_finished(draft.status):
         return draft
@@ -88,7 +89,7 @@ def _begun(job: JobView, now: datetime) -> Draft:
 def _attended(job: JobView, draft: Draft, seen: Observed) -> Draft:
     """Whatever has become of the current attempt."""
     attempt = _attempt_of(draft, seen)
-    draft = _looked_at(draft, attempt, Label.QUEUE in job.labels)
+    draft = kept(job, _looked_at(draft, attempt, Label.QUEUE in job.labels), attempt)
     match outcome(job.spec, draft.status, attempt, draft.now):
         case Trained(artifact, metrics):
             return _succeeded(draft, artifact, metrics)

@@ -63,7 +63,7 @@ def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
         **(_runs(record, progress) if progress else {}),
     }
     until = min(draft.now, attempt.end or draft.now)
-    draft = _counted(_with(draft, record.model_copy(update=changes)), _holds_machines(attempt), until)
+    draft = _counted(with_current(draft, record.model_copy(update=changes)), _holds_machines(attempt), until)
     return _progressed(draft, progress) if progress else draft
 
 
@@ -73,7 +73,7 @@ def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
     record = current(draft.status)
     assert record is not None, "only an attempt that has not ended can end"
     changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
-    draft = _with(draft, record.model_copy(update=changes))
+    draft = with_current(draft, record.model_copy(update=changes))
     return draft.takes_back(ConditionType.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
 
 
@@ -91,7 +91,8 @@ def active_seconds(status: Status, now: datetime) -> float:
     return status.active_seconds + (_seconds(since, now) if since else 0.0)
 
 
-def _with(draft: Draft, record: Attempt) -> Draft:
+def with_current(draft: Draft, record: Attempt) -> Draft:
+    """The draft with another current record."""
     return draft.sets(attempts=[*draft.status.attempts[:-1], record])
 
 
@@ -131,12 +132,12 @@ def _counted(draft: Draft, active: bool, until: datetime) -> Draft:
     assert record is not None, "only an attempt that has not ended holds machines"
     since = record.active_since
     if since is None:
-        return _with(draft, record.model_copy(update={"active_since": until})) if active else draft
+        return with_current(draft, record.model_copy(update={"active_since": until})) if active else draft
     seconds = _seconds(since, until)
     if active and seconds < _COUNTED_EVERY:
         return draft
     counted = {"active_since": until if active else None, "active_seconds": record.active_seconds + seconds}
-    return _with(draft, record.model_copy(update=counted)).sets(
+    return with_current(draft, record.model_copy(update=counted)).sets(
         active_seconds=draft.status.active_seconds + seconds,
         gpu_seconds=draft.status.gpu_seconds + seconds * record.gpus,
     )

@@ -39,8 +39,8 @@ def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> D
     draft = resolved(job, draft, seen)
     if reason(draft.status, ConditionType.INPUTS_RESOLVED) == Reason.PARENT_CYCLE:
         return given_up(draft, Cause.USER_ERROR, _said(draft, ConditionType.INPUTS_RESOLVED))
-    if draft.status.inputs != draft.before.inputs:
-        # Nothing is made from inputs that status does not know yet: after a crash they might be resolved to others.
+    if (draft.status.inputs, draft.status.image) != (draft.before.inputs, draft.before.image):
+        # Nothing is made from what status does not know yet: after a crash, it might be something else.
         return draft.looks_again(draft.now)
     return _waiting(job, draft, seen) or _cleared(job, draft, seen, settings)
 

@@ -25,8 +25,9 @@ WORKERS = {
     "rayStartParams": {"num-gpus": "8"},
     "template": {"spec": {"containers": [{"resources": {"limits": LIMITS}}]}},
 }
+HEAD = {"spec": {"containers": [{"name": "ray-head", "image": "pretrain:1"}, {"name": "mesh", "image": "mesh:7"}]}}
 RAY_JOB = {
-    "spec": {"rayClusterSpec": {"workerGroupSpecs": [WORKERS]}},
+    "spec": {"rayClusterSpec": {"headGroupSpec": {"template": HEAD}, "workerGroupSpecs": [WORKERS]}},
     "status": {"jobDeploymentStatus": "Running", "rayClusterName": CLUSTER},
 }
 
@@ -103,6 +104,7 @@ def test_an_attempt_is_its_ray_job_its_cluster_and_its_pods(cache: Cache) -> Non
     found = attempt(cache)
     assert (found.ray_job, found.ray_cluster, found.deployment_status) == ("ptj-a-1", CLUSTER, "Running")
     assert found.gpus == 16, "devices that are no GPUs are not counted"
+    assert found.image == "pretrain:1"
     assert found.head is not None
     assert found.head.ip == "10.0.0.1"
     assert [worker.name for worker in found.workers] == ["worker"]

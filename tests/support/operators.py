@@ -28,13 +28,15 @@ defaultPool: gpu
 class OperatorProcess:
     """A running operator."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str, dies_after: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, kubeconfig: Path, *arguments: str, dies_after: int | None = None, configured: str = SETTINGS
+    ) -> None:
         """With `dies_after`, it kills itself once it has made as many calls that change something."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.log = folder / "operator.log"
         settings = folder / "settings.yaml"
-        settings.write_text(SETTINGS)
+        settings.write_text(configured)
         command = ["--config", str(settings), "--port", str(self.port), *arguments]
         self._process: BaseProcess = _CONTEXT.Process(
             target=_operate, args=(command, str(kubeconfig), str(self.log), dies_after), daemon=True

@@ -51,6 +51,7 @@ class Scene:
         self.status = Status()
         self.now = BEGIN
         self.seen = Observed()
+        self.settings = SETTINGS
         self.events: list[Event] = []
         self.again: timedelta | None = None
         self.change(**spec)
@@ -72,10 +73,18 @@ class Scene:
         self.now += timedelta(seconds=seconds)
         return self
 
+    def configure(self, **settings: Any) -> Self:
+        """The administrator changes fields of the settings."""
+        self.settings = self.settings.model_copy(update=settings)
+        return self
+
     def decide(self) -> Decision:
         """One decision, which is not carried out."""
-        job = JobView(parse(self.document), "0123-4567", "team", self.generation, self.status, labels=self.labels)
-        return reconcile(job, self.seen, SETTINGS, self.now)
+        return reconcile(self.view(), self.seen, self.settings, self.now)
+
+    def view(self) -> JobView:
+        """The job as the operator holds it now."""
+        return JobView(parse(self.document), "0123-4567", "team", self.generation, self.status, labels=self.labels)
 
     def settle(self) -> list[Action]:
         """Decide until nothing follows any more; every action that was asked for, each once."""

@@ -20,9 +20,11 @@ from pretune_operator.decision import (
     StartPreflight,
 )
 from pretune_operator.errors import RefusedError
+from pretune_operator.images import image_of
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.reconcile import reconcile
+from pretune_operator.settings import Images
 from pretune_operator.start import forbidden
 from support.preflights import Preflight, Trial
 from support.scene import ARTIFACT, BEGIN, HEAD, SETTINGS, WORKER, ending, progress
@@ -68,6 +70,7 @@ class _RayJob:
     number: int
     name: str
     fate: Fate
+    image: str
     age: int = 0
     leaves_in: int | None = None
     """Ticks until its pods have left, once it, or its cluster, is deleted."""
@@ -101,7 +104,8 @@ class _RayJob:
 
     def seen(self) -> SeenAttempt:
         """What the cluster shows of it."""
-        bare = SeenAttempt(self.number, self.name, BEGIN, deleting=self.deleted, gpus=1, ray_cluster=f"c-{self.number}")
+        known = {"gpus": 1, "image": self.image, "ray_cluster": f"c-{self.number}"}
+        bare = SeenAttempt(self.number, self.name, BEGIN, deleting=self.deleted, **known)
         shown = self._phase(bare)
         if self.leaves_in is None:
             return shown
@@ -146,6 +150,11 @@ class _RayJob:
         return shown[self.fate.end]
 
 
+def with_image(image: str) -> Images:
+    """The administrator's images, of which PretrainJobs have this one."""
+    return SETTINGS.images.model_copy(update={"pretrain": image})
+
+
 class CrashError(Exception):
     """The operator dies."""
 
@@ -166,12 +175,17 @@ class World:
     trials: list[Trial] = field(default_factory=list)
     refusals: int = 0
     """How many times the API server refuses an attempt before it takes one."""
+    upgrades: dict[int, str] = field(default_factory=dict)
+    """Trainer images that the administrator sets, by tick."""
 
     def __post_init__(self) -> None:
         self.document = changed(PRETRAIN, {f"spec.{path}": value for path, value in self.spec.items()})
         self.generation = 1
         self.status = Status()
         self.now: datetime = BEGIN
+        self.settings = SETTINGS
+        self.images: dict[int, str] = {}
+        self.retries: dict[int, int] = {}
         self.ray_jobs: dict[int, _RayJob] = {}
         self.preflights: dict[int, Preflight] = {}
         self.made: list[int] = []
@@ -193,6 +207,8 @@ class World:
         for tick in range(_TICKS):
             if tick in self.changes:
                 self._change(self.changes.pop(tick))
+            if tick in self.upgrades:
+                self.settings = SETTINGS.model_copy(update={"images": with_image(self.upgrades[tick])})
             self._reconcile_while_there_is_news()
             if is_finished(self.status) and not self.changes and self._quiet():
                 return
@@ -239,8 +255,8 @@ class World:
     def _reconcile(self) -> None:
         known = self._seen()
         view = JobView(self._job, "0123-4567", "team", self.generation, self.status)
-        decision = reconcile(view, known[0], SETTINGS, self.now)
-        assert reconcile(view, known[0], SETTINGS, self.now) == decision
+        decision = reconcile(view, known[0], self.settings, self.now)
+        assert reconcile(view, known[0], self.settings, self.now) == decision
         self.decisions.append(decision)
         self._reconciles += 1
         dies_after = self.crashes[self._reconciles - 1] if self._reconciles <= len(self.crashes) else -1
@@ -248,7 +264,7 @@ class World:
             if done == dies_after:
                 raise CrashError
             try:
-                self._act(action)
+                self._act(action, image_of(view, self.settings))
             except RefusedError as error:
                 decision = forbidden(self.status, decision, self.generation, str(error), self.now)
         if dies_after >= len(decision.actions):
@@ -261,10 +277,10 @@ class World:
         if self.lag == 0:
             self._shown.append(self._observed())
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action, image: str) -> None:
         match action:
             case StartAttempt(number):
-                self._start(number)
+                self._start(number, image)
             case DeleteAttempt(name):
                 for ray_job in self.ray_jobs.values():
                     if ray_job.name == name:
@@ -290,7 +306,7 @@ class World:
         self.preflights[number] = Preflight(number, f"preflight-{number}", trial)
         self.tried.append(number)
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, image: str) -> None:
         if number in self.ray_jobs:
             return
         if self.refusals:
@@ -299,5 +315,7 @@ class World:
         assert number not in self.made, f"attempt {number} is made a second time"
         assert not self.live(), f"attempt {number} is made while {self.live()} may train"
         fate = self.fates[number - 1] if number <= len(self.fates) else Fate()
-        self.ray_jobs[number] = _RayJob(number, f"job-{number}", fate)
+        self.ray_jobs[number] = _RayJob(number, f"job-{number}", fate, image)
         self.made.append(number)
+        self.images[number] = image
+        self.retries[number] = self.status.observed_retry

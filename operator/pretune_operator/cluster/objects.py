@@ -94,6 +94,8 @@ class StoredRayJob(Child):
     ray_cluster: str | None
     """status.rayClusterName, which is there before the RayCluster is."""
     gpus: int
+    image: str | None
+    """Image of the head's container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ def _attempt(
         head=head,
         workers=tuple(pod.seen for pod in workers),
         gpus=ray_job.gpus,
+        image=ray_job.image,
         progress=read(ray_job, head, ending) if name else None,
         last_line=last_line(ray_job.message) if ray_job.job_status == "FAILED" else None,
     )

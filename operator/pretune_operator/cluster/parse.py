@@ -131,7 +131,8 @@ def _number(labels: Json, label: Label) -> int:
 
 def _ray_job(raw: Json, common: Json) -> StoredRayJob:
     spec, status = raw.get("spec") or {}, raw.get("status") or {}
-    groups = (spec.get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
+    cluster = spec.get("rayClusterSpec") or {}
+    groups = cluster.get("workerGroupSpecs") or []
     return StoredRayJob(
         **common,
         suspended=bool(spec.get("suspend")),
@@ -143,12 +144,20 @@ def _ray_job(raw: Json, common: Json) -> StoredRayJob:
         end=_moment(status.get("endTime")),
         ray_cluster=status.get("rayClusterName") or None,
         gpus=sum(group.get("replicas", 1) * _gpus(group) for group in groups),
+        image=_image((cluster.get("headGroupSpec") or {}).get("template") or {}),
     )
 
 
 def _gpus(group: Json) -> int:
     """GPUs of a worker, as its Ray is told; extended resources of its container may be others, too."""
     return int((group.get("rayStartParams") or {}).get("num-gpus", 0))
+
+
+def _image(template: Json) -> str | None:
+    """Image of the first container, which is ours."""
+    containers = (template.get("spec") or {}).get("containers") or [{}]
+    image: str | None = containers[0].get("image")
+    return image
 
 
 def _ray_cluster(raw: Json, common: Json) -> StoredRayCluster:

@@ -58,9 +58,13 @@ def finished(draft: Draft, why: Reason, message: str) -> Draft:
     )
 
 
-def renewed(draft: Draft, retry: int) -> Draft:
-    """The user has raised spec.retry: the job may fail as often again, and goes on if it had failed."""
+def renewed(draft: Draft, retry: int, image: str) -> Draft:
+    """The user has raised spec.retry: the job may fail as often again, and goes on if it had failed.
+
+    `image` is the one that is configured now: what was wrong with the one that the job has kept may be mended in it.
+    """
     message = f"spec.retry was raised to {retry}."
+    draft = draft.sets(image=image if draft.status.attempt_count else None)
     if is_finished(draft.status):
         draft = draft.takes_back(ConditionType.PREFLIGHT_PASSED, Reason.RETRIED, message)
     return (
