@@ -72,6 +72,13 @@ def test_a_continued_model_may_train_a_tokenizer_of_its_own() -> None:
     assert config.tokenizer.parent is None
 
 
+def test_a_tokenizer_that_is_adapted_is_that_of_the_weights() -> None:
+    document = changed(FINETUNE, {"spec.tokenizer": {"adapt": {"tokens": 300, "sampleDocuments": 200}}})
+    adapted = planned(document, PretrainJob_general=GENERAL).tokenizer.adapt
+    assert adapted is not None
+    assert (adapted.parent.folder, adapted.tokens, adapted.sample_documents) == (GENERAL, 300, 200)
+
+
 def test_a_folder_keeps_the_digest_that_it_was_given_with() -> None:
     config = planned(changed(FINETUNE, {"spec.model": {"from": {"uri": "s3://models/base", "digest": DIGEST}}}))
     assert config.model.parent is not None

@@ -72,12 +72,20 @@ def test_a_ray_job_that_our_cache_does_not_show_yet_is_waited_for() -> None:
     assert scene.status.failures == {"Unknown": 1}, "it is not waited for without end"
 
 
-def test_a_ray_job_that_somebody_else_deleted_is_a_failure_that_is_tried_again() -> None:
-    scene = trains(Scene(**FAST)).sees()
-    assert started(scene.settle()) == [2]
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        ([], "no longer exists, and the operator did not delete it"),
+        ([running(deleting=True, head=None, workers=())], "was deleted, but not by the operator"),
+    ],
+)
+def test_a_ray_job_that_somebody_else_deleted_is_a_failure_that_is_tried_again(
+    left: list[SeenAttempt], says: str
+) -> None:
+    scene = trains(Scene(**FAST)).sees(*left)
+    assert started([*scene.settle(), *scene.sees().settle()]) == [2]
     assert scene.status.failures == {"Unknown": 1}
-    assert scene.status.attempts[0].message is not None
-    assert "the operator did not delete it" in scene.status.attempts[0].message
+    assert says in str(scene.status.attempts[0].message)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from pretune_api.names import Cause, ExitCode
 from pretune_operator.causes import HANDLING
 from pretune_operator.decision import StartAttempt
-from pretune_operator.observed import SeenAttempt
+from pretune_operator.observed import SeenAttempt, SeenPod
 from support.scene import (
     BEGIN,
     FAST,
@@ -142,6 +142,17 @@ def test_pauses_double_and_are_told() -> None:
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
 
 
+def test_a_pause_names_the_failure_for_as_long_as_it_lasts_and_its_end_also_after_a_suspension() -> None:
+    scene = ends(Scene(), failing("Network", "a connection broke", **GONE))
+    assert scene.status.next_attempt_time is not None
+    end = f"he next attempt starts at {scene.status.next_attempt_time:%H:%M:%S} UTC."
+    scene.after(1).settle()
+    assert scene.condition("Running").message == f"a connection broke; t{end}"
+    scene.change(suspend=True).settle()
+    scene.change(suspend=False).settle()
+    assert scene.condition("Running").message == f"T{end}"
+
+
 def test_pauses_begin_anew_after_an_attempt_that_ran_for_long() -> None:
     scene = Scene()
     for number in (1, 2):
@@ -231,16 +242,22 @@ def test_every_cause_is_handled() -> None:
     assert set(HANDLING) == set(Cause)
 
 
-def test_a_run_that_kuberay_cannot_submit_does_not_hold_its_machines_without_end() -> None:
+@pytest.mark.parametrize(
+    ("head", "cause", "says"),
+    [(HEAD, "Unknown", "KubeRay cannot submit job-1"), (None, "HeadLost", "the Ray head pod is gone")],
+)
+def test_a_run_that_kuberay_cannot_submit_does_not_hold_its_machines_without_end(
+    head: SeenPod | None, cause: str, says: str
+) -> None:
     scene = Scene()
     scene.settle()
-    scene.after(30).sees(running(job_status="")).settle()
+    scene.after(30).sees(running(job_status="", head=head)).settle()
     assert scene.says("Running") == ("True", "Submitted")
     assert scene.again == timedelta(minutes=10)
     assert scene.after(599).settle() == []
     scene.after(1).settle()
-    assert scene.last.cause == "Unknown"
-    assert "KubeRay cannot submit job-1" in str(scene.last.message)
+    assert scene.last.cause == cause
+    assert says in str(scene.last.message)
 
 
 def test_a_run_that_was_submitted_is_not_taken_for_lost_when_kuberay_does_not_know_its_state() -> None:

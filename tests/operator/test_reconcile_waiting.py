@@ -99,6 +99,7 @@ def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() 
         ({"compute": {"pool": "private"}}, "closed to namespace team"),
         ({"compute": {"pool": "small", "gpusPerWorker": 2}}, "more than a node of pool small has"),
         ({"storage": {"uri": "file:///models"}}, "file:///models is on a single machine"),
+        ({"data__validation": {"sources": [{"uri": "file:///held"}]}}, "data.validation.sources[0].uri: file:///held"),
     ],
 )
 def test_what_this_cluster_cannot_give_a_job_is_its_users_error(spec: dict[str, Any], says: str) -> None:
