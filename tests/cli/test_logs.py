@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import RunConfig
 from pretune_cli import run as command
 from pretune_cli.__main__ import main
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Reporter
-from support.stand_in import Result, obey
+from support.stand_in import obey
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,7 +41,7 @@ LONG = "x" * 3 * io.DEFAULT_BUFFER_SIZE
 """What is more than a stream holds back."""
 
 
-def talk(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+def talk(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     logging.getLogger("a.library").info(LONG if config.job.name == "talks-much" else "said in passing")
     return obey(config, ranks, reporter)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pretune_trainer.result import RankResult
 
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import pretrain, write_rows
 from support.language import paragraphs

@@ -9,8 +9,9 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
+
+from pretune_trainer.result import RankResult
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
@@ -20,15 +21,6 @@ from pretune_trainer.report import Committed, Evaluated, Reporter, Said, Start, 
 from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.finished import FACTS_NAME, Facts
 from pretune_trainer.storage.store import Store
-
-
-@dataclass(frozen=True)
-class Result:
-    artifact_uri: str
-    artifact_digest: str
-    metrics: dict[str, float]
-    step: int
-    skipped_because_done: bool = False
 
 
 def told(storage: dict[str, Any], name: str, namespace: str = "team-a", uid: str = "0b9c3a0e-3a55") -> RunConfig:
@@ -51,7 +43,7 @@ def told(storage: dict[str, Any], name: str, namespace: str = "team-a", uid: str
     )
 
 
-def obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+def obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     """Count steps, then commit an artifact that holds its metrics and what it was made from."""
     verb = config.job.name.partition("-")[0]
     reporter.tell(Start(config.stage, 1, 0, 10, 1000, 1000, 8, 4, 10))
@@ -80,7 +72,7 @@ def _wait_for_stop(ranks: Ranks, reporter: Reporter) -> None:
         time.sleep(0.01)
 
 
-def _publish(config: RunConfig) -> Result:
+def _publish(config: RunConfig) -> RankResult:
     folder = Store.open(config.storage).child(config.job.folder).child("artifact/0001")
     origin = {"name": config.job.name, "model": config.model.model_dump(mode="json")}
     facts = Facts(metrics={"loss": 2.0}, step=10, tokens=10_000, parameters=1000, parent="none", data="none")
@@ -88,7 +80,7 @@ def _publish(config: RunConfig) -> Result:
     files = [folder.put(path, json.dumps(content).encode()) for path, content in contents.items()]
     manifest = Manifest(content="artifact", files=files)
     commit(folder, manifest, lambda: None)
-    return Result(folder.uri, manifest.digest, {"loss": 2.0}, 10)
+    return RankResult(folder.uri, manifest.digest, {"loss": 2.0}, 10)
 
 
 if __name__ == "__main__":

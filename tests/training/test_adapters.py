@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from pretune_trainer.result import RankResult
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel, set_seed
@@ -20,7 +21,7 @@ from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Start
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_corpus

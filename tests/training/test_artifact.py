@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from pretune_trainer.result import RankResult
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
@@ -33,7 +34,7 @@ from pretune_trainer.errors import StorageError, UserError
 from pretune_trainer.inputs import gather_inputs
 from pretune_trainer.methods.base import Tuned
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent, Start
 from pretune_trainer.storage.finished import Facts, finished
 from pretune_trainer.storage.runs import claim_run

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretune_trainer.result import RankResult
 
 from pretune_api.checkpoint import STATE_NAME, CheckpointState
 from pretune_api.run_config import RunConfig
@@ -12,7 +13,7 @@ from pretune_trainer import loop
 from pretune_trainer.evaluate import Judgement
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Event, Exhibited, Silent, Step
 from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks

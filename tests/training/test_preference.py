@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretune_trainer.result import RankResult
 from transformers import AutoModelForCausalLM
 
 from pretune_api.model import Architecture
@@ -17,7 +18,7 @@ from pretune_trainer.errors import BadRowError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
-from pretune_trainer.rank import RankResult, run_rank
+from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Step
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.preference import Preference

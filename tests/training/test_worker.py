@@ -3,9 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
+from pretune_trainer.result import RankResult
 
 from pretune_api.names import Cause, ExitCode
 from pretune_api.run_config import RunConfig
@@ -35,20 +36,11 @@ from support.stand_in import told
 TOKEN = "a-secret"
 DIGEST = "sha256:" + "0" * 64
 CONFIG = told({"uri": "file:///storage"}, name="general", namespace="local", uid="12345678")
-Execute = Callable[[RunConfig, Ranks, Reporter], "Result"]
+Execute = Callable[[RunConfig, Ranks, Reporter], RankResult]
 
 
-@dataclass(frozen=True)
-class Result:
-    artifact_uri: str = "file:///storage/artifact"
-    artifact_digest: str = DIGEST
-    metrics: dict[str, float] | None = None
-    step: int = 10
-    skipped_because_done: bool = False
-
-
-def finish(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
-    return Result(metrics={"loss": 2.0})
+def finish(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
+    return RankResult("file:///storage/artifact", DIGEST, {"loss": 2.0}, 10)
 
 
 class Nowhere:
@@ -114,7 +106,7 @@ def test_whoever_is_told_of_a_run_is_told_how_it_ended(desk: Desk) -> None:
 def test_a_run_config_arrives_as_it_was_sent(desk: Desk) -> None:
     seen: list[RunConfig] = []
 
-    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         seen.append(config)
         return finish(config, ranks, reporter)
 
@@ -134,7 +126,7 @@ def test_orders_are_obeyed_one_after_the_other_by_one_group(desk: Desk) -> None:
     desk.close()
     seen: list[int] = []
 
-    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def look(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         seen.append(config.ranks)
         return finish(config, ranks, reporter)
 
@@ -157,14 +149,14 @@ def test_orders_are_obeyed_one_after_the_other_by_one_group(desk: Desk) -> None:
 def test_each_error_ends_with_its_sentence_code_and_cause(
     desk: Desk, error: PretuneError, code: ExitCode, cause: Cause | None
 ) -> None:
-    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         raise error
 
     assert without_log(obey(desk, fail)) == Ending(code, str(error), cause)
 
 
 def test_a_mistake_of_ours_ends_with_its_stack(desk: Desk) -> None:
-    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         raise KeyError("weight")
 
     ending = obey(desk, fail)
@@ -175,7 +167,7 @@ def test_a_mistake_of_ours_ends_with_its_stack(desk: Desk) -> None:
 
 
 def test_a_failure_comes_with_the_last_lines_of_what_its_rank_said(desk: Desk) -> None:
-    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         logging.getLogger("nccl").warning("no route to node-7")
         raise KeyError("weight")
 
@@ -190,7 +182,7 @@ def test_a_failure_comes_with_the_last_lines_of_what_its_rank_said(desk: Desk) -
 
 @pytest.mark.parametrize("error", [None, StopRequestedError("stopped at step 3")])
 def test_what_is_no_failure_comes_without_a_log(desk: Desk, error: PretuneError | None) -> None:
-    def end(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def end(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         if error is not None:
             raise error
         return finish(config, ranks, reporter)
@@ -203,7 +195,7 @@ def test_what_is_no_failure_comes_without_a_log(desk: Desk, error: PretuneError 
 def test_what_has_brought_an_error_about_is_in_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         raise StorageError("s3://models: no answer") from ConnectionError("reset by peer")
 
     ending = obey(desk, fail)
@@ -217,7 +209,7 @@ def test_ranks_that_are_lost_are_no_ending_and_their_successors_get_the_order(de
     number = desk.put(CONFIG)
     desk.close()
 
-    def lose(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def lose(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
 
     with pytest.raises(RuntimeError, match="closed by peer"):
@@ -236,7 +228,7 @@ def test_ranks_that_return_from_a_machine_that_was_cut_off_do_not_speak_for_thei
     desk.close()
     endings: list[Ending | None] = []
 
-    def see_the_others_fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def see_the_others_fail(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         reporter.tell(Start("causalLM", 2, 0, 10, 1, 1, 1, 1, 10))
         cut_off.tell(number, [Start("causalLM", 1, 0, 10, 1, 1, 1, 1, 10)])
         cut_off.end(number, Ending(1, "run 2 has started after run 1, which stops here", "Unknown"))
@@ -256,7 +248,7 @@ def test_ranks_that_return_from_a_machine_that_was_cut_off_do_not_speak_for_thei
 def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Board) -> None:
     first, second = desk.put(CONFIG), desk.put(CONFIG)
 
-    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         reporter.tell(Start("causalLM", 1, 0, 10, 1, 1, 1, 1, 10))
         board.stop()
         while not reporter.stop_requested():
@@ -278,7 +270,7 @@ def test_the_driver_hands_on_what_it_is_sent_and_stops_at_the_first_failure(desk
             job = CONFIG.job.model_copy(update={"name": name})
             endings.append((yield CONFIG.model_copy(update={"job": job})))
 
-    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+    def run(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         if config.job.name == "two":
             raise NumericalError("the loss is not finite")
         return finish(config, ranks, reporter)
@@ -315,7 +307,7 @@ def _work(ranks: Ranks, desk: Desk) -> str:
     return ""
 
 
-def _fail_on_rank_1(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+def _fail_on_rank_1(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     if config.job.name == "bad" and ranks.rank == 1:
         raise BadRowError("a.parquet row 7", "is empty")
     ranks.gather(None)  # waits for every rank

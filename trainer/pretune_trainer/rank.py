@@ -30,6 +30,7 @@ from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
 from pretune_trainer.report import Reporter, Said, Start
+from pretune_trainer.result import RankResult
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
 from pretune_trainer.step import Step, autocast, check_precision, prepare
 from pretune_trainer.stopping import Improvement, StopVote
@@ -45,22 +46,6 @@ _TEXTS_ASKED = 1
 """Texts that a language model is asked about at once: each is as many rows as there are labels."""
 _AHEAD = 2
 """Steps whose batches are made while one is computed."""
-
-
-@dataclass(frozen=True)
-class RankResult:
-    """How a run ended that finished its job."""
-
-    artifact_uri: str
-    """Folder of the artifact."""
-    artifact_digest: str
-    """SHA-256 of its manifest."""
-    metrics: dict[str, float]
-    """Figures of the last evaluation, or of the best one where training ended early."""
-    step: int
-    """Step of the artifact's weights."""
-    skipped_because_done: bool = False
-    """Whether an earlier run had finished the job already."""
 
 
 def run_rank(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:

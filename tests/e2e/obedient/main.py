@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from pretune_trainer.result import RankResult
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
@@ -34,17 +35,6 @@ _STEP_SECONDS = 0.05
 _kept: list[bytearray] = []
 
 
-@dataclass(frozen=True)
-class Result:
-    """What rank.py's RankResult says; that module would bring transformers along."""
-
-    artifact_uri: str
-    artifact_digest: str
-    metrics: dict[str, float]
-    step: int
-    skipped_because_done: bool = False
-
-
 class Obedience:
     """One run config, carried out as $ORDERS says."""
 
@@ -55,7 +45,7 @@ class Obedience:
         self._step = 0
         reporter.tell(Start(config.stage, self._run, 0, config.training.max_steps or 1000, 1000, 1000, 8, 4, 10))
 
-    def carry_out(self, orders: str) -> Result:
+    def carry_out(self, orders: str) -> RankResult:
         """All orders, one after the other; raises the error that one asks for."""
         do: dict[str, Callable[[str], None]] = {
             "steps": lambda count: self._steps(int(count)),
@@ -79,14 +69,14 @@ class Obedience:
                 self._reporter.tell(Committed(self._step, 0.0, 0.1, 1))
                 raise errors.StopRequestedError(f"stopped at step {self._step}, which is committed")
 
-    def _publish(self) -> Result:
+    def _publish(self) -> RankResult:
         folder = self._store.child(f"artifact/{self._run:04}")
         facts = Facts(metrics={"loss": 3.0}, step=self._step, tokens=1, parameters=1000, parent="none", data="none")
         contents = {"config.json": {}, FACTS_NAME: facts.model_dump(mode="json")}
         files = [folder.put(path, json.dumps(content).encode()) for path, content in contents.items()]
         manifest = Manifest(content="artifact", files=files)
         commit(folder, manifest, lambda: None)
-        return Result(folder.uri, manifest.digest, facts.metrics, self._step)
+        return RankResult(folder.uri, manifest.digest, facts.metrics, self._step)
 
 
 def _fail(name: str) -> None:
@@ -95,7 +85,7 @@ def _fail(name: str) -> None:
     raise error(*where, "as ordered")
 
 
-def _obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Result:
+def _obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
     return Obedience(config, reporter).carry_out(os.environ.get("ORDERS", ""))
 
 

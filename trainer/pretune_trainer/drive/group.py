@@ -14,11 +14,11 @@ from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.drive.wire import Ending, ending_of, failure
 from pretune_trainer.errors import PretuneError, lines_of
 from pretune_trainer.report import Reporter
+from pretune_trainer.result import RankResult
 
 if TYPE_CHECKING:
     from pretune_trainer.drive.worker import Execute
     from pretune_trainer.parallel import Ranks
-    from pretune_trainer.rank import RankResult
 
 Orders = Generator[RunConfig, Ending, None]
 """Yields run configs, one after the other, and is sent how each has ended."""
@@ -108,7 +108,7 @@ def _lost(group: Group) -> Ending:
     return failure(f"the ranks were lost: {lines_of(group.error)[-1]}")
 
 
-def run_rank(config: RunConfig, ranks: "Ranks", reporter: Reporter) -> "RankResult":
+def run_rank(config: RunConfig, ranks: "Ranks", reporter: Reporter) -> RankResult:
     """`rank.run_rank`, imported where it runs: it brings torch and transformers, which a driver does not need."""
     from pretune_trainer import rank
 

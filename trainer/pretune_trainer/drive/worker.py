@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import Desk
@@ -17,12 +16,10 @@ from pretune_trainer.drive.wire import Artifact, Ending, Order, ending_of, failu
 from pretune_trainer.errors import PretuneError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Reporter, Silent
+from pretune_trainer.result import RankResult
 from pretune_trainer.storage.logs import of_rank
 
-if TYPE_CHECKING:
-    from pretune_trainer.rank import RankResult
-
-Execute = Callable[[RunConfig, Ranks, Reporter], "RankResult"]
+Execute = Callable[[RunConfig, Ranks, Reporter], RankResult]
 """Trains on one rank; raises the errors of errors.py. `rank.run_rank`, or a stand-in for it."""
 
 OpenSinks = Callable[[RunConfig], list[Sink]]
@@ -74,7 +71,7 @@ def _caught(do: Callable[[], Ending]) -> Ending:
         return failure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def success(result: "RankResult") -> Ending:
+def success(result: RankResult) -> Ending:
     """The ending of an order whose ranks have finished."""
     artifact = Artifact(result.artifact_uri, result.artifact_digest)
     sentence = "finished by an earlier run" if result.skipped_because_done else "finished"
