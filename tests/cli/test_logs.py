@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import RunConfig
 from pretune_cli import run as command
 from pretune_cli.__main__ import main
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Reporter
+from pretune_trainer.result import RankResult
 from support.stand_in import obey
 
 Capture = pytest.CaptureFixture[str]

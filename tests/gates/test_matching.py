@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.result import RankResult
 from support.measured import Measured
 from support.pairs import COLOURS, DARK, GREY, PLACES, SHAPES, SIDE, matched, rows, write_pairs
 from support.runs import as_parent, before_and_after

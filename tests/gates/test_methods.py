@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent, Start
+from pretune_trainer.result import RankResult
 from support.grammar import WORDS, long_translations
 from support.jobs import Recorder, finetune, pretrain, write_rows
 from support.measured import Measured

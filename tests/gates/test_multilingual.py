@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
+from pretune_trainer.result import RankResult
 from support.jobs import pretrain, write_rows
 from support.language import paragraphs
 from support.measured import Measured

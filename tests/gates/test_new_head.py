@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import Folder
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.result import RankResult
 from support.images import LABELS, digits, learning, write_images
 from support.measured import Measured
 from support.runs import as_parent, run, weights_of

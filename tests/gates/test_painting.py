@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
+from pretune_trainer.result import RankResult
 from support.images import LABELS, digits, learning, painted, write_images
 from support.measured import Measured
 

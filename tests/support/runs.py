@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 from safetensors.torch import load_file
 
 from pretune_api.run_config import Folder, RunConfig
@@ -13,6 +12,7 @@ from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Step
+from pretune_trainer.result import RankResult
 from support.jobs import Recorder
 
 

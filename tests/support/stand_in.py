@@ -11,13 +11,12 @@ import threading
 import time
 from typing import Any
 
-from pretune_trainer.result import RankResult
-
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import NumericalError, StopRequestedError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Committed, Evaluated, Reporter, Said, Start, Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.finished import FACTS_NAME, Facts
 from pretune_trainer.storage.store import Store

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from pretune_trainer.result import RankResult
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel, set_seed
@@ -23,6 +22,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Start
+from pretune_trainer.result import RankResult
 from support.group import in_ranks
 from support.jobs import Recorder, classification, finetune, pretrain, write_corpus
 from support.language import TINY, small_tokenizer

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
@@ -36,6 +35,7 @@ from pretune_trainer.methods.base import Tuned
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent, Start
+from pretune_trainer.result import RankResult
 from pretune_trainer.storage.finished import Facts, finished
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_api.checkpoint import STATE_NAME, CheckpointState
 from pretune_api.run_config import RunConfig
@@ -15,6 +14,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Event, Exhibited, Silent, Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks
 from support.jobs import Recorder, classification, pretrain

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 from transformers import AutoModelForCausalLM
 
 from pretune_api.model import Architecture
@@ -20,6 +19,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent, Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.preference import Preference
 from support.group import in_ranks

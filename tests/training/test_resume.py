@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pretune_trainer.result import RankResult
 
 from pretune_api.run_config import RunConfig
 from pretune_api.training import EarlyStopping, Instability
@@ -25,6 +24,7 @@ from pretune_trainer.optim import Stability
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Committed, Evaluated, Said, Silent, Start, Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.resume import Resumable, State
 from pretune_trainer.stopping import Improvement
 from pretune_trainer.storage.checkpoint import Checkpoints

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pretune_trainer.result import RankResult
 from torch.distributed.fsdp import FSDPModule
 
 from pretune_api.run_config import RunConfig
@@ -15,6 +14,7 @@ from pretune_trainer import step
 from pretune_trainer.microbatch import choose_rows, rows_that_fit
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.step import mesh_shape
 from pretune_trainer.stopping import Improvement
 from pretune_trainer.trainee import make_trainee

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from pretune_trainer.result import RankResult
 
 from pretune_api.names import Cause, ExitCode
 from pretune_api.run_config import RunConfig
@@ -29,6 +28,7 @@ from pretune_trainer.errors import (
 )
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Event, Reporter, Start
+from pretune_trainer.result import RankResult
 from pretune_trainer.storage.logs import LogWriter
 from support.group import in_ranks
 from support.stand_in import told

@@ -17,14 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from pretune_trainer.result import RankResult
-
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
 from pretune_trainer import driver, errors
 from pretune_trainer.drive.group import in_process
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Committed, Reporter, Start, Step
+from pretune_trainer.result import RankResult
 from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.finished import FACTS_NAME, Facts
 from pretune_trainer.storage.runs import claim_run
