@@ -29,6 +29,44 @@ ARTIFACT_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Type of an artifact's weights, by the precision it was trained with."""
 
 
+def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
+    """Write the model into `folder`, on rank 0. Collective.
+
+    `shapes` are those of a model before it was sharded; None of one that is whole.
+
+    Raises:
+        StorageError: the folder has no room for it.
+    """
+    whole = tuned if shapes is None else _whole(tuned, shapes, ranks)
+    if whole is None:
+        return
+    if shapes is None:
+        whole.model.to(device="cpu")
+    try:
+        whole.save(folder, dtype)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"{folder}: the model cannot be written ({lines_of(error)[-1]}); let TMPDIR name a folder with room for it"
+        ) from error
+
+
+def _whole(tuned: Tuned, shapes: Shapes[Tuned], ranks: Ranks) -> Tuned | None:
+    """The model with all of its weights, on rank 0; None elsewhere. Collective.
+
+    A sharded model cannot be saved by transformers, nor merged by peft: its weights go into a new one, which alone
+    holds them then, for they take less in the type that they are saved in.
+    """
+    weights = _whole_weights(tuned.model, ranks)
+    if not ranks.is_first:
+        return None
+    whole = shapes.make()
+    made = whole.model.state_dict()
+    weights = {name: tensor.reshape(made[name].shape) for name, tensor in weights.items()}  # scalars were widened
+    whole.model.load_state_dict(weights, assign=True)
+    whole.model.tie_weights()
+    return whole
+
+
 def _whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
     """Every parameter and buffer, whole and on the CPU, on rank 0; empty elsewhere. Collective."""
     weights: dict[str, Tensor] = {}
@@ -37,35 +75,6 @@ def _whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
         if ranks.is_first:
             weights[name] = whole.detach().cpu()
     return weights
-
-
-def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
-    """Write the model into `folder`, on rank 0. Collective.
-
-    A sharded model cannot be saved by transformers, nor merged by peft: its whole weights go into a new one, made from
-    the shapes that it had before; None of one that is whole.
-
-    Raises:
-        StorageError: the folder has no room for it.
-    """
-    if shapes is None:
-        whole = tuned
-        whole.model.to(device="cpu")
-    else:
-        weights = _whole_weights(tuned.model, ranks)
-        if not ranks.is_first:
-            return
-        whole = shapes.make()
-        made = whole.model.state_dict()
-        weights = {name: tensor.reshape(made[name].shape) for name, tensor in weights.items()}  # scalars were widened
-        whole.model.load_state_dict(weights, assign=True)
-        whole.model.tie_weights()
-    try:
-        whole.save(folder, dtype)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(
-            f"{folder}: the model cannot be written ({lines_of(error)[-1]}); let TMPDIR name a folder with room for it"
-        ) from error
 
 
 def publish(
