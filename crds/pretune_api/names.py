@@ -65,5 +65,7 @@ DESK_PORT: Final = 9465
 """Guarded port of a head pod, for driver and ranks."""
 DESK_FILE_VARIABLE: Final = "PRETUNE_DESK_FILE"
 """Variable of a worker pod: the file in which its ranks leave the desk's address, for the hook that drains it."""
+DISK_VARIABLE: Final = "PRETUNE_DISK"
+"""Variable of a worker pod: bytes of local disk that it may use; where it is unset, all that are free."""
 FINDINGS_FILE_VARIABLE: Final = "PRETUNE_FINDINGS_FILE"
 """Variable of a preflight: the file in which it leaves its findings, in place of Kubernetes' own."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pretune_api.compute import EnvVar, Resources
-from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, PROGRESS_PORT
+from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, DISK_VARIABLE, PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.images import image_of
@@ -81,6 +81,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
     compute = job.spec.compute
     env = [
         {"name": DESK_FILE_VARIABLE, "value": _DESK_FILE},
+        {"name": DISK_VARIABLE, "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}},
         *credentials(job.spec.storage.secret_ref),
         *_credentials_of_tracker(job.spec.tracking),
         *_variables(pool, job),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pretune_api.names import DESK_FILE_VARIABLE, PROGRESS_PORT, Label
+from pretune_api.names import DESK_FILE_VARIABLE, DISK_VARIABLE, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Status
 from pretune_operator.errors import PoolError, UnfitError
@@ -153,6 +153,12 @@ def test_pools_bring_what_else_their_nodes_need() -> None:
     assert container(template)["resources"]["limits"]["vpc.amazonaws.com/efa"] == "4"
     assert "runtimeClassName" not in head(found)["spec"]
     assert "vpc.amazonaws.com/efa" not in container(head(found))["resources"]["limits"]
+
+
+def test_a_worker_is_told_how_much_disk_it_may_fill() -> None:
+    worker = workers(made(view(compute__resources={"ephemeralStorage": "2Ti"})))
+    assert variables(worker)[DISK_VARIABLE] == {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}
+    assert container(worker)["resources"]["limits"]["ephemeral-storage"] == "2Ti"
 
 
 @pytest.mark.parametrize("pick", [head, workers])

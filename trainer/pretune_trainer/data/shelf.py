@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from urllib.parse import unquote
 
 from pretune_api.manifest import File, Manifest
+from pretune_api.names import DISK_VARIABLE
 from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
@@ -22,10 +23,8 @@ T = TypeVar("T")
 
 _CACHE_VARIABLE: Final = "PRETUNE_CACHE"
 """Folder for copies of what lies in remote stores; a user's own in the system's temporary folder when unset."""
-_DISK_VARIABLE: Final = "PRETUNE_DISK"
-"""Bytes of local disk that belong to this machine's ranks; all that are free when unset."""
 _SHARE: Final = 0.5
-"""Part of them for copies that can be made again."""
+"""Part of the disk for copies that can be made again."""
 _PRIVATE: Final = 0o700
 """Mode of that folder: everybody may write beside it, and what is in it is trusted."""
 _LOCKS: Final = "locks"
@@ -122,7 +121,7 @@ class Shelf:
 
 def _room(folder: Path, held: int) -> float:
     """Bytes that the copies in a folder may take, of which they take `held` now."""
-    given = os.environ.get(_DISK_VARIABLE)
+    given = os.environ.get(DISK_VARIABLE)
     return _SHARE * (int(given) if given else shutil.disk_usage(folder).free + held)
 
 
