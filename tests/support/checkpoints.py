@@ -8,7 +8,7 @@ from torch import Tensor
 from pretune_api.checkpoint import CheckpointState, Cursor
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.checkpoint import Checkpoints
-from pretune_trainer.storage.commit import Commit, commits
+from pretune_trainer.storage.commit import commits
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.listening import Listener
@@ -60,19 +60,21 @@ class Trainer:
 
     def resumes_from(self) -> int | None:
         """The step of what is found, after making sure that all of it is that step's."""
-        found = self.checkpoints.latest()
+        read = zeros()
+        found = self.checkpoints.latest(read)
+        step = 0 if found is None else found.state.step
+        expected = zeros() if found is None else tensors(step)
+        assert all(torch.equal(read[name], expected[name]) for name in expected)
         if found is None:
             return None
-        read = zeros()
-        assert self.checkpoints.load(found, read) == state(found.commit.step, read_state(self.store, found.commit))
-        expected = tensors(found.commit.step)
-        assert all(torch.equal(read[name], expected[name]) for name in expected)
-        return found.commit.step
+        assert found.state == state(step, best_step(self.store, found.origin.path))
+        return step
 
 
-def read_state(store: Store, commit: Commit) -> int | None:
+def best_step(store: Store, path: str) -> int | None:
     """The best step that a commit names."""
-    return json.loads(store.get(f"{commit.path}/state.json"))["bestStep"]
+    named: int | None = json.loads(store.get(f"{path}/state.json"))["bestStep"]
+    return named
 
 
 def steps(store: Store) -> list[int]:

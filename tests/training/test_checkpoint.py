@@ -15,7 +15,7 @@ from pretune_trainer.errors import StorageError, SupersededError, UserError
 from pretune_trainer.report import Committed
 from pretune_trainer.storage import shards
 from pretune_trainer.storage.client import Patience
-from pretune_trainer.storage.commit import Commit, commit, read_commit, verify
+from pretune_trainer.storage.commit import Commit, commit, read_commit, verify_file
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.checkpoints import Tensors, Trainer, state, steps, tensors, zeros
@@ -108,8 +108,8 @@ def test_the_newest_and_the_best_are_kept(local: Store) -> None:
     for step in (10, 20, 30, 40, 50):
         trainer.save(step, best_step=20 if step >= 20 else 10)
     assert steps(local) == [50, 40, 20]
-    assert trainer.checkpoints.at(20) is not None
-    assert trainer.checkpoints.at(30) is None
+    assert trainer.checkpoints.at(20, zeros()) is not None
+    assert trainer.checkpoints.at(30, zeros()) is None
     assert {path.path.split("/")[2] for path in local.list("checkpoints")} == {
         "step-00000050",
         "step-00000040",
@@ -153,9 +153,9 @@ def test_what_an_older_run_removes_while_it_is_read_costs_no_progress(
 
     def verify_slowly(*arguments: Any) -> None:
         old.save(200)
-        verify(*arguments)
+        verify_file(*arguments)
 
-    monkeypatch.setattr("pretune_trainer.storage.checkpoint.verify", verify_slowly)
+    monkeypatch.setattr("pretune_trainer.storage.checkpoint.verify_file", verify_slowly)
     assert new.resumes_from() == 200
 
 
@@ -215,6 +215,29 @@ def test_a_damaged_checkpoint_is_passed_over_and_people_are_told(
     assert said.endswith("; falling back to the previous checkpoint")
 
 
+@pytest.mark.parametrize("chunk", [64, 2**20])
+def test_whatever_bit_of_a_shard_has_changed_it_is_passed_over(
+    local: Store, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("pretune_trainer.storage.store.PART", chunk)
+    trainer = Trainer(local)
+    trainer.save(10)
+    trainer.save(20)
+    path = "checkpoints/0001/step-00000020/shard-00000.safetensors"
+    content = local.get(path)
+    for place in range(0, len(content), 17):
+        changed = content[place] ^ (1 << place % 8)
+        local.put(path, content[:place] + bytes([changed]) + content[place + 1 :])
+        assert Trainer(local).resumes_from() == 10
+
+
+def test_where_no_checkpoint_is_whole_the_weights_are_as_they_were(local: Store) -> None:
+    Trainer(local).save(10)
+    path = "checkpoints/0001/step-00000010/shard-00000.safetensors"
+    local.put(path, _flip(local.get(path)))
+    assert Trainer(local).resumes_from() is None
+
+
 @pytest.mark.parametrize("name", ["state.json", "index.json", "manifest.json"])
 def test_what_a_newer_version_has_written_is_not_passed_over(local: Store, name: str) -> None:
     trainer = Trainer(local)
@@ -242,11 +265,8 @@ def test_what_a_newer_version_has_written_is_not_passed_over(local: Store, name:
 )
 def test_a_checkpoint_of_another_model_is_refused(local: Store, change: Tensors, sentence: str) -> None:
     Trainer(local).save(10)
-    trainer = Trainer(local)
-    found = trainer.checkpoints.latest()
-    assert found is not None
     with pytest.raises(UserError, match=f"{sentence}.*this is the checkpoint of another model"):
-        trainer.checkpoints.load(found, zeros() | change)
+        Trainer(local).checkpoints.latest(zeros() | change)
 
 
 def test_a_failure_in_the_background_is_raised_where_it_is_waited_for(local: Store) -> None:

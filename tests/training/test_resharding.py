@@ -1,6 +1,6 @@
 """Checkpoints of several ranks, over real gloo and FSDP2: written by any number, read by any other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
@@ -84,9 +84,7 @@ def read(ranks, location: Location, layout: str) -> tuple[int, int, dict[str, li
     model, optimizer = train(ranks, layout)
     for tensor in tensors(model, optimizer).values():
         tensor.detach().zero_()
-    found_in = checkpoints(ranks, location)
-    found = found_in.latest()
-    loaded = found_in.load(found, tensors(model, optimizer))
+    loaded = checkpoints(ranks, location).latest(tensors(model, optimizer)).state
     return loaded.step, loaded.ranks, whole(tensors(model, optimizer))
 
 
@@ -126,6 +124,30 @@ def test_a_checkpoint_is_read_by_any_number_of_ranks(local: Store, way: list[tup
             assert found == (step, writers, values)
 
 
+def bytes_read(ranks, location: Location) -> int:
+    """What a rank reads of a checkpoint's tensors, as it goes on from there."""
+    sizes: list[int] = []
+    get_ranges = Store.get_ranges
+
+    def counted(store: Store, path: str, spans: Sequence[tuple[int, int]]) -> Sequence[memoryview]:
+        if "shard-" in path:
+            sizes.extend(length for _, length in spans)
+        return get_ranges(store, path, spans)
+
+    Store.get_ranges = counted
+    read(ranks, location, "sharded")
+    return sum(sizes)
+
+
+def test_as_many_ranks_as_wrote_a_checkpoint_read_it_once(local: Store) -> None:
+    location = Location(uri=local.uri)
+    in_ranks(2, write, location, "sharded", 1)
+    written = [object_.size for object_ in local.list("checkpoints") if "shard-" in object_.path]
+    first, second = in_ranks(2, bytes_read, location)
+    assert first == written[0]
+    assert second < sum(written), "its own, and of the first one's what is not sharded"
+
+
 def test_each_row_is_written_once(local: Store) -> None:
     location = Location(uri=local.uri)
     sizes = []
@@ -150,8 +172,8 @@ def read_after(ranks, location: Location, damage: Callable[[Store], None]) -> tu
     written.wait()
     ranks.once(lambda: damage(Store.open(location)))
     written = checkpoints(ranks, location)
-    found = written.latest()
-    return found and found.commit.step, written._reporter.sentences
+    found = written.latest(tensors(*train(ranks, "sharded")))
+    return found and found.state.step, written._reporter.sentences
 
 
 def flip_last_shard(store: Store) -> None:

@@ -57,13 +57,12 @@ class Resumable:
         Raises:
             UserError: the checkpoint is of another model, or of other data.
         """
-        found = self.checkpoints.latest()
+        found = self.checkpoints.latest(self.tensors)
         if found is None:
             return State()
-        saved = self.checkpoints.load(found, self.tensors)
-        self._check(saved, found.commit.path)
-        self._restore_policies(saved)
-        return _state(saved)
+        self._check(found.state, found.origin.path)
+        self._restore_policies(found.state)
+        return _state(found.state)
 
     def save(self, state: State) -> None:
         """Commit a checkpoint in the background. Collective."""
@@ -74,11 +73,11 @@ class Resumable:
         best = self.improvement.best_step if self.improvement else None
         if best is None or best == state.step:
             return state
-        found = self.checkpoints.at(best)
+        found = self.checkpoints.at(best, self.tensors)
         if found is None:
             self.reporter.tell(Said(f"the best checkpoint, of step {best}, is lost; step {state.step} is exported"))
             return state
-        return _state(self.checkpoints.load(found, self.tensors))
+        return _state(found.state)
 
     def _check(self, saved: CheckpointState, path: str) -> None:
         if saved.model_digest != self.model_digest:

@@ -23,27 +23,22 @@ from pretune_trainer.storage.commit import (
     remove,
     remove_unfinished,
     understood,
-    verify,
+    verify_file,
 )
 from pretune_trainer.storage.runs import Run
-from pretune_trainer.storage.shards import Piece
+from pretune_trainer.storage.shards import Piece, Reading
 from pretune_trainer.storage.staging import Staging
 from pretune_trainer.storage.store import Store
 
 
 @dataclass(frozen=True)
 class FoundCheckpoint:
-    """A committed checkpoint whose content has been verified."""
+    """A committed checkpoint whose content has been verified, and read."""
 
-    commit: Commit
-    """Its place."""
-    manifest: Manifest
-    """Its files."""
-
-    @property
-    def origin(self) -> Origin:
-        """It as the beginning of a run."""
-        return Origin(path=self.commit.path, digest=self.manifest.digest)
+    origin: Origin
+    """It as the beginning of a run."""
+    state: CheckpointState
+    """What it holds beside tensors."""
 
 
 class Checkpoints:
@@ -102,61 +97,64 @@ class Checkpoints:
         """Whether the checkpoint on its way is known here to have failed; `wait` raises why, on every rank."""
         return self._saving is not None and self._saving.done() and self._saving.exception() is not None
 
-    def latest(self) -> FoundCheckpoint | None:
-        """The newest checkpoint that is committed and whole, which this run starts from; None where there is none.
+    def latest(self, tensors: Mapping[str, Tensor]) -> FoundCheckpoint | None:
+        """Fill `tensors` in place, each rank with its own rows, from the newest checkpoint that is committed and whole,
+        which this run starts from; None where there is none: they are as they were.
 
         Every rank verifies a part of it. Of a damaged one people are told, and the one before is taken. Collective.
-        """
-        found = self._newest_whole()
-        if found is not None:
-            self._parent = found.manifest.digest
-            self._ranks.once(lambda: self._run.start_from(found.origin))
-        return found
-
-    def at(self, step: int) -> FoundCheckpoint | None:
-        """The newest whole checkpoint of a step, such as the best one; None where there is none. Collective."""
-        return self._newest_whole(step)
-
-    def load(self, found: FoundCheckpoint, tensors: Mapping[str, Tensor]) -> CheckpointState:
-        """Fill `tensors` in place, each rank with its own rows, whatever number of ranks wrote them. Collective.
 
         Raises:
             UserError: it is the checkpoint of another model, or another version of Pretune has written it.
         """
-        return self._ranks.together(lambda: self._load(found, tensors))[0]
+        found = self._newest_whole(tensors)
+        if found is not None:
+            self._parent = found.origin.digest
+            self._ranks.once(lambda: self._run.start_from(found.origin))
+        return found
 
-    def _load(self, found: FoundCheckpoint, tensors: Mapping[str, Tensor]) -> CheckpointState:
-        folder = self._job.child(found.commit.path)
-        saved = understood(TensorIndex, folder.get(INDEX_NAME), f"{folder.uri}/{INDEX_NAME}")
-        held = shards.pieces(tensors, is_first=self._ranks.is_first)
-        shards.require_same(saved, held, folder.uri)
-        shards.fill(folder, saved, held)
-        return understood(CheckpointState, folder.get(STATE_NAME), f"{folder.uri}/{STATE_NAME}")
+    def at(self, step: int, tensors: Mapping[str, Tensor]) -> FoundCheckpoint | None:
+        """The same from the newest whole checkpoint of a step, such as the best one. Collective."""
+        return self._newest_whole(tensors, step)
 
-    def _newest_whole(self, step: int | None = None) -> FoundCheckpoint | None:
-        """The newest whole one, of that step.
+    def _newest_whole(self, tensors: Mapping[str, Tensor], step: int | None = None) -> FoundCheckpoint | None:
+        """The newest whole one, of that step, when the tensors are filled from it.
 
         It looks anew after each that is not whole: an older run that is still at work may have removed it, in favour of
         a newer one.
         """
+        self.wait()  # buffers are used again
         passed_over: set[Commit] = set()
         while (candidate := self._ranks.once(lambda: self._newest(step, passed_over))) is not None:
             try:
-                return FoundCheckpoint(candidate, self._verified(candidate))
+                found, reading = self._verified(candidate, tensors)
             except (DamagedError, MissingObjectError) as error:
                 passed_over.add(candidate)
                 self._reporter.tell(Said(f"{error}; falling back to the previous checkpoint"))
+            else:
+                self._ranks.together(reading.fill)
+                return found
         return None
 
     def _newest(self, step: int | None, passed_over: Set[Commit]) -> Commit | None:
         every = (commit for commit in commits(self._job, "checkpoints") if step in (None, commit.step))
         return next((commit for commit in every if commit not in passed_over), None)
 
-    def _verified(self, candidate: Commit) -> Manifest:
+    def _verified(self, candidate: Commit, tensors: Mapping[str, Tensor]) -> tuple[FoundCheckpoint, Reading]:
+        """A checkpoint that is whole, to fill the tensors from."""
         folder = self._job.child(candidate.path)
-        manifest = self._ranks.once(lambda: read_commit(folder))
-        self._ranks.together(lambda: verify(folder, manifest, (self._ranks.rank, self._ranks.size)))
-        return manifest
+        manifest, saved, state = self._ranks.once(lambda: _documents(folder))
+        held = shards.pieces(tensors, is_first=self._ranks.is_first)
+        self._ranks.together(lambda: shards.require_same(saved, held, folder.uri))
+        reading = Reading(folder, saved, held, self._staging.buffer)
+        self._ranks.together(lambda: self._verify_shards(folder, manifest, reading))
+        return FoundCheckpoint(Origin(path=candidate.path, digest=manifest.digest), state), reading
+
+    def _verify_shards(self, folder: Store, manifest: Manifest, reading: Reading) -> None:
+        """This rank's part of them: where as many ranks wrote the checkpoint, the one that it needs."""
+        for file in manifest.files:
+            shard = shards.shard_of(file.path)
+            if shard is not None and shard % self._ranks.size == self._ranks.rank:
+                verify_file(folder, file, reading.digest)
 
     def _write(self, save: "_Save") -> None:
         """In the background, on every rank."""
@@ -207,6 +205,16 @@ class _Save:
     started: float
     blocked: float
     """Seconds that training stood still."""
+
+
+def _documents(folder: Store) -> tuple[Manifest, TensorIndex, CheckpointState]:
+    """What a committed checkpoint has beside tensors, verified."""
+    manifest = read_commit(folder)
+    for file in manifest.files:
+        if shards.shard_of(file.path) is None:
+            verify_file(folder, file, folder.digest)
+    saved = understood(TensorIndex, folder.get(INDEX_NAME), f"{folder.uri}/{INDEX_NAME}")
+    return manifest, saved, understood(CheckpointState, folder.get(STATE_NAME), f"{folder.uri}/{STATE_NAME}")
 
 
 def _in_background(do: Callable[[], None]) -> Future[None]:

@@ -103,17 +103,22 @@ def verify(folder: Store, manifest: Manifest, part: tuple[int, int] = (0, 1)) ->
     """
     rank, size = part
     for file in manifest.files[rank::size]:
-        _verify_file(folder, file)
+        verify_file(folder, file, folder.digest)
 
 
-def _verify_file(folder: Store, file: File) -> None:
+def verify_file(folder: Store, file: File, digest: Callable[[str, int], str]) -> None:
+    """Compare a file with what the manifest says of it; `digest` reads it, as `Store.digest` does.
+
+    Raises:
+        DamagedError: it is missing, or is not what the manifest says.
+    """
     try:
         size = folder.size(file.path)
     except MissingObjectError as error:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} is missing") from error
     if size != file.size:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} has {size} bytes, its manifest says {file.size}")
-    if folder.digest(file.path, size) != file.sha256:
+    if digest(file.path, size) != file.sha256:
         raise DamagedError(f"{folder.uri} is damaged: {file.path} has changed since it was committed")
 
 

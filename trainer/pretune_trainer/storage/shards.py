@@ -4,13 +4,16 @@ Rows are cut as FSDP2 cuts them (torch.chunk along the first dimension), so that
 arithmetic at any number of ranks; where it lies in the file, the file's own header says.
 """
 
+import hashlib
 import json
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 import torch
@@ -36,6 +39,7 @@ _DTYPES: Final = {
     torch.bool: "BOOL",
 }
 _PARALLEL_READS: Final = 4
+_SHARD: Final = re.compile(r"shard-(\d{5,})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ def index(held: Sequence[Piece]) -> TensorIndex:
 def shard_name(shard: int) -> str:
     """The file of a shard."""
     return f"shard-{shard:05d}.safetensors"
+
+
+def shard_of(path: str) -> int | None:
+    """The shard that a file of a checkpoint holds; None where it holds none."""
+    found = _SHARD.fullmatch(path)
+    return int(found[1]) if found else None
 
 
 def encode(held: Sequence[Piece]) -> list[memoryview]:
@@ -107,18 +117,61 @@ def require_same(saved: TensorIndex, held: Sequence[Piece], uri: str) -> None:
             )
 
 
-def fill(folder: Store, saved: TensorIndex, held: Sequence[Piece]) -> None:
-    """Read this rank's rows from the shards that have them, whatever number of ranks wrote those."""
-    wanted = [need for piece in held for need in _needs(piece, saved.tensors[piece.name])]
-    by_shard: dict[int, list[_Need]] = {}
-    for need in wanted:
-        by_shard.setdefault(need.shard, []).append(need)
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        for shard, needs in by_shard.items():
-            path = shard_name(shard)
-            spans = _locate(folder, path, needs)
-            for _ in pool.map(lambda batch, path=path: _read(folder, path, batch), _batches(spans)):
-                pass
+class Reading:
+    """A checkpoint on its way into this rank's tensors, whatever number of ranks wrote it.
+
+    Of a file that this rank verifies it keeps what it needs: where as many ranks wrote the checkpoint that is all of
+    the file, and all that it needs. The tensors change in `fill` alone.
+    """
+
+    def __init__(
+        self, folder: Store, saved: TensorIndex, held: Sequence[Piece], buffer: Callable[[Piece], Piece]
+    ) -> None:
+        """`buffer` gives a piece that this rank writes with the memory that it is written from, to keep it there."""
+        self._folder = folder
+        self._needs: dict[str, list[_Need]] = {}
+        self._buffers: dict[str, list[_Need]] = {}
+        """The same needs, of what can be kept, met in buffers."""
+        self._kept: list[tuple[_Need, _Need]] = []
+        for piece in held:
+            _add(self._needs, _needs(piece, saved.tensors[piece.name]))
+            if piece.writes:
+                _add(self._buffers, _needs(buffer(piece), saved.tensors[piece.name]))
+
+    def digest(self, path: str, size: int) -> str:
+        """SHA-256 of a shard's file of `size` bytes, in hex; what this rank needs of it is kept."""
+        digest, at = hashlib.sha256(), 0
+        spans: deque[_Span] = deque()
+        for chunk in self._folder.stream(path, size):
+            digest.update(chunk)
+            spans = spans if at else self._spans_kept(path, chunk)
+            _take(spans, chunk, at)
+            at += len(chunk)
+        return digest.hexdigest()
+
+    def _spans_kept(self, path: str, beginning: memoryview) -> deque["_Span"]:
+        """Where in a file that begins so lies what is kept; nothing where it is damaged, as its digest will tell."""
+        buffers = self._buffers.pop(path, [])
+        try:
+            (length,) = struct.unpack_from("<Q", beginning)
+            header = json.loads(bytes(beginning[8 : 8 + length]))
+            spans = sorted((_span(need, header, length) for need in buffers), key=lambda span: span.start)
+        except (ValueError, LookupError, TypeError, struct.error):
+            return deque()
+        whole = {need.name: need for need in self._needs.get(path, [])}
+        self._kept += [(whole.pop(need.name), need) for need in buffers]
+        self._needs[path] = list(whole.values())
+        return deque(spans)
+
+    def fill(self) -> None:
+        """Change the tensors to what was kept, and to what is read now, of files that others have verified."""
+        for need, kept in self._kept:
+            need.target.copy_(kept.target)
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            for path, needs in self._needs.items():
+                spans = _locate(self._folder, path, needs)
+                for _ in pool.map(lambda batch, path=path: _read(self._folder, path, batch), _batches(spans)):
+                    pass
 
 
 @dataclass(frozen=True)
@@ -193,16 +246,44 @@ def _needs(piece: Piece, saved: TensorEntry) -> Iterator[_Need]:
             yield _Need(piece.name, shard, (start - theirs.start) * row_bytes, part)
 
 
+def _add(by_file: dict[str, list[_Need]], needs: Iterator[_Need]) -> None:
+    for need in needs:
+        by_file.setdefault(shard_name(need.shard), []).append(need)
+
+
 def _locate(folder: Store, path: str, needs: Sequence[_Need]) -> Iterator[_Span]:
     """Where needed rows lie in a shard's file, in spans of at most a part."""
+    if not needs:
+        return
     (length,) = struct.unpack("<Q", folder.get_range(path, 0, 8))
     header = json.loads(bytes(folder.get_range(path, 8, length)))
     for need in needs:
         if need.name not in header:
             raise DamagedError(f"{folder.uri} is damaged: {path} does not hold '{need.name}'")
-        start = 8 + length + header[need.name]["data_offsets"][0] + need.offset
-        for done in range(0, need.target.numel(), PART):
-            yield _Span(start + done, need.target[done : done + PART])
+        span = _span(need, header, length)
+        for done in range(0, span.target.numel(), PART):
+            yield _Span(span.start + done, span.target[done : done + PART])
+
+
+def _span(need: _Need, header: Mapping[str, Any], length: int) -> _Span:
+    """Where needed rows lie in a file with that header, of `length` bytes."""
+    return _Span(8 + length + int(header[need.name]["data_offsets"][0]) + need.offset, need.target)
+
+
+def _take(spans: deque[_Span], chunk: memoryview, at: int) -> None:
+    """Copy what a file holds from byte `at` on to where it belongs; `spans` are those left, in order. Where the file is
+    damaged they may overlap."""
+    end = at + len(chunk)
+    while spans and spans[0].start < end:
+        span = spans[0]
+        stop = span.start + span.target.numel()
+        first = max(span.start, at)
+        last = max(first, min(stop, end))
+        part = np.frombuffer(chunk[first - at : last - at], dtype=np.uint8)
+        span.target.numpy()[first - span.start : last - span.start] = part
+        if stop > end:
+            return  # the next chunk goes on with it
+        spans.popleft()
 
 
 def _batches(spans: Iterator[_Span]) -> Iterator[list[_Span]]:

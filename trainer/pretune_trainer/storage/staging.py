@@ -41,11 +41,16 @@ class Staging:
         if self._copied is not None:
             self._copied.synchronize()
 
-    def _copy(self, piece: Piece) -> Piece:
+    def buffer(self, piece: Piece) -> Piece:
+        """The piece with its buffer in place of its rows, whatever the buffer holds."""
         buffer = self._buffers.get(piece.name)
         if buffer is None:
             pin = self._stream is not None
             buffer = torch.empty(piece.rows.shape, dtype=piece.rows.dtype, pin_memory=pin)
             self._buffers[piece.name] = buffer
-        buffer.copy_(piece.rows, non_blocking=True)
         return replace(piece, rows=buffer)
+
+    def _copy(self, piece: Piece) -> Piece:
+        copy = self.buffer(piece)
+        copy.rows.copy_(piece.rows, non_blocking=True)
+        return copy
