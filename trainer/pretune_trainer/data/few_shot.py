@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, Final
+from typing import Final, Protocol
 
 import numpy as np
 
+from pretune_trainer.data.example import Example
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.data.views import Chosen
 from pretune_trainer.errors import UserError
-from pretune_trainer.tasks.base import Task
 
 _DRAW: Final = 4
 """Keeps the randomness of the draw apart from that of the order."""
@@ -17,7 +17,16 @@ WHERE: Final = "spec.data.examplesPerClass"
 """The field that asks for few-shot learning."""
 
 
-def few_shot(cache: TokenCache, task: Task[Any], count: int, seed: int, where: str = WHERE) -> TokenCache:
+class Classifies(Protocol):
+    """What the draw needs to know of a task."""
+
+    classes: Sequence[str]
+
+    def class_of(self, example: Example) -> int:
+        """Number of the example's class."""
+
+
+def few_shot(cache: TokenCache, task: Classifies, count: int, seed: int, where: str = WHERE) -> TokenCache:
     """The cache with `count` training examples of each class of `task`, the same wherever they are drawn.
 
     `where` is the field that says how many.

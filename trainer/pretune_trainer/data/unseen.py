@@ -1,9 +1,10 @@
 """Labels that a spec lists and no training example bears: a model says them at random, and no loss tells."""
 
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
 
+from pretune_trainer.data.example import Example
 from pretune_trainer.data.token_cache import TokenCache
-from pretune_trainer.tasks.base import Task
 
 _MOST_NAMED: Final = 20
 """Labels, in a sentence."""
@@ -11,7 +12,16 @@ _MOST_READ: Final = 200_000
 """Examples that are looked at: some seconds. Of more than that, nothing is claimed."""
 
 
-def unseen_labels(cache: TokenCache, task: Task[Any]) -> list[str]:
+class Labels(Protocol):
+    """What is asked of a task."""
+
+    listed_labels: Sequence[str]
+
+    def labels_of(self, example: Example) -> Collection[int]:
+        """Numbers of the labels that the example bears."""
+
+
+def unseen_labels(cache: TokenCache, task: Labels) -> list[str]:
     """The labels that no training example bears, in order; none where there are too many examples to look at."""
     missing = set(range(len(task.listed_labels)))
     examples = (source.example(index) for source in cache.train for index in range(len(source)))
