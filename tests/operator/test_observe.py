@@ -10,7 +10,7 @@ import pytest
 from pretune_operator.causes import lost_head
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.kinds import BATCH_JOBS, FINETUNE_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod
+from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.observe import observe
 from pretune_operator.cluster.parse import parse
 from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenPod, SeenProgress
@@ -116,7 +116,10 @@ def test_why_a_head_has_failed_is_seen_though_kuberay_has_deleted_it_at_once(cac
     killed = [{"name": "ray-head", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]
     long_ago = {"deletionTimestamp": (NOW - timedelta(hours=1)).isoformat()}
     cache.remove(put_pod(cache, "head", "head", meta=long_ago, phase="Failed", containerStatuses=killed))
+    put_pod(cache, "worker", "worker")
+    put_pod(cache, "old-head", "head", cluster="ptj-a-1-older")
     assert lost_head(seen(cache, job).attempts[1])[0] == "OutOfMemory"
+    assert not seen(cache, job).attempts[1].is_leaving
     put_pod(cache, "new-head", "head")
     assert seen(cache, job).attempts[1].head == SeenPod("new-head", "Running", node="node-1")
 
@@ -245,6 +248,31 @@ def test_a_head_that_answers_is_not_lost_with_a_kubelet_that_is_silent(
 def test_nobody_asks_for_the_node_of_a_pod_that_is_ready(cache: Cache) -> None:
     put_pod(cache, "head", "head", conditions=[{"type": "Ready", "status": "True"}])
     assert not is_lost(cache, lost=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "ray_job", "head", "last"),
+    [
+        ("Running", {}, {}, False),
+        ("Complete", {}, {}, True),
+        ("Failed", {}, {}, True),
+        ("Running", LEAVING, {}, True),
+        ("Running", {}, LEAVING, True),
+    ],
+)
+def test_a_head_that_is_about_to_go_is_asked_for_its_last_word(
+    cache: Cache, state: str, ray_job: Json, head: Json, last: bool
+) -> None:
+    status = RAY_JOB["status"] | {"jobDeploymentStatus": state}
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB | described("ptj-a-1", **ray_job) | {"status": status})
+    put_pod(cache, "head", "head", meta=head)
+    asked: list[bool] = []
+
+    def read(_: StoredRayJob, head: SeenPod | None, ending: bool) -> None:
+        asked.append(ending)
+
+    observe(put_job(cache, "a"), cache, Cluster(), lambda node: False, read, lambda cluster: False, NOW)
+    assert asked == [last]
 
 
 @pytest.mark.parametrize(("overdue", "stuck"), [(-60, False), (60, False), (180, True)])
