@@ -11,6 +11,7 @@ from pretune_api.storage import Location
 
 if TYPE_CHECKING:
     from pretune_trainer.storage.store import Store
+    from support.azure import AzureAccount
     from support.s3 import S3Server
 
 # The same examples on every run, however slow the machine: a failure is a change of ours, never luck.
@@ -28,6 +29,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
 
 
 @pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator["AzureAccount"]:
+    """An empty stand-in for an account of Azure; the AZURE_* variables hold its credentials while it is up."""
+    from support.azure import azure_account
+
+    with azure_account() as account:
+        for name, value in account.variables.items():
+            monkeypatch.setenv(name, value)
+        yield account
+
+
+@pytest.fixture
 def local(tmp_path: Path) -> "Store":
     """An empty folder of this machine, as a store."""
     from pretune_trainer.storage.store import Store
@@ -35,14 +47,14 @@ def local(tmp_path: Path) -> "Store":
     return Store.open(Location(uri=(tmp_path / "store").as_uri()))
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "azure"])
 def store(request: pytest.FixtureRequest) -> "Store":
-    """An empty folder in a store: one of this machine, and one of a real S3 endpoint."""
+    """An empty folder in a store: one of this machine, of a real S3 endpoint, and of Azure."""
     if request.param == "file":
         return request.getfixturevalue("local")
     from pretune_trainer.storage.store import Store
 
-    return Store.open(request.getfixturevalue("s3").new_folder())
+    return Store.open(request.getfixturevalue(request.param).new_folder())
 
 
 @pytest.fixture

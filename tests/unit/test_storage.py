@@ -1,6 +1,7 @@
-"""A folder in a store: the same promises on this machine's disk and on a real S3 endpoint."""
+"""A folder in a store: the same promises on this machine's disk, on a real S3 endpoint and on Azure."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pretune_trainer.errors import MissingObjectError, ObjectExistsError, Storag
 from pretune_trainer.storage import store as storage
 from pretune_trainer.storage.client import Patience
 from pretune_trainer.storage.store import Object, Store
+from support.azure import AzureAccount
+from support.faulty_proxy import proxy
 from support.s3 import BUCKET, S3Server
 
 HURRIED = Patience(connect_seconds=0.5, request_seconds=0.5, total_seconds=0.5)
@@ -187,6 +190,39 @@ def test_a_store_that_lacks_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(StorageDeniedError, match=r"^az://container/folder: cannot open: no credentials were found"):
         Store.open(Location(uri="az://container/folder"))
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_credentials_with_a_line_break_are_named(s3: S3Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, f"{os.environ[name]}\n")
+    with pytest.raises(StorageDeniedError, match=f"{name} begins or ends with a blank or a line break"):
+        Store.open(s3.new_folder())
+
+
+def test_a_key_of_azure_that_is_none_is_named(azure: AzureAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "no key")
+    with pytest.raises(StorageDeniedError, match="the credentials are wrong; check AZURE_STORAGE_ACCOUNT_NAME and"):
+        Store.open(azure.new_folder())
+
+
+def test_a_file_that_is_no_key_of_a_service_account_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text("{}")
+    for name in ("key.json", "missing.json"):
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
+        with pytest.raises(StorageDeniedError, match="GOOGLE_APPLICATION_CREDENTIALS does not name the key"):
+            Store.open(Location(uri="gs://models/team"))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_store_that_refuses_whatever_is_asked_is_not_taken_for_an_outage(s3: S3Server, status: int) -> None:
+    with proxy(s3.endpoint) as refusing:
+        refusing.refuses = status
+        store = Store.open(Location(uri=f"s3://{BUCKET}/x", endpoint=refusing.endpoint, region="us-east-1"), HURRIED)
+        uses = (store.list, store.folders, lambda: store.put("x", b"1"), lambda: store.get("x"))
+        for use in uses:
+            with pytest.raises(StorageDeniedError, match="access denied; check the credentials and permissions"):
+                use()
+        assert len(refusing.requests) == len(uses), "nothing is asked twice"
 
 
 def test_a_missing_bucket_is_told_from_a_missing_object(s3: S3Server) -> None:

@@ -1,5 +1,6 @@
 """How an object store is reached: addresses, credentials, patience, and what its errors mean for people."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS: Final = 0.1
 """Before what has failed is tried again; it doubles with each failure."""
 LONGEST_PAUSE_SECONDS: Final = 5.0
+_CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+)
+"""Variables that come from people's Secrets."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,21 @@ def connect(location: Location, patience: Patience) -> tuple["ObjectStore", str]
         StorageError: stores of that kind are not known, or lack a setting without which they cannot be asked.
     """
     scheme, _, rest = location.uri.partition("://")
+    _require_tidy(location.uri)
     if scheme == "file":
         return LocalStore("/"), _checked(str(PurePosixPath(unquote(rest))), location.uri)
     bucket, _, path = rest.partition("/")
     with explained("open", location.uri):
         return _bucket(scheme, bucket, location, patience), _checked(path, location.uri)
+
+
+def _require_tidy(uri: str) -> None:
+    """Refuse credentials with a line break, such as `echo` leaves at the end of a Secret: obstore panics at them."""
+    for name in _CREDENTIALS:
+        if os.environ.get(name, "").strip() != os.environ.get(name, ""):
+            raise StorageDeniedError(
+                f"{uri}: cannot open: {name} begins or ends with a blank or a line break; remove it from the Secret"
+            )
 
 
 def _checked(path: str, uri: str) -> str:
@@ -115,7 +133,7 @@ class _Meaning:
 
 _MEANINGS: Final = (
     _Meaning(
-        r"<Code>(NoSuchBucket|ContainerNotFound)",
+        r"<Code>(NoSuchBucket|InvalidBucketName|ContainerNotFound|InvalidResourceName)",
         StorageDeniedError,
         "the bucket does not exist; create it, or correct the URI",
     ),
@@ -145,10 +163,33 @@ _MEANINGS: Final = (
         StorageDeniedError,
         "the credentials are wrong; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret they come from",
     ),
+    _Meaning(
+        r"<Code>AuthenticationFailed|Invalid Access Key",
+        StorageDeniedError,
+        "the credentials are wrong; check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or the Secret they"
+        " come from",
+    ),
+    _Meaning(
+        r"Error performing token request: .*status code: 40[013]",
+        StorageDeniedError,
+        "the pod's identity is given no token; check its service account, and what the cloud trusts it with",
+    ),
+    _Meaning(
+        r"Unable to (open|decode) service account file",
+        StorageDeniedError,
+        "GOOGLE_APPLICATION_CREDENTIALS does not name the key of a service account; correct it, or give the pod an"
+        " identity",
+    ),
+    _Meaning(
+        r"contained empty path segment", StorageDeniedError, "an object there has // in its name; rename or remove it"
+    ),
     _Meaning(r"<Code>ExpiredToken", StorageDeniedError, "the credentials have expired; renew them"),
 )
 
 
+_REFUSAL: Final = "access denied; check the credentials and permissions"
+_REFUSED: Final = re.compile(r"status code: 40[13]\b")
+"""Said of a listing, or of a token: obstore has no kind of error for these."""
 _UNTRUSTED: Final = re.compile(r"InvalidCertificate\(\s*UnknownIssuer")
 """How obstore says it, in its tree alone."""
 _ONLY_ONCE: Final = re.compile(r"<Code>(RequestTimeout|NoSuchUpload)")
@@ -193,15 +234,23 @@ def _explain(error: Exception, doing: str, uri: str) -> StorageError:
         return StorageDeniedError(f"{uri}: cannot {doing}: {said}")
     for meaning in _MEANINGS:
         if re.search(meaning.pattern, text):
-            return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}")
+            return meaning.error(f"{uri}: cannot {doing}: {meaning.sentence}{_entra_code(text)}")
     match error:
         case FileNotFoundError():
             return MissingObjectError(f"{uri}: cannot {doing}: it does not exist")
         case AlreadyExistsError():
             return ObjectExistsError(f"{uri}: cannot {doing}: it already exists")
         case PermissionDeniedError() | UnauthenticatedError():
-            return StorageDeniedError(f"{uri}: cannot {doing}: access denied; check the credentials and permissions")
+            return StorageDeniedError(f"{uri}: cannot {doing}: {_REFUSAL}")
+    if _REFUSED.search(text):
+        return StorageDeniedError(f"{uri}: cannot {doing}: {_REFUSAL}")
     return StorageError(f"{uri}: cannot {doing}: {_gist(text)}")
+
+
+def _entra_code(text: str) -> str:
+    """What Microsoft Entra calls a failure: its pages on each say what to change."""
+    code = re.search(r"AADSTS\d+", text)
+    return f" ({code[0]})" if code else ""
 
 
 def _gist(text: str) -> str:
