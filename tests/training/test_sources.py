@@ -178,8 +178,8 @@ def test_what_is_no_text_is_told_by_how_it_begins(tmp_path, change, sentence):
 
 
 def test_an_unknown_kind_of_store_is_refused():
-    with pytest.raises(UserError, match=r"sources cannot be read from az://; use s3://, gs:// or file://"):
-        opened("az://container/x").files()
+    with pytest.raises(UserError, match=r"sources cannot be read from pvc://; use s3://, gs://, az:// or file://"):
+        opened("pvc://claim/x").files()
 
 
 def test_s3_gives_the_same_rows_as_a_folder(s3, tmp_path):
@@ -358,6 +358,29 @@ def test_a_volume_whose_server_is_away_is_no_damaged_file(number):
         raise OSError(number, os.strerror(number))
 
 
-def test_google_s_store_out_of_reach_is_no_damaged_file():
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UNAVAILABLE: Retry policy exhausted, with a last message of Could not create a OAuth2 access token",
+        "DEADLINE_EXCEEDED: Retry policy exhausted, with a last message of CURL error [28]=Timeout was reached",
+        "INTERNAL: Retry policy exhausted",
+    ],
+)
+def test_google_s_store_out_of_reach_is_no_damaged_file(said):
     with pytest.raises(StorageError, match="gs://corpora cannot be reached"), explained("gs://corpora", WHERE):
-        raise OSError("google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not")
+        raise OSError(f"google::cloud::Status({said}")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "Could not create a OAuth2 access token. The underlying error message was: Cannot open /k.json error_info=",
+            r"no credentials for gs://corpora; check GOOGLE_APPLICATION_CREDENTIALS, .* \(Cannot open .*/k.json\)",
+        ),
+        ("Status(UNKNOWN: with a last message of CURL error [60]=SSL peer certificate", "authority .* is not trusted"),
+    ],
+)
+def test_what_google_s_client_lacks_is_no_damaged_file(said, sentence):
+    with pytest.raises(StorageDeniedError, match=sentence), explained("gs://corpora", WHERE):
+        raise pa.ArrowException(said)

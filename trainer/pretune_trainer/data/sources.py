@@ -15,7 +15,8 @@ from pyarrow import fs
 
 from pretune_api.data import Source
 from pretune_trainer.data.globs import folder_of, is_glob, path_in, pattern_of, reaches_below
-from pretune_trainer.errors import StorageDeniedError, StorageError, UserError
+from pretune_trainer.data.objects import Objects
+from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 
 Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
 METADATA: Final = ("metadata.csv", "metadata.jsonl")
@@ -49,14 +50,25 @@ _ATTEMPTS: Final = 8
 """Times that S3 is asked, with pauses of up to 1, 2, 4, … 20 s: of 46 s in all, on average. By default it is 3."""
 _VERSIONED: Final = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 """Folders in which tables keep their history, beside files of all versions."""
-_DENIED: Final = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13")
-_ELSEWHERE: Final = re.compile(r"HTTP status 301|the region '[^']*' is wrong")
-"""What S3 says of a bucket in another region."""
+_REFUSALS: Final = (
+    (r"HTTP status 301|the region '[^']*' is wrong", "{} is in another region; set the source's region, or AWS_REGION"),
+    (
+        r"curlCode: 60|CURL error \[60\]",
+        "{} has a certificate of an authority that is not trusted; add it to the file that SSL_CERT_FILE names",
+    ),
+    (
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13",
+        "reading {} is denied; check the credentials and permissions",
+    ),
+)
+"""What stores say that refuse, and what it means; S3 also of a bucket in another region."""
 _UNREACHABLE: Final = re.compile(
-    r"NETWORK_CONNECTION|curlCode|Status\(UNAVAILABLE|SLOW_DOWN|SERVICE_UNAVAILABLE|HTTP status (429|5\d\d)|timed out"
-    r"|Errno (5|107|110|112|116)\b"
+    r"NETWORK_CONNECTION|curlCode|CURL error|Status\((UNAVAILABLE|DEADLINE_EXCEEDED|INTERNAL|ABORTED)|SLOW_DOWN"
+    r"|SERVICE_UNAVAILABLE|HTTP status (429|5\d\d)|timed out|Errno (5|107|110|112|116)\b"
 )
 """What stores say; and volumes, such as NFS or a bucket that is mounted, whose server is away."""
+_NO_CREDENTIALS: Final = "Could not create a OAuth2 access token"
+"""What Google's client says; also when whoever gives them is away."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,8 @@ class OpenedSource:
     """The source's field path, such as spec.data.train[0]."""
 
     @cached_property
-    def filesystem(self) -> fs.FileSystem:
-        """The file system that the files are read through; credentials come from the usual AWS_* variables."""
+    def filesystem(self) -> fs.FileSystem | Objects:
+        """The file system that the files are read through; credentials come from each cloud's usual variables."""
         scheme = self.source.uri.partition("://")[0]
         if scheme == "file":
             return fs.LocalFileSystem()
@@ -98,7 +110,11 @@ class OpenedSource:
             return _s3(self.source)
         if scheme == "gs":
             return fs.GcsFileSystem(retry_time_limit=_PATIENCE)  # by default it is quiet for 15 minutes
-        raise UserError(f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs:// or file://")
+        if scheme == "az":
+            return Objects(self.source.uri)
+        raise UserError(
+            f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs://, az:// or file://"
+        )
 
     def files(self) -> list[SourceFile]:
         """All files, ordered by path.
@@ -249,20 +265,23 @@ def explained(uri: str, where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(where, f"{uri} is gone since the source was listed; keep it while a job reads it") from error
     except (OSError, EOFError, pa.ArrowException) as error:
-        gist = str(error).strip().partition("\n")[0]
-        if _ELSEWHERE.search(gist):
-            raise StorageDeniedError(
-                f"{where}: {uri} is in another region; set the source's region, or AWS_REGION"
-            ) from error
-        if isinstance(error, PermissionError) or _DENIED.search(gist):
-            raise StorageDeniedError(
-                f"{where}: reading {uri} is denied; check the credentials and permissions"
-            ) from error
-        if _UNREACHABLE.search(gist):
-            raise StorageError(
-                f"{where}: {uri} cannot be reached, check its endpoint and the network: {gist}"
-            ) from error
-        raise UserError(where, f"{uri} cannot be read; is it truncated or damaged? ({gist})") from error
+        raise _explain(error, uri, where) from error
+
+
+def _explain(error: Exception, uri: str, where: str) -> PretuneError:
+    gist = str(error).strip().partition("\n")[0]
+    for pattern, sentence in _REFUSALS:
+        if re.search(pattern, gist):
+            return StorageDeniedError(f"{where}: {sentence.format(uri)}")
+    if _UNREACHABLE.search(gist):
+        return StorageError(f"{where}: {uri} cannot be reached, check its endpoint and the network: {gist}")
+    if _NO_CREDENTIALS in gist:
+        said = gist.rpartition("The underlying error message was: ")[2].partition(" error_info=")[0]
+        return StorageDeniedError(
+            f"{where}: there are no credentials for {uri}; check GOOGLE_APPLICATION_CREDENTIALS, or give the pod an"
+            f" identity ({said})"
+        )
+    return UserError(where, f"{uri} cannot be read; is it truncated or damaged? ({gist})")
 
 
 def _s3(source: Source) -> fs.S3FileSystem:

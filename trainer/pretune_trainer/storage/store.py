@@ -31,6 +31,7 @@ from pretune_trainer.storage.client import (
 )
 
 if TYPE_CHECKING:
+    from obstore import ListResult, ObjectMeta
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Object:
     """Path below the store's folder."""
     size: int
     """Bytes."""
+    modified: int = field(default=0, compare=False)
+    """When it was last written, in nanoseconds since 1970."""
 
 
 @dataclass
@@ -143,7 +146,15 @@ class Store:
         Raises:
             MissingObjectError: there is none.
         """
-        return self._ask("read", path, lambda: obstore.head(self._objects, self._at(path))["size"])
+        return self.describe(path).size
+
+    def describe(self, path: str) -> Object:
+        """An object without its content.
+
+        Raises:
+            MissingObjectError: there is none.
+        """
+        return self._object(self._ask("read", path, lambda: obstore.head(self._objects, self._at(path))))
 
     def digest(self, path: str, size: int) -> str:
         """SHA-256 of an object of `size` bytes, in hex."""
@@ -182,16 +193,17 @@ class Store:
 
     def list(self, prefix: str = "", after: str | None = None) -> list[Object]:
         """All objects below a folder, or those that come after a path there, in order of their paths."""
-        at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
-        offset = None if after is None else self._at(after)
+        at, offset = self._at(prefix), None if after is None else self._at(after)
         found = self._ask("list", prefix, lambda: list(chain(*obstore.list(self._objects, at, offset=offset))))
-        return sorted((Object(meta["path"][cut:], meta["size"]) for meta in found), key=lambda object_: object_.path)
+        return sorted(map(self._object, found), key=lambda object_: object_.path)
+
+    def list_here(self, prefix: str = "") -> Sequence[Object]:
+        """The objects right below a folder, in order of their paths; what is in its folders is not listed."""
+        return sorted(map(self._object, self._level(prefix)["objects"]), key=lambda object_: object_.path)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Paths of the folders right below a folder, in order; what is in them is not listed."""
-        at, cut = self._at(prefix), len(self._path) + 1 if self._path else 0
-        found = self._ask("list", prefix, lambda: obstore.list_with_delimiter(self._objects, at)["common_prefixes"])
-        return sorted(path[cut:] for path in found)
+        return sorted(path[self._cut :] for path in self._level(prefix)["common_prefixes"])
 
     def delete(self, path: str) -> None:
         """Remove an object; it may be gone already."""
@@ -220,6 +232,17 @@ class Store:
     @property
     def _objects(self) -> "ObjectStore":
         return self._bucket.objects
+
+    def _level(self, prefix: str) -> "ListResult[Sequence[ObjectMeta]]":
+        return self._ask("list", prefix, lambda: obstore.list_with_delimiter(self._objects, self._at(prefix)))
+
+    def _object(self, meta: "ObjectMeta") -> Object:
+        return Object(meta["path"][self._cut :], meta["size"], round(meta["last_modified"].timestamp() * 1e6) * 1_000)
+
+    @property
+    def _cut(self) -> int:
+        """Characters of a path in the bucket before that below the folder."""
+        return len(self._path) + 1 if self._path else 0
 
     def _at(self, path: str) -> str:
         return "/".join(part for part in (self._path, path) if part)
