@@ -28,8 +28,9 @@ class Contrastive(Pictures):
 
     The source is Parquet whose column holds the caption, or a folder of image files with a metadata.csv or
     metadata.jsonl whose file_name names the image, as in Hugging Face's imagefolder. Each image is compared with all
-    captions of its step, across all ranks, and each caption with all images; ranks therefore compute all their rows at
-    once, and microBatchRows has no effect. data.validation.fraction holds out images, each with all of its captions.
+    captions of its step, across all ranks, and each caption with all images; ranks therefore compute all their rows
+    at once, and a smaller microBatchRows is refused. data.validation.fraction holds out images, each with all of
+    its captions.
     """
 
     image_column: ColumnName = "image"

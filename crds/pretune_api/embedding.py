@@ -27,7 +27,7 @@ class Embedding(Spec):
 
     The source's column holds the query, and positiveColumn a document that belongs to it. Each query is compared with
     all documents of its step, across all ranks; equal documents, and those of an equal query, are not held against it.
-    Ranks therefore compute all their rows at once, and microBatchRows has no effect. Texts longer than a row are
+    Ranks therefore compute all their rows at once, and a smaller microBatchRows is refused. Texts longer than a row are
     truncated at the end.
     """
 
