@@ -62,6 +62,16 @@ def _without_a_layer(folder: Path) -> None:
     save_file({name: weights[name] for name in weights.keys() - {LAYER}}, folder / "model.safetensors")
 
 
+def _with_a_layer_of_another_shape(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {LAYER: weights[LAYER][:-1].clone()}, folder / "model.safetensors")
+
+
+def _cut_off(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
 def _in_pickles(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
@@ -92,6 +102,11 @@ def _with_own_code(folder: Path) -> None:
             r"^spec.model.from: its weights are quantized \(bitsandbytes\), which cannot be trained; use the",
         ),
         (_without_a_layer, rf"^spec.model.from: its weights lack {LAYER}; check the folder"),
+        (
+            _with_a_layer_of_another_shape,
+            rf"^spec.model.from: its weights do not fit its config.json: {LAYER} has another shape; check the folder",
+        ),
+        (_cut_off, r"^spec.model.from: the model cannot be loaded: its weights are cut off or damaged \(.+\); fetch"),
         (_in_pickles, r"^spec.model.from: the model cannot be loaded: it has no file model.safetensors; save it anew"),
         (
             _with_updates_beside_it,

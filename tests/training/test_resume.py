@@ -257,12 +257,20 @@ def test_a_finished_job_is_not_run_again(tmp_path: Path) -> None:
     assert again.of(Start) == []
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    config = pretrain(tmp_path)
-    run_until(Ranks(), config, 2)
-    wider = {"type": "llama", "config": {**TINY["llama"], "hidden_size": 48}}
-    other = pretrain(tmp_path, model__architecture=wider)
-    with pytest.raises(UserError, match=r"checkpoints/0001/step-0000000\d"):
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"hidden_size": 48},
+            r"checkpoints/0001/step-0000000\d: '.*' is F32 .*: this is the checkpoint of another model",
+        ),
+        ({"rms_norm_eps": 0.001}, r"^spec\.model: checkpoints/0001/step-0000000\d started from a different model \("),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
+    run_until(Ranks(), pretrain(tmp_path), 2)
+    other = pretrain(tmp_path, model__architecture={"type": "llama", "config": TINY["llama"] | fields})
+    with pytest.raises(UserError, match=sentence):
         run_rank(other, Ranks(), Recorder())
 
 
