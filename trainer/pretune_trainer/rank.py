@@ -111,6 +111,8 @@ class _Session:
         rows = self._micro_batch(trainee, inputs, plan, state.micro_batch_rows)
         state.micro_batch_rows = self._within_memory(rows, inputs)
         self.reporter.tell(self._start(trainee, state, plan))
+        if trainee.tuned.note:
+            self.reporter.tell(Said(trainee.tuned.note))
         self._train(inputs, trainee, resumable, state, plan, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
 

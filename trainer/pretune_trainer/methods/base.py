@@ -26,6 +26,8 @@ class Tuned:
     """Learning rates of parameters by name, as shares of the schedule's; 1 where absent."""
     loading: str = ""
     """How the artifact is loaded, as Python, where it is not a whole model."""
+    note: str = ""
+    """What people are told as training starts: what they may think is trained, and is not."""
 
     @classmethod
     def itself(cls, model: PreTrainedModel) -> Self:

@@ -1,5 +1,6 @@
 """Low-rank updates beside frozen weights (Hu et al., 2021), through peft."""
 
+from dataclasses import replace
 from typing import Final
 
 from torch import nn
@@ -15,6 +16,8 @@ from pretune_trainer.model.build import body_names
 _MAMBAS: Final = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 _BYPASSED: Final = (".out_proj",)
 """Layers of these that kernels compute by their weights alone: peft refuses to update them."""
+_FUSED: Final = 3
+"""Dimensions of a tensor that holds one layer of all experts."""
 
 
 def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
@@ -38,7 +41,19 @@ def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
         use_dora=spec.weight_decomposed,
         modules_to_save=new_heads(model) or None,
     )
-    return updated(get_peft_model(model, config), merge=spec.merge)
+    note = "" if spec.targets == "attention" else _note(model)
+    return replace(updated(get_peft_model(model, config), merge=spec.merge), note=note)
+
+
+def _note(model: PreTrainedModel) -> str:
+    """What is said of a mixture whose experts lie in one tensor a layer: to update it, peft would make all of it anew
+    in each step."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    experts = [name for name, each in model.named_parameters() if ".experts." in name and each.ndim == _FUSED]
+    if not experts:
+        return ""
+    share = sum(sizes[name] for name in experts) / sum(sizes.values())
+    return f"lora does not update the model's experts, {share:.0%} of its weights: they are no linear layers"
 
 
 def _target_modules(model: PreTrainedModel, *, attention_only: bool) -> list[str]:
