@@ -79,7 +79,7 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
 def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Manifest:
     """The template of the worker pods of attempt `number`."""
     compute = job.spec.compute
-    env = [
+    env: list[Manifest] = [
         {"name": DESK_FILE_VARIABLE, "value": _DESK_FILE},
         {"name": DISK_VARIABLE, "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage"}}},
         *credentials(job.spec.storage.secret_ref),

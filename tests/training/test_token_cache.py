@@ -8,7 +8,7 @@ import pytest
 
 from pretune_api.manifest import Manifest
 from pretune_api.storage import Location
-from pretune_trainer.data import readers, tokenise
+from pretune_trainer.data import parts, readers, tokenise
 from pretune_trainer.data.example import Layout
 from pretune_trainer.data.shelf import Shelf, cache_folder
 from pretune_trainer.data.token_cache import token_cache
@@ -249,11 +249,11 @@ def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch)
     location, data = s3.new_folder(), data_of(corpus / "0.jsonl")
     remote_cache(location, data)
     fetched = []
-    stream = Store.stream
-    monkeypatch.setattr(Store, "stream", lambda store, path, size: fetched.append(path) or stream(store, path, size))
+    read = Store.get_range
+    monkeypatch.setattr(Store, "get_range", lambda store, path, *span: fetched.append(path) or read(store, path, *span))
     found = on_ranks(4, lambda ranks: texts(remote_cache(location, data).train))
     assert found == [every(corpus)[:25]] * 4
-    assert sorted(fetched) == ["parts/000000-train.arrow"]
+    assert [path for path in fetched if path.startswith("parts/")] == ["parts/000000-train.arrow"]
 
 
 def test_copies_take_half_of_a_small_disk_and_those_not_read_for_longest_go(tmp_path, corpus, s3, monkeypatch):
@@ -262,14 +262,14 @@ def test_copies_take_half_of_a_small_disk_and_those_not_read_for_longest_go(tmp_
     (source,) = remote_cache(location, data_of(corpus)).train
     stored = (s3.folder / location.uri.removeprefix("s3://")).rglob("parts/*.arrow")
     sizes = {part.name: part.stat().st_size for part in stored}
-    monkeypatch.setenv("PRETUNE_DISK", str(2 * 2 * max(sizes.values())))
+    monkeypatch.setenv("PRETUNE_DISK", str(round(2 * 2.3 * max(sizes.values()))))
 
     def kept_after(*files: int) -> list[str]:
         assert [text_of(source.example(25 * file)) for file in files] == [f"document {file}-0" for file in files]
-        source._part.cache_clear()
-        return sorted(path.name for path in (tmp_path / "node").rglob("parts/*.arrow") if path.stat().st_size)
+        source._batch.cache_clear()
+        return sorted(path.name for path in (tmp_path / "node").rglob("parts/*.arrow.0") if path.stat().st_size)
 
-    names = sorted(sizes)
+    names = [f"{name}.0" for name in sorted(sizes)]
     assert kept_after(0, 1) == names[:2]
     assert kept_after(0, 2) == [names[0], names[2]]
     assert kept_after(3, 1, 2, 0) == [names[0], names[2]]
@@ -281,6 +281,18 @@ def test_ranks_that_have_room_for_one_copy_read_all_the_same(tmp_path, corpus, s
     location, data = s3.new_folder(), data_of(corpus)
     remote_cache(location, data)
     assert on_ranks(4, lambda ranks: texts(remote_cache(location, data).train)) == [every(corpus)] * 4
+
+
+def test_of_a_remote_part_what_is_read_alone_is_fetched(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    monkeypatch.setattr(parts, "_NUMBERS", 50)
+    location, data = s3.new_folder(), data_of(corpus / "0.jsonl")
+    (source,) = remote_cache(location, data).train
+    whole = only(s3.folder / location.uri.removeprefix("s3://"), "cache/*/parts/*.arrow").stat().st_size
+    assert text_of(source.example(24)) == "document 0-24"
+    (copy,) = (path for path in (tmp_path / "node").rglob("parts/*") if path.stat().st_size)
+    assert copy.stat().st_size < whole / 4
+    assert texts([source]) == every(corpus)[:25]
 
 
 def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypatch):

@@ -2,11 +2,30 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 Side = Literal["train", "validation"]
 SIDES: Final[tuple[Side, Side]] = ("train", "validation")
 INDEX_NAME: Final = "cache.json"
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """Examples of a part that lie together, and are fetched together."""
+
+    offset: int
+    """Where they begin in the part, in bytes."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """SHA-256 of the bytes, in hex."""
+    examples: int
+    """Number of the examples."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where they lie in the part: offset and size, in bytes."""
+        return self.offset, self.size
 
 
 @dataclass(frozen=True)
@@ -15,8 +34,13 @@ class PartEntry:
 
     name: str
     """Path below the cache's folder."""
-    examples: int
-    """Number of its examples."""
+    batches: list[BatchEntry]
+    """All that it consists of, in order."""
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Self:
+        """The entry that was written as JSON."""
+        return cls(entry["name"], [BatchEntry(**batch) for batch in entry["batches"]])
 
 
 @dataclass(frozen=True)
@@ -61,5 +85,5 @@ class Index:
 
 
 def _source_entry(entry: dict[str, Any]) -> SourceEntry:
-    parts = [PartEntry(**part) for part in entry["parts"]]
+    parts = [PartEntry.from_json(part) for part in entry["parts"]]
     return SourceEntry(**{**entry, "group": tuple(entry["group"]), "parts": parts})

@@ -5,15 +5,15 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.manifest import File, Manifest
-from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, Index, PartEntry, Side, SourceEntry
+from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, BatchEntry, Index, PartEntry, Side, SourceEntry
 from pretune_trainer.data.groups import Group, Grouping
 from pretune_trainer.data.holdout import HINT
 from pretune_trainer.data.inputs import DataSource
@@ -39,8 +39,21 @@ class UnitPart:
     group: Group
     file: File
     """Where they lie."""
+    batches: list[BatchEntry]
+    """What that file consists of."""
     lengths: NDArray[np.int32]
     """Their lengths: int32 [examples]."""
+
+    def head(self) -> dict[str, Any]:
+        """All but the lengths, for JSON."""
+        batches = [asdict(batch) for batch in self.batches]
+        return {"side": self.side, "group": self.group, "file": self.file.model_dump(), "batches": batches}
+
+    @classmethod
+    def from_json(cls, head: dict[str, Any], lengths: NDArray[np.int32]) -> Self:
+        """The part that was written as `head`."""
+        batches = [BatchEntry(**batch) for batch in head["batches"]]
+        return cls(head["side"], tuple(head["group"]), File(**head["file"]), batches, lengths)
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class UnitReport:
 
     def to_bytes(self) -> bytes:
         """As `from_bytes` reads it: arrays, without pickle."""
-        parts = [{"side": part.side, "group": part.group, "file": part.file.model_dump()} for part in self.parts]
+        parts = [part.head() for part in self.parts]
         head = {"documents": self.documents, "dropped": self.dropped, "parts": parts}
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"lengths{number}": part.lengths for number, part in enumerate(self.parts)}
@@ -68,10 +81,7 @@ class UnitReport:
         """A report that was written."""
         with np.load(io.BytesIO(content)) as arrays:
             head = json.loads(arrays["head"].tobytes())
-            parts = [
-                UnitPart(part["side"], tuple(part["group"]), File(**part["file"]), arrays[f"lengths{number}"])
-                for number, part in enumerate(head["parts"])
-            ]
+            parts = [UnitPart.from_json(part, arrays[f"lengths{number}"]) for number, part in enumerate(head["parts"])]
         return cls(head["documents"], head["dropped"], tuple(parts))
 
 
@@ -166,7 +176,7 @@ def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
             for group, parts in each.by_group(side).items():
                 lengths = np.concatenate([np.zeros(0, np.int32), *(part.lengths for part in parts)])
                 file = store.put(f"lengths/{side}-{len(entries[side])}.npy", npy(lengths))
-                listed = [PartEntry(part.file.path, len(part.lengths)) for part in parts]
+                listed = [PartEntry(part.file.path, part.batches) for part in parts]
                 entries[side].append(SourceEntry(number, group, file.path, int(lengths.sum()), listed))
                 yield file
     documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))

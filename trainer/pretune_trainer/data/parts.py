@@ -1,34 +1,38 @@
-"""Parts of the token cache: examples in Arrow IPC files, read in place.
+"""Parts of the token cache: files of batches, each an Arrow IPC stream of one record batch, read in place.
 
 Arrow IPC and not Parquet: an uncompressed record batch is mapped into memory and its examples are views of it, so that
-a random example costs a few microseconds and no copy; Parquet would decode a page for each.
+a random example costs a few microseconds and no copy; Parquet would decode a page for each. Streams and not one file:
+a batch of a part in a remote store can be fetched without the others.
 """
 
-from bisect import bisect_right
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pretune_trainer.data.cache_index import BatchEntry
 from pretune_trainer.data.example import Array, Example, length_of
 
 _NUMBERS: Final = 2**22
-"""Numbers after which a record batch is written: what a writer holds in memory."""
+"""Numbers after which a batch is written: what a writer holds in memory, 16 MiB of tokens."""
 
 
 class PartWriter:
     """Writes examples, which all have the same arrays, to a file; numbers of 8 to 64 bits."""
 
     def __init__(self, path: Path) -> None:
+        self.batches: list[BatchEntry] = []
+        """What has been written."""
         self._path = path
         self._pending: list[Example] = []
-        self._numbers = 0
+        self._numbers = self._size = 0
         self._lengths: list[NDArray[np.int32]] = []
-        self._writer: pa.RecordBatchFileWriter | None = None
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -38,8 +42,8 @@ class PartWriter:
     ) -> None:
         if error is None:
             self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, examples: Sequence[Example]) -> None:
         """Append examples."""
@@ -58,11 +62,20 @@ class PartWriter:
             return
         names = sorted(self._pending[0])
         batch = pa.record_batch([_column([example[name] for example in self._pending]) for name in names], names)
-        if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self._path), batch.schema)
-        self._writer.write_batch(batch)
+        content = pa.BufferOutputStream()
+        with pa.ipc.new_stream(content, batch.schema) as writer:
+            writer.write_batch(batch)
+        self._write(content.getvalue())
         self._lengths.append(np.array([length_of(example) for example in self._pending], np.int32))
         self._pending, self._numbers = [], 0
+
+    def _write(self, content: pa.Buffer) -> None:
+        if self._file is None:
+            self._file = self._path.open("wb")
+        self._file.write(content)
+        digest = hashlib.sha256(content).hexdigest()
+        self.batches.append(BatchEntry(self._size, content.size, digest, len(self._pending)))
+        self._size += content.size
 
 
 def _column(arrays: Sequence[Array]) -> pa.ListArray:
@@ -71,22 +84,17 @@ def _column(arrays: Sequence[Array]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(arrays)))
 
 
-class Part:
-    """A file of examples, mapped into memory."""
+class Batch:
+    """Examples of a part, mapped into memory."""
 
-    def __init__(self, path: Path) -> None:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        self._starts = [0, *np.cumsum([batch.num_rows for batch in batches]).tolist()]
-        self._batches = [_views(batch) for batch in batches]
+    def __init__(self, path: Path, offset: int, size: int) -> None:
+        file = pa.memory_map(str(path))
+        file.seek(offset)
+        self._columns = _views(pa.ipc.open_stream(file.read_buffer(size)).read_next_batch())
 
     def example(self, index: int) -> Example:
         """An example; its arrays are read-only views of the file."""
-        number = bisect_right(self._starts, index) - 1
-        row = index - self._starts[number]
-        return {
-            name: values[offsets[row] : offsets[row + 1]] for name, (values, offsets) in self._batches[number].items()
-        }
+        return {name: values[offsets[index] : offsets[index + 1]] for name, (values, offsets) in self._columns.items()}
 
 
 def _views(batch: pa.RecordBatch) -> Mapping[str, tuple[Array, Array]]:

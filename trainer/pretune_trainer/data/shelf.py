@@ -6,15 +6,16 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar
 from urllib.parse import unquote
 
 from pretune_api.manifest import File, Manifest
 from pretune_api.names import DISK_VARIABLE
+from pretune_trainer.data.cache_index import BatchEntry
 from pretune_trainer.errors import DamagedError, UserError
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
@@ -25,6 +26,8 @@ _CACHE_VARIABLE: Final = "PRETUNE_CACHE"
 """Folder for copies of what lies in remote stores; a user's own in the system's temporary folder when unset."""
 _SHARE: Final = 0.5
 """Part of the disk for copies that can be made again."""
+_FULL: Final = 0.9
+"""Part of that which stays filled where room is made, so that it need not be made for each copy."""
 _PRIVATE: Final = 0o700
 """Mode of that folder: everybody may write beside it, and what is in it is trusted."""
 _LOCKS: Final = "locks"
@@ -55,41 +58,42 @@ class Shelf:
         if here is not None:
             return self._sized(here / name, file)
         copy = cache_folder() / self._place(name)
-        if not _is_whole(copy, file):
-            with _alone(cache_folder() / _LOCKS / self._place(name)):
-                self._fetch(file, copy)
+        self._fetch(copy, name, file.sha256, file.size, lambda: self.store.stream(name, file.size))
         return copy
 
-    def lend(self, name: str, open_: Callable[[Path], T]) -> T:
-        """What `open_` makes of a file, which stays readable; where the disk is small, its copy may go later.
+    def lend(self, name: str, batch: BatchEntry, open_: Callable[[Path, int, int], T]) -> T:
+        """What `open_` makes of a batch of a file, given path, offset and size; it stays readable.
 
-        A token cache can be of terabytes: copies that nobody has opened for longest make room for others in the folder.
+        A token cache can be of terabytes: of a remote one, each batch is copied by itself, and where the disk is small,
+        those that nobody has opened for longest make room for others.
 
         Raises:
-            DamagedError: it is missing, or is not what the manifest says.
+            DamagedError: the file is missing, or is not what the manifest says.
         """
         if local_path(self.store) is not None:
-            return open_(self.path(name))
+            return open_(self.path(name), batch.offset, batch.size)
+        copy = cache_folder() / self._place(f"{name}.{batch.offset}")
         while True:
-            is_new = not (cache_folder() / self._place(name)).exists()
-            path = self.path(name)
+            fetched = self._fetch(
+                copy, name, batch.sha256, batch.size, lambda: [self.store.get_range(name, *batch.span)]
+            )
             with suppress(FileNotFoundError):  # another rank has made room in between
-                os.utime(path)
-                opened = open_(path)
-                if is_new:
-                    self._make_room(path)
+                os.utime(copy)
+                opened = open_(copy, 0, batch.size)
+                if fetched:
+                    self._make_room(copy, batch.size)
                 return opened
 
-    def _make_room(self, newest: Path) -> None:
-        with _alone(cache_folder() / _LOCKS / self._place("room")):
-            copies = [path for path in newest.parent.iterdir() if path.is_file() and path != newest]
-            held = newest.stat().st_size + sum(path.stat().st_size for path in copies)
+    def _make_room(self, newest: Path, size: int) -> None:
+        """Remove what is too much, `newest` of `size` bytes not; how much there is, is written into the lock."""
+        with _alone(cache_folder() / _LOCKS / self._place("room")) as ledger:
+            ledger.seek(0)
+            held = int(ledger.read() or 0) + size
             room = _room(newest.parent, held)
-            for path in sorted(copies, key=lambda path: path.stat().st_mtime_ns):
-                if held <= room:
-                    break
-                held -= path.stat().st_size
-                path.unlink()
+            if held > room:
+                held = _thin(newest, room * _FULL)
+            ledger.truncate(0)
+            ledger.write(str(held))
 
     def _place(self, name: str) -> Path:
         return Path(self.manifest.digest.removeprefix("sha256:"), name)
@@ -101,20 +105,28 @@ class Shelf:
             raise DamagedError(f"{self.store.uri} is damaged: {file.path} {said}; remove the folder to create it again")
         return path
 
-    def _fetch(self, file: File, copy: Path) -> None:
-        if _is_whole(copy, file):
-            return
+    def _fetch(self, copy: Path, name: str, sha256: str, size: int, read: Callable[[], Iterable[memoryview]]) -> bool:
+        """Make a copy, unless there is one; whether it had to be made."""
+        if _is_whole(copy, size):
+            return False
+        with _alone(cache_folder() / _LOCKS / copy.relative_to(cache_folder())):
+            if _is_whole(copy, size):
+                return False
+            self._write(copy, name, sha256, read())
+        return True
+
+    def _write(self, copy: Path, name: str, sha256: str, content: Iterable[memoryview]) -> None:
         digest = hashlib.sha256()
         copy.parent.mkdir(parents=True, exist_ok=True)
         with explained("write", f"file://{copy}"), tempfile.TemporaryDirectory(dir=copy.parent) as folder:
             part = Path(folder, "part")
             with part.open("wb") as written:
-                for chunk in self.store.stream(file.path, file.size):
+                for chunk in content:
                     digest.update(chunk)
                     written.write(chunk)
-            if digest.hexdigest() != file.sha256:
+            if digest.hexdigest() != sha256:
                 raise DamagedError(
-                    f"{self.store.uri} is damaged: {file.path} has changed; remove the folder to create it again"
+                    f"{self.store.uri} is damaged: {name} has changed; remove the folder to create it again"
                 )
             part.replace(copy)
 
@@ -125,18 +137,34 @@ def _room(folder: Path, held: int) -> float:
     return _SHARE * (int(given) if given else shutil.disk_usage(folder).free + held)
 
 
-def _is_whole(copy: Path, file: File) -> bool:
+def _thin(newest: Path, room: float) -> int:
+    """Remove copies beside `newest`, those not opened for longest first, until `room` bytes are left; what is left."""
+    copies = sorted(
+        (each for each in os.scandir(newest.parent) if each.is_file()), key=lambda each: each.stat().st_mtime
+    )
+    held = sum(each.stat().st_size for each in copies)
+    for each in copies:
+        if held > room and each.name != newest.name:
+            Path(each).unlink()
+            held -= each.stat().st_size
+    return held
+
+
+def _is_whole(copy: Path, size: int) -> bool:
     """Whether it is there, and as long as it was: of a copy a power cut may leave the name alone."""
-    return copy.exists() and copy.stat().st_size == file.size
+    try:
+        return copy.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One rank of this node at a time: the others find the copy when their turn comes."""
+def _alone(lock: Path) -> Iterator[TextIO]:
+    """One rank of this node at a time: the others find the copy when their turn comes. The lock can be written to."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
+    with lock.open("a+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        yield held
 
 
 def local_path(store: Store) -> Path | None:

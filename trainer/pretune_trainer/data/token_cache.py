@@ -13,7 +13,7 @@ from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.order import tempered
-from pretune_trainer.data.parts import Part
+from pretune_trainer.data.parts import Batch
 from pretune_trainer.data.shelf import Shelf
 from pretune_trainer.data.tokenise import Tokenisation, make, plan
 from pretune_trainer.storage.commit import read_commit
@@ -22,8 +22,8 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-_OPEN_PARTS: Final = 256
-"""Parts kept mapped at once of each source, or group of its rows; each holds a file descriptor."""
+_OPEN_BATCHES: Final = 256
+"""Batches kept mapped at once of each source, or group of its rows; each holds a file descriptor."""
 
 
 class SourceExamples:
@@ -34,8 +34,9 @@ class SourceExamples:
         self.slices = slices
         """Slices of the validation that all of them belong to."""
         self._shelf = shelf
-        self._starts = [0, *np.cumsum([part.examples for part in entry.parts]).tolist()]
-        self._part = lru_cache(maxsize=_OPEN_PARTS)(self._open)
+        self._batches = [(part.name, batch) for part in entry.parts for batch in part.batches]
+        self._starts = [0, *np.cumsum([batch.examples for _, batch in self._batches]).tolist()]
+        self._batch = lru_cache(maxsize=_OPEN_BATCHES)(self._open)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -54,10 +55,10 @@ class SourceExamples:
     def example(self, index: int) -> Example:
         """An example; its arrays are read-only views of the cache."""
         number = bisect_right(self._starts, index) - 1
-        return self._part(number).example(index - self._starts[number])
+        return self._batch(number).example(index - self._starts[number])
 
-    def _open(self, number: int) -> Part:
-        return self._shelf.lend(self._entry.parts[number].name, Part)
+    def _open(self, number: int) -> Batch:
+        return self._shelf.lend(*self._batches[number], Batch)
 
 
 class TokenCache:

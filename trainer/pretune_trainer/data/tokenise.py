@@ -32,7 +32,7 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the cache's format, and of how rows are read."""
 _ROWS: Final = 1000
 """Rows given to the tokenizer at once: it works on them in parallel."""
@@ -159,7 +159,7 @@ class _Parts:
             for place, (group, writer) in enumerate(writers.items()):
                 name = _part_name(side, place, group)
                 file = store.put(unit_name(number, name), self._folder / name)
-                yield UnitPart(side, group, file, writer.lengths)
+                yield UnitPart(side, group, file, writer.batches, writer.lengths)
 
 
 def _part_name(side: Side, place: int, group: Group) -> str:
