@@ -1,10 +1,17 @@
 """Model FLOPs utilization is arithmetic that anyone can check."""
 
 import math
+from typing import Any, Literal
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from pretune_trainer.model.flops import Utilization, flops_per_token, peak_flops
+from pretune_api.training import Training
+from pretune_trainer.model.flops import Utilization, flops_per_token, peak_flops, utilization
+from pretune_trainer.parallel import Ranks
+from support.language import TINY
+from support.objectives import ARCHITECTURES
 
 
 @pytest.mark.parametrize(
@@ -35,3 +42,38 @@ def test_a_token_costs_six_flops_a_parameter_and_four_where_it_is_frozen() -> No
 def test_utilization_is_the_share_of_the_peak() -> None:
     assert Utilization(flops_per_token=6e9, peak=1e15).of(tokens=100_000, seconds=1.0) == pytest.approx(0.6)
     assert math.isnan(Utilization(flops_per_token=6e9, peak=math.nan).of(tokens=1, seconds=1.0))
+
+
+def training(precision: Literal["fp32", "bf16"] = "bf16") -> Training:
+    return Training(max_steps=1, tokens_per_step=64, precision=precision)
+
+
+LLAMA, BERT = TINY["llama"], ARCHITECTURES["bert"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("auto", "kind", "fields", "looked_up"),
+    [
+        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": False}, True),
+        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": True}, False),
+        (AutoModelForSequenceClassification, "bert", BERT | {"tie_word_embeddings": True}, True),
+    ],
+)
+def test_an_embedding_costs_something_only_where_it_is_the_head_too(
+    auto: Any, kind: str, fields: dict[str, Any], looked_up: bool
+) -> None:
+    model = auto.from_config(AutoConfig.for_model(kind, vocab_size=512, **fields))
+    embedding = model.get_input_embeddings().weight
+    parameters = sum(parameter.numel() for parameter in model.parameters()) - looked_up * embedding.numel()
+    assert utilization(model, training(), Ranks()).flops_per_token == 6 * parameters
+    model.requires_grad_(False)
+    assert utilization(model, training(), Ranks()).flops_per_token == 4 * parameters
+
+
+def test_a_peak_is_that_of_all_ranks_and_known_for_bf16_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A10")
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", vocab_size=512, **LLAMA))
+    ranks = Ranks(size=2, device=torch.device("cuda"))
+    assert utilization(model, training("bf16"), ranks).peak == 250e12
+    assert math.isnan(utilization(model, training("fp32"), ranks).peak)
+    assert math.isnan(utilization(model, training("bf16"), Ranks()).peak)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
@@ -61,11 +62,18 @@ class Utilization:
 
 def utilization(model: PreTrainedModel, training: Training, ranks: Ranks) -> Utilization:
     """Of this model on these devices; call before it is sharded. Known for bf16 on some GPUs."""
-    embedding = token_embedding(model)
-    tied = getattr(model.config, "tie_word_embeddings", False)
-    unused = embedding.weight if embedding is not None and not tied else None
+    unused = _looked_up(model)
     used = [parameter for parameter in model.parameters() if parameter is not unused]
     trained = sum(parameter.numel() for parameter in used if parameter.requires_grad)
     known = ranks.device.type == "cuda" and training.precision == "bf16"
     peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if known else math.nan
     return Utilization(flops_per_token(sum(p.numel() for p in used), trained), peak * ranks.size)
+
+
+def _looked_up(model: PreTrainedModel) -> Tensor | None:
+    """The input embedding, unless it is the head too; a configuration says that it is also where there is no such head,
+    as BERT's does of a classification."""
+    embedding, head = token_embedding(model), model.get_output_embeddings()
+    if embedding is None or (head is not None and head.weight is embedding.weight):
+        return None
+    return embedding.weight
