@@ -7,117 +7,32 @@ from typing import Any
 import pytest
 
 from pretune_api.names import ExitCode
-from pretune_api.status import Status
-from pretune_operator.observed import Cluster, Observed, ParentState, SeenAttempt, SeenParent
-from pretune_operator.reconcile import refused
+from pretune_operator.decision import StartAttempt
+from pretune_operator.observed import Cluster, ParentState, SeenAttempt, SeenParent
 from pretune_operator.start import forbidden
 from support.scene import (
     ARTIFACT,
-    BEGIN,
     GONE,
     HEAD,
     WORKER,
     Scene,
     attempt,
-    broken,
     complete,
-    deleted,
     ending,
     failing,
     parent,
     progress,
     running,
     started,
-    trains,
 )
 from support.specs import FINETUNE
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "team"}
 
 
-def pending(**fields: object) -> object:
+def pending(**fields: Any) -> SeenAttempt:
     """An attempt whose worker is not there yet."""
-    return attempt(head=HEAD, workers=(replace(WORKER, phase="Pending", ready=False, **{"node": None, **fields}),))  # type: ignore[arg-type]
-
-
-# --- jobs that can never run
-
-
-def test_an_invalid_job_fails_with_everything_that_is_wrong() -> None:
-    decision = refused(Status(), 1, Observed(), ["spec.model: is missing", "spec.data: is missing"], BEGIN)
-    assert decision.actions == ()
-    assert decision.status.state == "Failed"
-    said = {known.type: known for known in decision.status.conditions}
-    assert (said["Accepted"].status, said["Failed"].reason) == ("False", "UserError")
-    assert "spec.model: is missing; spec.data: is missing" in said["Failed"].message
-    again = refused(decision.status, 1, Observed(), ["spec.model: is missing"], BEGIN)
-    assert (again.status, again.events) == (decision.status, ())
-
-
-def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_runs() -> None:
-    scene = Scene()
-    scene.settle()
-    scene.sees(running()).settle()
-    decision = refused(scene.status, 2, scene.seen, ["spec.compute.labels: no"], scene.now)
-    assert (decision.actions, decision.status.state) == ((), "Running")
-    after = refused(decision.status, 2, Observed({1: broken(**GONE)}), ["spec.compute.labels: no"], scene.now)
-    assert (after.actions, after.status.state) == ((), "Failed")
-    assert after.status.attempts[0].cause == "UserError"
-    assert after.again == timedelta(0)  # what is left of the attempt is seen to next
-
-
-@pytest.mark.parametrize("left", [{}, GONE])
-def test_a_model_that_was_trained_is_published_also_where_its_job_has_become_invalid(left: dict[str, Any]) -> None:
-    scene = trains(Scene())
-    decision = refused(scene.status, 2, Observed({1: complete(**left)}), ["spec.model: no"], scene.now)
-    assert (decision.status.state, decision.status.artifact) == ("Succeeded", ARTIFACT)
-    assert decision.status.attempts[0].cause is None
-
-
-def test_an_attempt_of_a_job_that_has_become_invalid_ends_as_any_other_and_none_follows() -> None:
-    scene = trains(Scene())
-    decision = refused(scene.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
-    assert (decision.status.state, decision.status.failures) == ("Failed", {})
-    after = refused(decision.status, 2, Observed({1: running(head=None)}), ["spec.model: no"], scene.now)
-    assert deleted([*after.actions]) == ["job-1"]
-
-
-def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() -> None:
-    scene = trains(Scene())
-    first = refused(scene.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
-    assert (first.actions, first.again) == ((), timedelta(0))
-    second = refused(first.status, 2, scene.seen, ["spec.model: no"], scene.now, suspend=True)
-    assert deleted([*second.actions]) == ["job-1"]
-    last = refused(second.status, 2, Observed(), ["spec.model: no"], scene.now, suspend=True)
-    assert (last.status.state, last.status.attempts[0].cause) == ("Failed", None)
-
-
-@pytest.mark.parametrize(
-    ("spec", "says"),
-    [
-        ({"compute": {"pool": "h200"}}, "there is no pool h200"),
-        ({"compute": {"pool": "private"}}, "closed to namespace team"),
-        ({"compute": {"pool": "small", "gpusPerWorker": 2}}, "more than a node of pool small has"),
-        ({"storage": {"uri": "file:///models"}}, "file:///models is on a single machine"),
-        ({"data__validation": {"sources": [{"uri": "file:///held"}]}}, "data.validation.sources[0].uri: file:///held"),
-    ],
-)
-def test_what_this_cluster_cannot_give_a_job_is_its_users_error(spec: dict[str, Any], says: str) -> None:
-    scene = Scene(**spec)
-    assert scene.settle() == []
-    assert scene.status.state == "Failed"
-    assert scene.condition("Failed").reason == "UserError"
-    assert says in scene.condition("Failed").message
-    assert scene.says("Accepted") == ("False", "UserError")
-    assert scene.told() == ["UserError"]
-
-
-def test_a_mended_job_starts_once_retry_is_raised() -> None:
-    scene = Scene(compute={"pool": "h200"})
-    scene.settle()
-    assert scene.change(compute={"pool": "a100"}).settle() == []
-    assert started(scene.change(retry=1).settle()) == [1]
-    assert scene.says("Accepted") == ("True", "Valid")
+    return attempt(head=HEAD, workers=(replace(WORKER, phase="Pending", ready=False, **{"node": None, **fields}),))
 
 
 # --- parents
@@ -166,8 +81,11 @@ def test_an_input_is_resolved_once() -> None:
     scene.sees(running(), parents={"PretrainJob/general": parent(ParentState.MISSING)}).settle()
     scene.sees(failing("Network", **GONE))
     [second] = scene.settle()
-    assert first.config.model == second.config.model  # type: ignore[union-attr]
-    assert first.config.model.parent.folder.job == "PretrainJob/general"  # type: ignore[union-attr]
+    assert isinstance(first, StartAttempt)
+    assert isinstance(second, StartAttempt)
+    assert first.config.model == second.config.model
+    assert first.config.model.parent is not None
+    assert first.config.model.parent.folder.job == "PretrainJob/general"
     assert [(known.job, known.uri) for known in scene.status.inputs] == [("PretrainJob/general", ARTIFACT.uri)]
 
 
@@ -315,7 +233,7 @@ def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
 ) -> None:
     scene = Scene(failurePolicy__startDeadlineSeconds=600)
     scene.settle()
-    scene.sees(seen).settle()  # type: ignore[arg-type]
+    scene.sees(seen).settle()
     assert scene.says("Running") == ("False", why)
     assert says in scene.condition("Running").message
     assert scene.status.state == "Starting"
@@ -340,7 +258,7 @@ def test_of_several_obstacles_the_one_that_a_person_can_mend_is_told() -> None:
 def test_kuberays_own_start_deadline_fails_with_what_was_last_said() -> None:
     scene = Scene()
     scene.settle()
-    scene.sees(pending(waiting_reason="ErrImagePull")).settle()  # type: ignore[arg-type]
+    scene.sees(pending(waiting_reason="ErrImagePull")).settle()
     scene.sees(attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded")).settle()
     assert scene.says("Failed") == ("True", "ImagePull")
     assert "raise spec.retry" in scene.condition("Failed").message
