@@ -183,8 +183,9 @@ def test_answers_are_masked_and_tell_pairs_of_the_same_prompt_apart(tmp_path: Pa
     )
     assert inputs.clean is not None
     assert inputs.clean.report.dropped == {"duplicate": 1}
+    assert isinstance(inputs.task, Preference)
     (source,) = inputs.cache.train
-    said = [answers(inputs.task, source.example(index)) for index in range(len(source))]  # type: ignore[arg-type]
+    said = [answers(inputs.task, source.example(index)) for index in range(len(source))]
     assert said == [[" Ask |||EMAIL_ADDRESS|||.</s>", f" No {name}.</s>"] for name in ("ann", "bob")]
 
 

@@ -1,5 +1,7 @@
 """The learning rate's course."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,8 @@ from pretune_trainer.optim import schedule
 SCHEDULES: list[Schedule] = ["constant", "linear", "cosine", "inverseSquareRoot", "warmupStableDecay"]
 
 
-def _rates(shape: Schedule, steps: int, **fields: object) -> list[float]:
-    training = Training(tokens_per_step=1, max_steps=steps, learning_rate=1.0, schedule=shape, **fields)  # type: ignore[arg-type]
+def _rates(shape: Schedule, steps: int, **fields: Any) -> list[float]:
+    training = Training(tokens_per_step=1, max_steps=steps, learning_rate=1.0, schedule=shape, **fields)
     rate = schedule(training, steps)
     return [rate(step) for step in range(steps)]
 
