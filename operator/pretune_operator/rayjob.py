@@ -23,6 +23,7 @@ _LAST_RESORT_SECONDS: Final = 3_600
 """Life of a finished Ray cluster while no operator is there to read its last word and delete it."""
 _OBJECT_STORE: Final = {"object-store-memory": str(100 << 20)}
 """Bytes: nothing of ours travels through Ray's object store, and 30% of a pod's memory would be kept for it."""
+# Older trainers are told this and the hooks of their pods, too: jobs keep their image when the operator is upgraded.
 _ENTRYPOINT: Final = (
     f"python -m pretune_trainer.main {CONFIG_FOLDER}/{RunConfig.FILE_NAME}"
     f" --metrics-port {PROGRESS_PORT} --desk-port {DESK_PORT}"

@@ -9,7 +9,6 @@ import pytest
 
 from pretune_api.names import DESK_FILE_VARIABLE, DISK_VARIABLE, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
-from pretune_api.status import Status
 from pretune_operator.errors import PoolError, UnfitError
 from pretune_operator.job import JobView
 from pretune_operator.network import Flow, flows
@@ -196,12 +195,6 @@ def test_each_kind_has_its_image_which_is_pulled_as_the_administrator_says() -> 
     assert container(head(made(view(), images=images)))["imagePullPolicy"] == "Always"
     assert container(head(made(view())))["image"] == "registry.test/pretrain:1"
     assert container(head(made(view(FINETUNE, **LOCAL_MODEL))))["image"] == "registry.test/finetune:1"
-
-
-@pytest.mark.parametrize("pick", [head, workers])
-def test_a_job_that_has_kept_an_image_has_it_in_head_and_workers(pick) -> None:
-    kept = replace(view(), status=Status(image="registry.test/pretrain:0"))
-    assert container(pick(made(kept)))["image"] == "registry.test/pretrain:0"
 
 
 @pytest.mark.parametrize(("given", "size"), [({}, "16Gi"), ({"compute__sharedMemory": "2Gi"}, "2Gi")])
