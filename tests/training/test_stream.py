@@ -20,6 +20,8 @@ LAYOUTS = st.sampled_from([PACKED, SINGLE])
 class Numbered:
     """Examples that carry their source and index, and count how often they are touched."""
 
+    is_local = True
+
     def __init__(self, source, lengths, slices=()):
         self.source, self.touched, self.slices = source, Counter(), slices
         self.lengths = np.array(lengths, np.int32)

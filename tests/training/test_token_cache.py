@@ -1,5 +1,6 @@
 import shutil
 import stat
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from pretune_api.manifest import Manifest
 from pretune_api.storage import Location
 from pretune_trainer.data import parts, readers, tokenise
-from pretune_trainer.data.example import Layout
+from pretune_trainer.data.example import Cursor, Layout
 from pretune_trainer.data.shelf import Shelf, cache_folder
+from pretune_trainer.data.stream import Stream
 from pretune_trainer.data.token_cache import token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, StorageError, UserError
@@ -281,6 +283,22 @@ def test_ranks_that_have_room_for_one_copy_read_all_the_same(tmp_path, corpus, s
     location, data = s3.new_folder(), data_of(corpus)
     remote_cache(location, data)
     assert on_ranks(4, lambda ranks: texts(remote_cache(location, data).train)) == [every(corpus)] * 4
+
+
+def test_what_a_step_reads_is_fetched_at_once(tmp_path, corpus, s3, monkeypatch):
+    location, data = s3.new_folder(), data_of(corpus)
+    cache, layout = remote_cache(location, data), Layout(length=12, packs=False)
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    met, read = threading.Barrier(4, timeout=60), Store.get_range
+
+    def read_when_all_are_asked_for(store, path, *span):
+        if path.startswith("parts/"):
+            met.wait()
+        return read(store, path, *span)
+
+    monkeypatch.setattr(Store, "get_range", read_when_all_are_asked_for)
+    step = next(Stream(cache, layout, seed=0, rows_per_step=100).steps(Cursor()))
+    assert sorted(text_of(example) for pack in step.packs for example in pack.examples) == sorted(every(corpus))
 
 
 def test_of_a_remote_part_what_is_read_alone_is_fetched(tmp_path, corpus, s3, monkeypatch):

@@ -47,6 +47,11 @@ class Shelf:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_files", {file.path: file for file in self.manifest.files})
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is one of this machine's file system: nothing is copied then."""
+        return local_path(self.store) is not None
+
     def path(self, name: str) -> Path:
         """Where the file is.
 
@@ -70,9 +75,9 @@ class Shelf:
         Raises:
             DamagedError: the file is missing, or is not what the manifest says.
         """
-        if local_path(self.store) is not None:
+        if self.is_local:
             return open_(self.path(name), batch.offset, batch.size)
-        copy = cache_folder() / self._place(f"{name}.{batch.offset}")
+        copy = self._copy(name, batch)
         while True:
             fetched = self._fetch(
                 copy, name, batch.sha256, batch.size, lambda: [self.store.get_range(name, *batch.span)]
@@ -83,6 +88,13 @@ class Shelf:
                 if fetched:
                     self._make_room(copy, batch.size)
                 return opened
+
+    def lacks(self, name: str, batch: BatchEntry) -> bool:
+        """Whether a batch has to be fetched first."""
+        return not self.is_local and not _is_whole(self._copy(name, batch), batch.size)
+
+    def _copy(self, name: str, batch: BatchEntry) -> Path:
+        return cache_folder() / self._place(f"{name}.{batch.offset}")
 
     def _make_room(self, newest: Path, size: int) -> None:
         """Remove what is too much, `newest` of `size` bytes not; how much there is, is written into the lock."""

@@ -1,6 +1,6 @@
 """What each rank computes in each step: the order of examples, packed into rows and shared out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -45,6 +45,7 @@ class Stream:
         self._seed = seed
         self._rows = rows_per_step
         self._rank, self._size = rank, size
+        self._is_remote = not all(source.is_local for source in cache.train)
         sizes = [
             SourceSize(len(source), source.tokens, weight)
             for source, weight in zip(cache.train, cache.weights, strict=True)
@@ -57,6 +58,8 @@ class Stream:
         while True:
             places, start = self._places(start)
             mine = places[self._rank :: self._size]
+            if self._is_remote:
+                _bring(self._sources, mine)
             packs = [_pack(self._sources, plan, at.row, (at.epoch, at.window, at.row)) for plan, at in mine]
             packs += [Pack()] * (-(-self._rows // self._size) - len(packs))
             yield StepPacks(packs, start)
@@ -196,6 +199,16 @@ def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:
         chosen = window.sources == number
         lengths[chosen] = source.lengths[window.indices[chosen]]
     return lengths
+
+
+def _bring(sources: Sequence[SourceExamples], places: Iterable[tuple[_Plan, Cursor]]) -> None:
+    """Fetch what the rows at these places consist of."""
+    wanted: dict[int, list[int]] = {}
+    for plan, at in places:
+        for place in plan.rows[at.row]:
+            wanted.setdefault(int(plan.window.sources[place]), []).append(int(plan.window.indices[place]))
+    for source, indices in wanted.items():
+        sources[source].bring(indices)
 
 
 def _pack(sources: Sequence[SourceExamples], plan: _Plan, row: int, key: Key) -> Pack:

@@ -1,7 +1,9 @@
 """The token cache: every document tokenised once, kept by content, read in place ever after."""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _OPEN_BATCHES: Final = 256
 """Batches kept mapped at once of each source, or group of its rows; each holds a file descriptor."""
+_FETCHERS: Final = 8
+"""Batches fetched at once: a store's answer takes its time."""
 
 
 class SourceExamples:
@@ -51,6 +55,19 @@ class SourceExamples:
         """Tokens of each example, int32 [examples], mapped from the cache."""
         lengths: NDArray[np.int32] = np.load(self._shelf.path(self._entry.lengths), mmap_mode="r")
         return lengths
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the cache lies in this machine's file system: there is nothing to bring."""
+        return self._shelf.is_local
+
+    def bring(self, indices: Sequence[int]) -> None:
+        """Fetch what these examples lie in, several batches at once, where it is not on this machine yet."""
+        numbers = {bisect_right(self._starts, index) - 1 for index in indices}
+        lacking = [number for number in numbers if self._shelf.lacks(*self._batches[number])]
+        if len(lacking) > 1:
+            with ThreadPoolExecutor(min(len(lacking), _FETCHERS)) as pool:
+                deque(pool.map(self._batch, lacking), maxlen=0)
 
     def example(self, index: int) -> Example:
         """An example; its arrays are read-only views of the cache."""

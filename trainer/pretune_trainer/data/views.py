@@ -1,6 +1,6 @@
 """The examples of a source as a job learns them: some of them, or with more beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,15 @@ class Chosen(SourceExamples):
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each example, int32 [examples]."""
         return self._source.lengths[self._indices]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether there is nothing to bring."""
+        return self._source.is_local
+
+    def bring(self, indices: Sequence[int]) -> None:
+        """Fetch what these examples lie in."""
+        self._source.bring(self._indices[indices].tolist())
 
     def example(self, index: int) -> Example:
         """An example."""
