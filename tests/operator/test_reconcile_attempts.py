@@ -230,6 +230,7 @@ def test_a_ray_job_that_kuberay_finds_invalid_gives_its_quota_back() -> None:
 def test_gpu_seconds_grow_while_it_trains_and_are_written_once_a_minute() -> None:
     scene = trains(Scene())
     assert scene.after(59).decide().status == scene.status
+    assert scene.decide().again == timedelta(seconds=1), "no event tells of an attempt that makes no progress"
     scene.after(2).settle()
     assert scene.status.gpu_seconds == 61
 

@@ -266,8 +266,10 @@ def test_a_suspended_job_has_no_preflight_and_a_resumed_one_a_new_one() -> None:
 
 def test_a_job_can_do_without_also_while_one_runs() -> None:
     assert started(Scene(preflight=False).settle()) == [1]
-    actions = begun().change(preflight=False).settle()
+    scene = begun().change(preflight=False)
+    actions = scene.settle()
     assert (started(actions), deleted(actions)) == ([1], [NAME])
+    assert scene.says("PreflightPassed") == ("False", "Skipped")
 
 
 def test_one_that_was_made_before_a_crash_is_followed() -> None:

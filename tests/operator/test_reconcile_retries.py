@@ -146,6 +146,7 @@ def test_a_pause_names_the_failure_for_as_long_as_it_lasts_and_its_end_also_afte
     scene = ends(Scene(), failing("Network", "a connection broke", **GONE))
     assert scene.status.next_attempt_time is not None
     end = f"he next attempt starts at {scene.status.next_attempt_time:%H:%M:%S} UTC."
+    assert scene.says("Running") == ("False", "BackingOff")
     scene.after(1).settle()
     assert scene.condition("Running").message == f"a connection broke; t{end}"
     scene.change(suspend=True).settle()
