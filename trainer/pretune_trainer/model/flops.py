@@ -74,6 +74,6 @@ def _looked_up(model: PreTrainedModel) -> Tensor | None:
     """The input embedding, unless it is the head too; a configuration says that it is also where there is no such head,
     as BERT's does of a classification."""
     embedding, head = token_embedding(model), model.get_output_embeddings()
-    if embedding is None or (head is not None and head.weight is embedding.weight):
+    if embedding is None or getattr(head, "weight", None) is embedding.weight:
         return None
     return embedding.weight
