@@ -26,7 +26,7 @@ def test_an_example_is_accepted(job: dict[str, Any]) -> None:
     assert server.unknown_fields(job) == []
     assert server.refusals(job) == {}
     if spec.model.architecture is not None:
-        from pretune_trainer.model.build import make_config
+        from pretune_trainer.model.configuration import make_config
 
         vocabulary = spec.tokenizer.train.vocab_size if spec.tokenizer else None
         make_config(spec.model.architecture, vocabulary, spec.data.sequence_length, {})

@@ -30,12 +30,13 @@ class Clock:
 @dataclass
 class Queue:
     seconds: float = 0.0
+    waiting: int = 0
 
     def oldest(self) -> float:
         return self.seconds
 
     def __len__(self) -> int:
-        return 0
+        return self.waiting
 
 
 @dataclass
@@ -151,6 +152,16 @@ def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
         scraped = list(pool.map(lambda _: health.measured(), range(200)))
     running = b'pretune_operator_jobs{kind="PretrainJob",namespace="team-a",state="Running"} 50.0'
     assert all(running in text for text in scraped)
+
+
+def test_how_many_jobs_wait_and_how_old_the_last_list_is_are_measured() -> None:
+    parts = Parts(queue=Queue(waiting=7), last=time.monotonic() - 90)
+    scraped = Health(parts, parts, parts.watches, parts).measured().decode()  # type: ignore[arg-type]
+    depth, age = (
+        float(re.findall(rf"^pretune_operator_{name} (.*)$", scraped, re.MULTILINE)[0])
+        for name in ("queue_depth", "census_age_seconds")
+    )
+    assert (depth, age) == (7, pytest.approx(90, abs=30))
 
 
 def queued(seconds_ago: float, **status: object) -> bytes:

@@ -21,7 +21,8 @@ from pretune_trainer.data.adapt import ADDED_NAME, Added, adapt
 from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import gather_inputs
-from pretune_trainer.model.build import Build, Source
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent

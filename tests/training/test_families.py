@@ -26,7 +26,8 @@ from pretune_trainer.methods.adapter import adapter
 from pretune_trainer.methods.freeze import freeze
 from pretune_trainer.methods.lora import lora
 from pretune_trainer.methods.updates import new_heads
-from pretune_trainer.model.build import Build, body_of
+from pretune_trainer.model.body import body_of
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.image_size import images_for
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks

@@ -14,8 +14,9 @@ from pretune_api.model import Architecture
 from pretune_trainer.data.example import Example, Pack
 from pretune_trainer.inputs import Vocabulary, design
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, boundaries, needs_masks
-from pretune_trainer.model.build import Build, Source
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.model.origin import Source
 from pretune_trainer.tasks.language import Packer, check_head, next_token_losses
 from support.jobs import pretrain
 from support.language import PACKED, TINY, small_tokenizer

@@ -60,7 +60,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def test_an_architecture_that_transformers_does_not_take_is_refused_with_its_sentence(
     document: dict[str, Any], says: str
 ) -> None:
-    from pretune_trainer.model.build import make_config
+    from pretune_trainer.model.configuration import make_config
 
     spec = parse(document).spec
     assert spec.model.architecture is not None
@@ -88,7 +88,7 @@ def test_sizes_that_a_model_cannot_be_made_with_are_refused_by_its_type_in_a_sen
 
 
 def test_a_whole_number_will_do_where_another_is_wanted_because_json_writes_both_alike() -> None:
-    from pretune_trainer.model.build import make_config
+    from pretune_trainer.model.configuration import make_config
 
     config = make_config(Architecture(type="llama", config={"rms_norm_eps": 1, "num_hidden_layers": 2}), 512, 64, {})
     assert config.rms_norm_eps == 1.0

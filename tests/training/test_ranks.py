@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from pretune_api.run_config import RunConfig
 from pretune_trainer import loop
 from pretune_trainer.errors import DamagedError, StopRequestedError, StorageError
-from pretune_trainer.model.build import Build, Source
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import PATIENCE, Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Start, Step

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 from pretune_api.run_config import RunConfig
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import load_tokenizer
-from pretune_trainer.model.build import Source
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent

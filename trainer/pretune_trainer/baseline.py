@@ -17,7 +17,7 @@ from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.evaluate import Judgement
 from pretune_trainer.inputs import Design, Inputs
-from pretune_trainer.model.build import Source, check_language_model, positions
+from pretune_trainer.model.origin import Source, check_language_model, positions
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Reporter
 from pretune_trainer.storage.runs import Run

@@ -29,8 +29,9 @@ from pretune_trainer.data.vocabulary import form_for
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
-from pretune_trainer.model.build import Build, Source, is_encoder_decoder, model_type
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.image_size import images_for
+from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type
 from pretune_trainer.model.parent_weights import why_not_loaded
 from pretune_trainer.model.sounds import Sounds, sounds_for
 from pretune_trainer.parallel import Ranks
@@ -118,11 +119,7 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
         UserError: the model, the tokenizer and what is to be learnt do not fit.
     """
     images, sounds = _images(config, origin), _sounds(config, origin)
-    virtual = config.method.virtual_tokens
-    # Virtual tokens stand before a row, not before each of its documents.
-    packs = model_type(origin) in PACKING_FAMILIES and not virtual
-    masked = packs and needs_masks(origin)
-    attention = attention_for(device, config.training.precision, packs=packs, masked=masked)
+    packs, attention = _packing(config, origin, device)
     spec = config.learn.value
     assert isinstance(spec, Spec), "every objective and task is a part of the API"
     context = Context(
@@ -148,10 +145,18 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
         attention=attention if task.layout.packs else None,
         images=images,
         extractor=sounds.extractor if sounds else None,
-        virtual_tokens=virtual,
+        virtual_tokens=config.method.virtual_tokens,
         added=vocabulary.added,
     )
     return Design(config, build, task)
+
+
+def _packing(config: RunConfig, origin: Architecture | Source, device: torch.device) -> tuple[bool, str | None]:
+    """Whether documents may share a row, as the model keeps them apart; and the attention by which it then does."""
+    # Virtual tokens stand before a row, not before each of its documents.
+    packs = model_type(origin) in PACKING_FAMILIES and not config.method.virtual_tokens
+    masked = packs and needs_masks(origin)
+    return packs, attention_for(device, config.training.precision, packs=packs, masked=masked)
 
 
 def _origin(config: RunConfig, ranks: Ranks) -> tuple[Architecture | Source, str]:

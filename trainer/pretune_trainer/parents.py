@@ -20,7 +20,7 @@ from pretune_api.run_config import Folder, Parent
 from pretune_api.storage import Storage
 from pretune_trainer.data.shelf import Shelf, local_path
 from pretune_trainer.errors import DamagedError, HubError, MissingObjectError, UserError
-from pretune_trainer.model.build import Source
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.commit import manifest_of, read_commit
 from pretune_trainer.storage.store import Store

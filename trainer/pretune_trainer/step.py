@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from pretune_api.training import Training
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.batch_norm import share_batch_norms
-from pretune_trainer.model.build import token_embedding
+from pretune_trainer.model.body import token_embedding
 from pretune_trainer.model.shapes import fill
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.tasks.base import Batch, Task

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from transformers import PreTrainedModel
 
-from pretune_trainer.model.build import body_names
+from pretune_trainer.model.body import body_names
 from pretune_trainer.model.parent_weights import new_names
 
 

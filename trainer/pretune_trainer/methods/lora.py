@@ -11,7 +11,7 @@ from pretune_api.methods import Lora
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned
 from pretune_trainer.methods.updates import new_heads, updated
-from pretune_trainer.model.build import body_names
+from pretune_trainer.model.body import body_names
 
 _MAMBAS: Final = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 _BYPASSED: Final = (".out_proj",)

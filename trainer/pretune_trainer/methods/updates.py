@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods.base import Tuned, head_names, save_model
-from pretune_trainer.model.build import token_embedding
+from pretune_trainer.model.body import token_embedding
 from pretune_trainer.model.parent_weights import new_names
 
 if TYPE_CHECKING:

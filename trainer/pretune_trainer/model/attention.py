@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AutoConfig
 
 from pretune_api.model import Architecture
-from pretune_trainer.model.build import Source, model_type
+from pretune_trainer.model.origin import Source, model_type
 
 VARLEN: Final = "pretune_varlen"
 

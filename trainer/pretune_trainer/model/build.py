@@ -7,28 +7,27 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
-    AutoModel,
     FeatureExtractionMixin,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from pretune_api.fields import suggestion
 from pretune_api.model import Architecture
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.tokenizer import save_tokenizer
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.added_tokens import embed
-from pretune_trainer.model.architecture_sizes import check_groups, check_signs, refused
-from pretune_trainer.model.layer_drop import keep_layers, refuse_layer_drop
+from pretune_trainer.model.architecture_sizes import refused
+from pretune_trainer.model.body import body_names, token_embedding
+from pretune_trainer.model.configuration import ARCHITECTURE, CONFIG, TOKENS, default_config, make_config, text_config
+from pretune_trainer.model.layer_drop import keep_layers
+from pretune_trainer.model.origin import Source, model_type
 from pretune_trainer.model.parent_weights import (
     check_layers,
     check_shapes,
@@ -38,31 +37,12 @@ from pretune_trainer.model.parent_weights import (
     note_new,
     why_not_loaded,
 )
-from pretune_trainer.model.positions import check_length, reach, unused_positions
+from pretune_trainer.model.positions import check_length
 
-_ARCHITECTURE: Final = "spec.model.architecture"
-_CONFIG: Final = f"{_ARCHITECTURE}.config"
-_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
-"""What a configuration says of a tokenizer's special tokens."""
 _USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet", "clip")
 """Types of models that come to mind first."""
 _ENCODERS: Final = {"vit_mae": "vit"}
 """Types that are only made to be pre-trained, and the type that their encoder alone is of."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Existing weights, as `from_pretrained` takes them."""
-
-    name: str
-    """Folder on this machine, or ORG/NAME on a hub."""
-    revision: str | None = None
-    """Commit on the hub."""
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments that pin the revision and refuse remote code."""
-        return {"revision": self.revision, "trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -116,7 +96,7 @@ class Build:
         if isinstance(self.origin, Architecture):
             length = self.sequence_length + self.virtual_tokens
             config = make_config(self.origin, self._vocabulary, length, tokens | head)
-            with refused(self.origin.config, _default_config(self.origin.type), _CONFIG):
+            with refused(self.origin.config, default_config(self.origin.type), CONFIG):
                 model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         else:
             model = self._existing(auto, self.origin, kind, _known(self.origin, tokens) | head)
@@ -133,7 +113,7 @@ class Build:
     def _special_tokens(self) -> dict[str, int]:
         if self.text is None:
             return {}
-        return {name: value for name in _TOKENS if (value := getattr(self.tokenizer, name)) is not None}
+        return {name: value for name in TOKENS if (value := getattr(self.tokenizer, name)) is not None}
 
     def _existing(
         self, auto: type[_BaseAutoModelClass], source: Source, kind: str, fields: dict[str, Any]
@@ -184,11 +164,6 @@ class Build:
         return model
 
 
-def has_weights(model: nn.Module) -> bool:
-    """Whether the model can compute; on torch's meta device it has shapes alone."""
-    return not any(parameter.is_meta for parameter in model.parameters())
-
-
 def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Source) -> str:
     """The type of model that gets the head which a task needs: the origin's own, or that of its encoder alone.
 
@@ -201,7 +176,7 @@ def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Sour
         return kind
     if isinstance(origin, Source) and _ENCODERS.get(kind) in known:
         return _ENCODERS[kind]
-    where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+    where = f"{ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
     head = auto.__name__.removeprefix("AutoModelFor")
     usual = ", ".join(name for name in _USUAL if name in known)
     raise UserError(where, f"transformers has no {head} model of type '{kind}'; supported types include {usual}")
@@ -210,34 +185,8 @@ def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Sour
 def _encoder_config(source: Source, kind: str, fields: dict[str, Any]) -> PretrainedConfig:
     """The configuration of a parent's encoder as a model of its own; `fields` are those of its head."""
     own = AutoConfig.from_pretrained(source.name, **source.arguments).to_dict()
-    known = _default_config(kind).to_dict().keys() - {"architectures", "model_type", "transformers_version"}
+    known = default_config(kind).to_dict().keys() - {"architectures", "model_type", "transformers_version"}
     return AutoConfig.for_model(kind, **{name: own[name] for name in known & own.keys()} | fields)
-
-
-def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
-    """Refuse any other type of model than the one that an objective or task is about.
-
-    Raises:
-        UserError: it is of another type.
-    """
-    kind = model_type(origin)
-    if kind != wanted:
-        where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
-        raise UserError(where, f"{stage} trains models of type {wanted}, not '{kind}'")
-
-
-def check_reads_text(origin: Architecture | Source, stage: str) -> None:
-    """Refuse any other model than an encoder of text, or a decoder, alone.
-
-    Raises:
-        UserError: it is another one.
-    """
-    kind = model_type(origin)
-    if kind not in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MASKED_LM_MAPPING_NAMES} or is_encoder_decoder(
-        origin
-    ):
-        where = f"{_ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
-        raise UserError(where, f"{stage} trains encoders and decoders of text, such as bert or llama, not '{kind}'")
 
 
 def _known(source: Source, tokens: Mapping[str, int]) -> dict[str, int]:
@@ -251,146 +200,3 @@ def _with_other_ends(tokens: dict[str, int], ends: int | list[int] | None) -> di
     if isinstance(ends, list) and tokens.get("eos_token_id") in ends:
         return {**tokens, "eos_token_id": ends}
     return {**tokens}
-
-
-def model_type(origin: Architecture | Source) -> str:
-    """The type of the model in transformers' words: llama, gpt2, bert.
-
-    Raises:
-        UserError: there is no configuration, or it is of no known type.
-    """
-    if isinstance(origin, Architecture):
-        return origin.type
-    try:
-        return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
-    except (OSError, ValueError) as error:
-        raise UserError("spec.model.from", f"there is no model to start from: {why_not_loaded(error)}") from error
-
-
-def check_language_model(source: Source, where: str) -> None:
-    """Refuse a model that is not a causal language model, as `where` asks for one.
-
-    Raises:
-        UserError: it is none.
-    """
-    config = AutoConfig.from_pretrained(source.name, **source.arguments)
-    found = config.architectures or []
-    if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
-        kind = " ".join(found) or config.model_type
-        raise UserError(where, f"it needs a causal language model, but the parent is a {kind}; remove it")
-
-
-def positions(source: Source) -> int | None:
-    """Tokens that an existing model can read at once; None where its configuration sets no bound."""
-    return reach(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
-
-
-def is_encoder_decoder(origin: Architecture | Source) -> bool:
-    """Whether the model has an encoder and a decoder (T5, BART)."""
-    if isinstance(origin, Architecture):
-        return bool(_default_config(origin.type).is_encoder_decoder)
-    return bool(AutoConfig.from_pretrained(origin.name, **origin.arguments).is_encoder_decoder)
-
-
-def make_config(
-    architecture: Architecture, vocabulary: int | None, sequence_length: int, fields: dict[str, Any]
-) -> PretrainedConfig:
-    """The transformers configuration of a new model.
-
-    Raises:
-        UserError: unknown type, unknown field, a value that the type refuses, or too few positions.
-    """
-    default = _default_config(architecture.type)
-    check_signs(architecture.config, default, _CONFIG)
-    refuse_layer_drop(architecture.config, _CONFIG)
-    given = _given(architecture.config, default, _CONFIG)
-    reader, text, where = _text_part(default, given)
-    if vocabulary is not None and text.setdefault("vocab_size", vocabulary) != vocabulary:
-        raise UserError(
-            f"{where}.vocab_size",
-            f"{text['vocab_size']} differs from the tokenizer's {vocabulary} entries; remove it to use that number",
-        )
-    positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    if positions in reader.to_dict() and positions not in text:
-        text[positions] = sequence_length + unused_positions(architecture.type, fields.get("pad_token_id"))
-    for name, value in fields.items():
-        (text if name in _TOKENS else given).setdefault(name, value)
-    with refused(architecture.config, default, _CONFIG):
-        config = AutoConfig.for_model(architecture.type, architectures=[], **given)  # of several, DeiT's first
-    check_groups(text_config(config), where)
-    check_length(text_config(config), sequence_length, f"{where}.{positions}")
-    assert isinstance(config, PretrainedConfig)
-    return config
-
-
-def text_config(config: PretrainedConfig) -> PretrainedConfig:
-    """The part of a configuration that is about text: a tower's (CLIP), or the whole."""
-    tower = getattr(config, "text_config", None)
-    return tower if isinstance(tower, PretrainedConfig) else config
-
-
-def _text_part(default: PretrainedConfig, given: dict[str, Any]) -> tuple[PretrainedConfig, dict[str, Any], str]:
-    """What the tokenizer has a say in: its default, the fields given for it, and where these stand."""
-    reader = text_config(default)
-    if reader is default:
-        return default, given, _CONFIG
-    return reader, given.setdefault("text_config", {}), f"{_CONFIG}.text_config"
-
-
-def _default_config(name: str) -> PretrainedConfig:
-    try:
-        config = AutoConfig.for_model(name)
-    except ValueError as error:
-        raise UserError(f"{_ARCHITECTURE}.type", f"'{name}' is unknown; {suggestion(CONFIG_MAPPING, name)}") from error
-    assert isinstance(config, PretrainedConfig)
-    return config
-
-
-def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> dict[str, Any]:
-    """The fields of a configuration, and of its towers'. JSON writes 1.0 as 1, and transformers takes no whole number
-    where it wants another.
-
-    Raises:
-        UserError: there is no such field.
-    """
-    known = {*default.to_dict(), *default.attribute_map}
-    given: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name not in known:
-            raise UserError(
-                f"{where}.{name}", f"a {default.model_type} model has no such field; {suggestion(sorted(known), name)}"
-            )
-        usual = getattr(default, name, None)
-        if isinstance(usual, PretrainedConfig) and isinstance(value, dict):
-            value = _given(value, usual, f"{where}.{name}")
-        given[name] = float(value) if type(value) is int and isinstance(usual, float) else value
-    return given
-
-
-def body_of(model: PreTrainedModel) -> PreTrainedModel:
-    """The model below its head, which Llama 4 has elsewhere than its class says; the model itself where that is no part
-    of it by itself, as in T5."""
-    body = model.base_model if model.base_model is not model else getattr(model, "model", model)
-    assert isinstance(body, PreTrainedModel)
-    return body
-
-
-def body_names(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters of the model's body. Where that is no part of it by itself, as in T5, they are those that
-    the same model has without a head."""
-    body = body_of(model)
-    if body is not model:
-        place = next(name for name, module in model.named_modules() if module is body)
-        return {f"{place}.{name}" for name, _ in body.named_parameters()}
-    with torch.device("meta"):
-        return {name for name, _ in AutoModel.from_config(model.config).named_parameters()}
-
-
-def token_embedding(model: PreTrainedModel) -> nn.Embedding | None:
-    """The table of a model, or of its tower, that reads tokens; None where only images are read."""
-    reader = getattr(model, "text_model", model)
-    try:
-        found = reader.get_input_embeddings()
-    except NotImplementedError:
-        return None
-    return found if isinstance(found, nn.Embedding) else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
-from pretune_trainer.model.build import token_embedding
+from pretune_trainer.model.body import token_embedding
 from pretune_trainer.parallel import Ranks
 
 _TERA: Final = 1e12

@@ -6,7 +6,8 @@ from transformers.image_processing_base import ImageProcessingMixin
 from pretune_api.model import Architecture
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
-from pretune_trainer.model.build import Source, make_config
+from pretune_trainer.model.configuration import make_config
+from pretune_trainer.model.origin import Source
 
 _PATCHES = frozenset({"siglip2"})
 """Types that are given an image's patches instead of it (NaFlex)."""

@@ -15,7 +15,8 @@ from transformers import (
 from pretune_api.model import Architecture
 from pretune_api.speech import SpeechRecognition
 from pretune_trainer.errors import UserError
-from pretune_trainer.model.build import Source, make_config
+from pretune_trainer.model.configuration import make_config
+from pretune_trainer.model.origin import Source
 
 CTC_FAMILIES: Final = frozenset({"hubert", "wav2vec2", "wavlm"})
 """Model types that read waves and are trained with CTC; a test holds each to it."""

@@ -26,7 +26,7 @@ from pretune_trainer.errors import PretuneError, StorageError, UserError
 from pretune_trainer.inputs import Design, Vocabulary, check_spec, design, load_tokenizer
 from pretune_trainer.methods import Tuned
 from pretune_trainer.microbatch import check_whole
-from pretune_trainer.model.build import Source
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.parents import FoundParent, find_parent
 from pretune_trainer.preflight.findings import Checked, NotKnownError

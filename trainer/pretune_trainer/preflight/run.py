@@ -11,7 +11,7 @@ from pretune_api.tasks import image_column
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.inputs import DataSource, data_sources
 from pretune_trainer.inputs import Design, Vocabulary
-from pretune_trainer.model.build import Source
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parents import FoundParent
 from pretune_trainer.preflight.checks import (
     Sample,

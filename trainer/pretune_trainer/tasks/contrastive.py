@@ -17,10 +17,11 @@ from pretune_trainer.data.images import Pixels, checked
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
-from pretune_trainer.model.build import Build, check_type
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.gather import gathered
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.model.matching import matching_loss, own_places, unit
+from pretune_trainer.model.origin import check_type
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.labels import label_number

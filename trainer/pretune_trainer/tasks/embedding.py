@@ -14,9 +14,10 @@ from pretune_trainer.data.example import Array, Example, Layout, Pack, Row, kind
 from pretune_trainer.errors import BadRowError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.search import Searched, SearchReport
-from pretune_trainer.model.build import Build, check_reads_text
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.gather import gathered
 from pretune_trainer.model.matching import matching_loss, own_places, unit
+from pretune_trainer.model.origin import check_reads_text
 from pretune_trainer.model.pooling import pooled
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole

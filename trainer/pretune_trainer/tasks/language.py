@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from pretune_trainer.data.example import Array, Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.attention import boundaries
-from pretune_trainer.model.build import Build, body_of, has_weights, text_config
+from pretune_trainer.model.body import body_of, has_weights
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.configuration import text_config
 from pretune_trainer.model.losses import IGNORED, capped, head_cross_entropy, token_cross_entropy
 from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import Batch

@@ -16,7 +16,8 @@ from pretune_trainer.data.images import Images, Pixels, checked
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.mean_loss import MeanLoss
-from pretune_trainer.model.build import Build, check_type
+from pretune_trainer.model.build import Build
+from pretune_trainer.model.origin import check_type
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.logits import fitting
 

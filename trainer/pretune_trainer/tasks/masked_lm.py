@@ -14,7 +14,8 @@ from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
-from pretune_trainer.model.build import Build, has_weights
+from pretune_trainer.model.body import has_weights
+from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import Batch, Context, Task

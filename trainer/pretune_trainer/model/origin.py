@@ -1,0 +1,93 @@
+"""What a model is made from: an architecture, or existing weights in a folder or on a hub."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from pretune_api.model import Architecture
+from pretune_trainer.errors import UserError
+from pretune_trainer.model.configuration import ARCHITECTURE, default_config, text_config
+from pretune_trainer.model.parent_weights import why_not_loaded
+from pretune_trainer.model.positions import reach
+
+
+@dataclass(frozen=True)
+class Source:
+    """Existing weights, as `from_pretrained` takes them."""
+
+    name: str
+    """Folder on this machine, or ORG/NAME on a hub."""
+    revision: str | None = None
+    """Commit on the hub."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments that pin the revision and refuse remote code."""
+        return {"revision": self.revision, "trust_remote_code": False}
+
+
+def model_type(origin: Architecture | Source) -> str:
+    """The type of the model in transformers' words: llama, gpt2, bert.
+
+    Raises:
+        UserError: there is no configuration, or it is of no known type.
+    """
+    if isinstance(origin, Architecture):
+        return origin.type
+    try:
+        return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
+    except (OSError, ValueError) as error:
+        raise UserError("spec.model.from", f"there is no model to start from: {why_not_loaded(error)}") from error
+
+
+def is_encoder_decoder(origin: Architecture | Source) -> bool:
+    """Whether the model has an encoder and a decoder (T5, BART)."""
+    if isinstance(origin, Architecture):
+        return bool(default_config(origin.type).is_encoder_decoder)
+    return bool(AutoConfig.from_pretrained(origin.name, **origin.arguments).is_encoder_decoder)
+
+
+def positions(source: Source) -> int | None:
+    """Tokens that an existing model can read at once; None where its configuration sets no bound."""
+    return reach(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
+
+
+def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
+    """Refuse any other type of model than the one that an objective or task is about.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    kind = model_type(origin)
+    if kind != wanted:
+        where = f"{ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+        raise UserError(where, f"{stage} trains models of type {wanted}, not '{kind}'")
+
+
+def check_reads_text(origin: Architecture | Source, stage: str) -> None:
+    """Refuse any other model than an encoder of text, or a decoder, alone.
+
+    Raises:
+        UserError: it is another one.
+    """
+    kind = model_type(origin)
+    if kind not in {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MASKED_LM_MAPPING_NAMES} or is_encoder_decoder(
+        origin
+    ):
+        where = f"{ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+        raise UserError(where, f"{stage} trains encoders and decoders of text, such as bert or llama, not '{kind}'")
+
+
+def check_language_model(source: Source, where: str) -> None:
+    """Refuse a model that is not a causal language model, as `where` asks for one.
+
+    Raises:
+        UserError: it is none.
+    """
+    config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    found = config.architectures or []
+    if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
+        kind = " ".join(found) or config.model_type
+        raise UserError(where, f"it needs a causal language model, but the parent is a {kind}; remove it")
