@@ -94,7 +94,16 @@ def _attempt(
     if name and head is not None and head.node_lost and not head.deleting and hears(name):
         head = replace(head, node_lost=False)  # its kubelet is silent, as after a restart: its containers are not
     ending = ray_job.deployment_status in _ENDED or ray_job.deleting or (head is not None and head.deleting)
-    attempt = SeenAttempt(
+    attempt = replace(_as_told(ray_job, current, head, workers), progress=read(ray_job, head, ending) if name else None)
+    # There may be thousands of workers, and only how an attempt has ended, and whether it is over, depends on them.
+    return replace(attempt, workers=tuple(map(look, workers))) if ending or attempt.ending else attempt
+
+
+def _as_told(
+    ray_job: StoredRayJob, cluster: StoredRayCluster | None, head: SeenPod | None, workers: list[StoredPod]
+) -> SeenAttempt:
+    """An attempt as KubeRay and its pods' statuses tell of it: nobody is asked."""
+    return SeenAttempt(
         number=ray_job.attempt,
         ray_job=ray_job.name,
         created=ray_job.created,
@@ -106,17 +115,14 @@ def _attempt(
         message=ray_job.message,
         taken_up=ray_job.taken_up,
         end=ray_job.end,
-        ray_cluster=current.name if current else None,
-        cluster_problem=current.problem if current else None,
+        ray_cluster=cluster.name if cluster else None,
+        cluster_problem=cluster.problem if cluster else None,
         head=head,
         workers=tuple(pod.seen for pod in workers),
         gpus=ray_job.gpus,
         image=ray_job.image,
-        progress=read(ray_job, head, ending) if name else None,
         last_line=last_line(ray_job.message) if ray_job.job_status == "FAILED" else None,
     )
-    # There may be thousands of workers, and only how an attempt has ended, and whether it is over, depends on them.
-    return replace(attempt, workers=tuple(map(look, workers))) if ending or attempt.ending else attempt
 
 
 def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
