@@ -1,6 +1,7 @@
 """`pretune preflight`: a chain checked job by job before anything is trained."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def test_a_chain_is_checked_as_far_as_it_can_be_known(folder: Path, capsys: Capt
     memory = found["PretrainJob/general"][-1]["sentence"]
     assert "per GPU: weights" in memory
     assert "gathered from other ranks" in memory
+    assert re.search(r"; the host of rank 0 makes the model in [\d.]+ [KM]iB$", memory)
 
 
 def test_what_is_wrong_is_in_the_table_and_in_the_exit_status(folder: Path, capsys: Capture) -> None:

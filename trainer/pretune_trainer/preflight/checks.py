@@ -190,8 +190,8 @@ def _rows_tried(made: Design) -> int:
 
 
 def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
-    """What each device must hold at least. The model is used up."""
-    config = made.config
+    """What each device must hold at least, and the host that makes the model. The model is used up."""
+    config, host = made.config, _host(made, tuned)
     rows, length = _rows_at_once(made), made.task.layout.length
     found = held(tuned, config.training, config.ranks, accumulates=rows < _most_rows(config))
     parts = {"weights": found.weights, "gradients": found.gradients, "optimizer": found.optimizer}
@@ -202,10 +202,17 @@ def check_memory(made: Design, tuned: Tuned, batch: Batch) -> tuple[int, str]:
     kept = _activations(made, tuned, batch)
     place = "GPU" if config.device == "cuda" else "rank"
     if kept is None:
-        return total, f"at least {amount(total)} per {place}: {said}; activations not included"
+        return total, f"at least {amount(total)} per {place}: {said}; activations not included{host}"
     kept *= rows
     size = f"{rows} row of {length}" if rows == 1 else f"{rows} rows of {length}"
-    return total + kept, f"at least {amount(total + kept)} per {place}: {said}, activations of {size} {amount(kept)}"
+    said = f"{said}, activations of {size} {amount(kept)}"
+    return total + kept, f"at least {amount(total + kept)} per {place}: {said}{host}"
+
+
+def _host(made: Design, tuned: Tuned) -> str:
+    """What the host of rank 0 must hold, where that is not what its device holds."""
+    whole = sum(tensor.nbytes for tensor in tuned.model.parameters())
+    return f"; the host of rank 0 makes the model in {amount(whole)}" if made.config.device == "cuda" else ""
 
 
 def _rows_at_once(made: Design) -> int:
