@@ -174,7 +174,11 @@ def sentences() -> list[str]:
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     return [
         *("".join(map(written, node.values)) for node in nodes if isinstance(node, ast.JoinedStr)),
-        *(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)),
+        *(
+            node.value.replace("{}", "…")
+            for node in nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ),
     ]
 
 
