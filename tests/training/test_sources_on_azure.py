@@ -37,9 +37,10 @@ def test_a_file_is_told_from_one_that_replaces_it(folder: str) -> None:
 
 
 def test_an_empty_object_under_the_name_of_a_folder_is_no_file_of_its_own(folder: str, azure: AzureAccount) -> None:
-    azure.blobs[f"{folder.split('/', 3)[3]}/below"] = b""
+    for name in ("below", "with.point", "with.point/a.txt", "empty"):
+        azure.blobs[f"{folder.split('/', 3)[3]}/{name}"] = b""
     assert texts(f"{folder}/below/") == ["four", "four", "four"]
-    assert texts(folder) == ["one", "two", "three", "four", "four", "four"]
+    assert texts(folder) == ["one", "two", "three", "four", "four", "four", ""]
 
 
 def test_where_folders_are_real_one_is_no_empty_file(azure: AzureAccount) -> None:
