@@ -115,7 +115,7 @@ class Embedding(Task[Searched]):
             return [NOTHING] * (2 + self.negatives)
         example = pack.examples[0]
         lengths = example["lengths"]
-        negatives = np.split(example["negatives"], np.cumsum(lengths)[:-1]) if len(lengths) else []
+        negatives = np.split(example["negatives"], np.cumsum(lengths)[:-1])
         order = range(len(lengths)) if pack.held_out else pack.random(self.seed).permutation(len(lengths))
         chosen = [negatives[number] for number in order[: self.negatives]]
         return [example["ids"], example["document"], *chosen, *[NOTHING] * (self.negatives - len(chosen))]
