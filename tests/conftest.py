@@ -12,6 +12,7 @@ from pretune_api.storage import Location
 if TYPE_CHECKING:
     from pretune_trainer.storage.store import Store
     from support.azure import AzureAccount
+    from support.google import GoogleStore
     from support.s3 import S3Server
 
 # The same examples on every run, however slow the machine: a failure is a change of ours, never luck.
@@ -40,6 +41,17 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator["AzureAccount"]:
 
 
 @pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["GoogleStore"]:
+    """An empty stand-in for Google Cloud Storage; a variable leads to it while it is up."""
+    from support.google import google_store
+
+    with google_store(tmp_path) as store:
+        for name, value in store.variables.items():
+            monkeypatch.setenv(name, value)
+        yield store
+
+
+@pytest.fixture
 def local(tmp_path: Path) -> "Store":
     """An empty folder of this machine, as a store."""
     from pretune_trainer.storage.store import Store
@@ -47,9 +59,9 @@ def local(tmp_path: Path) -> "Store":
     return Store.open(Location(uri=(tmp_path / "store").as_uri()))
 
 
-@pytest.fixture(params=["file", "s3", "azure"])
+@pytest.fixture(params=["file", "s3", "azure", "google"])
 def store(request: pytest.FixtureRequest) -> "Store":
-    """An empty folder in a store: one of this machine, of a real S3 endpoint, and of Azure."""
+    """An empty folder in a store: one of this machine, of a real S3 endpoint, of Azure and of Google."""
     if request.param == "file":
         return request.getfixturevalue("local")
     from pretune_trainer.storage.store import Store

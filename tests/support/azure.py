@@ -4,24 +4,20 @@ It takes every signature. Its one container is `tests`; in `real/` folders are r
 """
 
 import base64
-import email.utils
 import re
 import secrets
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from pretune_api.storage import Location
+from support.object_server import WRITTEN, XML, ObjectHandler, listing, serving
 
 CONTAINER = "tests"
-ACCOUNT = "account"
-KEY = base64.b64encode(b"a key").decode()
-_WRITTEN = email.utils.formatdate(1_700_000_000, usegmt=True)
+_ACCOUNT = "account"
+_KEY = base64.b64encode(b"a key").decode()
 
 
 @dataclass
@@ -36,7 +32,6 @@ class AzureAccount:
     """Parts of uploads that are not finished."""
     refuses: int | None = None
     """Status with which every request is refused."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_folder(self) -> Location:
         """A folder that no other test uses."""
@@ -47,122 +42,70 @@ class AzureAccount:
 def azure_account() -> Iterator[AzureAccount]:
     """An account that answers until the context ends."""
     account = AzureAccount()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"account": account}))
-    account.variables = {
-        "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
-        "AZURE_STORAGE_ACCOUNT_KEY": KEY,
-        "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{server.server_port}/{ACCOUNT}",
-    }
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(type("Handler", (_Handler,), {"account": account})) as address:
+        account.variables = {
+            "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
+            "AZURE_STORAGE_ENDPOINT": f"{address}/{_ACCOUNT}",
+        }
         yield account
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(ObjectHandler):
     account: AzureAccount
 
-    def do_GET(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = urlsplit(self.path)
-        self.query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        container, _, self.name = unquote(parts.path).removeprefix(f"/{ACCOUNT}/").partition("/")
+    def handle_object(self, path: str, query: Mapping[str, str], body: bytes) -> None:
+        container, _, name = path.removeprefix(f"/{_ACCOUNT}/").partition("/")
         if self.account.refuses is not None:
-            self._refuse(self.account.refuses, "AuthorizationFailure")
+            self.refuse(self.account.refuses, "AuthorizationFailure")
         elif container != CONTAINER:
-            self._refuse(404, "ContainerNotFound")
+            self.refuse(404, "ContainerNotFound")
+        elif query.get("comp") == "list":
+            self._list(query)
+        elif query.get("comp") == "batch":
+            self._delete(body)
+        elif self.command == "PUT":
+            self._put(name, query, body)
+        elif name in self.account.blobs or self._is_folder(name):
+            self.answer_content(self.account.blobs.get(name, b""))
         else:
-            with self.account.lock:
-                getattr(self, f"_{self.command.lower()}_{self.query.get('comp', 'blob')}")()
+            self.refuse(404, "BlobNotFound")
 
-    do_HEAD = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815  # names that http.server asks for
-
-    def _get_blob(self) -> None:
-        content = self.account.blobs.get(self.name)
-        if content is None and self._is_folder():
-            content = b""
-        if content is None:
-            self._refuse(404, "BlobNotFound")
-        elif asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            start, end = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
-            place = f"bytes {start}-{end}/{len(content)}"
-            self._answer(206, content[start : end + 1], {"Content-Range": place})
-        else:
-            self._answer(200, content)
-
-    _head_blob = _get_blob
-
-    def _put_blob(self) -> None:
-        if self.headers.get("If-None-Match") == "*" and self.name in self.account.blobs:
-            self._refuse(409, "BlobAlreadyExists")
+    def _put(self, name: str, query: Mapping[str, str], body: bytes) -> None:
+        if self.headers.get("If-None-Match") == "*" and name in self.account.blobs:
+            self.refuse(409, "BlobAlreadyExists")
             return
-        self.account.blobs[self.name] = self.body
-        self._answer(201)
+        if query.get("comp") == "block":
+            self.account.blocks[name, query["blockid"]] = body
+        elif query.get("comp") == "blocklist":
+            blocks = re.findall(r"<(?:Uncommitted|Latest)>([^<]+)<", body.decode())
+            self.account.blobs[name] = b"".join(self.account.blocks.pop((name, block)) for block in blocks)
+        else:
+            self.account.blobs[name] = body
+        self.answer(201)
 
-    def _put_block(self) -> None:
-        self.account.blocks[self.name, self.query["blockid"]] = self.body
-        self._answer(201)
+    def _delete(self, body: bytes) -> None:
+        """A batch: each deletion is a request in a part of the body."""
+        parts = []
+        for number, path in enumerate(re.findall(r"^DELETE (\S+) HTTP", body.decode(), re.MULTILINE)):
+            name = unquote(path).removeprefix(f"/{_ACCOUNT}").removeprefix(f"/{CONTAINER}/")
+            gone = self.account.blobs.pop(name, None) is None
+            said = "404 BlobNotFound\r\nx-ms-error-code: BlobNotFound" if gone else "202 Accepted"
+            head = f"Content-Type: application/http\r\nContent-ID: {number}"
+            parts.append(f"--part\r\n{head}\r\n\r\nHTTP/1.1 {said}\r\n\r\n")
+        self.answer(202, f"{''.join(parts)}--part--".encode(), Content_Type="multipart/mixed; boundary=part")
 
-    def _put_blocklist(self) -> None:
-        ids = re.findall(r"<(?:Uncommitted|Latest)>([^<]+)<", self.body.decode())
-        self.account.blobs[self.name] = b"".join(self.account.blocks.pop((self.name, id_)) for id_ in ids)
-        self._answer(201)
+    def _list(self, query: Mapping[str, str]) -> None:
+        found, folders = listing(self.account.blobs, query.get("prefix", ""), query.get("delimiter", ""))
+        blobs = [
+            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>{WRITTEN}</Last-Modified><Etag>1</Etag>"
+            f"<Content-Length>{len(self.account.blobs[name])}</Content-Length><Content-Type>text/plain</Content-Type>"
+            "</Properties></Blob>"
+            for name in found
+        ]
+        below = [f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>" for name in folders]
+        listed = f"<Blobs>{''.join(blobs + below)}</Blobs><NextMarker/>"
+        self.answer(200, f"{XML}<EnumerationResults>{listed}</EnumerationResults>".encode())
 
-    def _post_batch(self) -> None:
-        """Deletions, each a request in a part of the body."""
-        answers = []
-        for number, path in enumerate(re.findall(r"^DELETE (\S+) HTTP", self.body.decode(), re.MULTILINE)):
-            name = unquote(path).removeprefix(f"/{ACCOUNT}").removeprefix(f"/{CONTAINER}/")
-            said = "202 Accepted" if self.account.blobs.pop(name, None) is not None else "404 BlobNotFound"
-            code = "" if said.startswith("202") else "x-ms-error-code: BlobNotFound\r\n"
-            part = f"Content-Type: application/http\r\nContent-ID: {number}\r\n\r\nHTTP/1.1 {said}\r\n{code}\r\n"
-            answers.append(f"--part\r\n{part}")
-        self._answer(202, f"{''.join(answers)}--part--".encode(), {"Content-Type": "multipart/mixed; boundary=part"})
-
-    def _get_list(self) -> None:
-        prefix, delimiter = self.query.get("prefix", ""), self.query.get("delimiter")
-        found, folders = [], set()
-        for name in sorted(self.account.blobs):
-            if not name.startswith(prefix):
-                continue
-            rest = name[len(prefix) :]
-            if delimiter and delimiter in rest:
-                folders.add(prefix + rest.partition(delimiter)[0] + delimiter)
-            else:
-                found.append(self._listed(name))
-        listed = "".join(found + [f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>" for name in sorted(folders)])
-        head = '<?xml version="1.0" encoding="utf-8"?>'
-        self._answer(
-            200, f"{head}<EnumerationResults><Blobs>{listed}</Blobs><NextMarker/></EnumerationResults>".encode()
-        )
-
-    def _listed(self, name: str) -> str:
-        properties = {"Last-Modified": _WRITTEN, "Etag": "0x1", "Content-Type": "text/plain"}
-        properties["Content-Length"] = str(len(self.account.blobs[name]))
-        told = "".join(f"<{key}>{value}</{key}>" for key, value in properties.items())
-        return f"<Blob><Name>{escape(name)}</Name><Properties>{told}</Properties></Blob>"
-
-    def _is_folder(self) -> bool:
-        return self.name.startswith("real/") and any(name.startswith(f"{self.name}/") for name in self.account.blobs)
-
-    def _refuse(self, status: int, code: str) -> None:
-        self._answer(
-            status, f'<?xml version="1.0"?><Error><Code>{code}</Code></Error>'.encode(), {"x-ms-error-code": code}
-        )
-
-    def _answer(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        told = {"ETag": '"0x1"', "Last-Modified": _WRITTEN, "Content-Length": str(len(content)), **(headers or {})}
-        for name, value in told.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
+    def _is_folder(self, name: str) -> bool:
+        return name.startswith("real/") and any(found.startswith(f"{name}/") for found in self.account.blobs)

@@ -1,4 +1,4 @@
-"""A folder in a store: the same promises on this machine's disk, on a real S3 endpoint and on Azure."""
+"""A folder in a store: the same promises on this machine's disk, on a real S3 endpoint, on Azure and Google."""
 
 import hashlib
 import os
