@@ -20,7 +20,7 @@ from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
 from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
 from pretune_trainer.device_errors import known_error, out_of_memory
-from pretune_trainer.errors import OutOfMemoryError, PretuneError, UserError
+from pretune_trainer.errors import OutOfMemoryError, PretuneError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
@@ -235,8 +235,6 @@ class _Session:
     def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:
         if self.config.data.validation is None:
             return None
-        if not any(map(len, inputs.cache.validation)):
-            raise UserError("spec.data.validation", "no document is held out; raise the fraction, or set sources")
         task, limit = inputs.task, self.config.evaluation.max_batches
         most = None if limit is None else limit * rows_per_step
 
