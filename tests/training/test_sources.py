@@ -57,6 +57,8 @@ def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path, monkeypa
     source = opened(path)
     found = units(source, 0, source.files())
     assert [(unit.groups, unit.first) for unit in found] == [((0, 1), 1), ((1, 2), 3), ((2, 3), 5), ((3, 4), 7)]
+    groups = pq.ParquetFile(path).metadata
+    assert [unit.size for unit in found] == [groups.row_group(number).total_byte_size for number in range(4)]
     assert [(row.text(), row.place.row) for unit in found for row in rows(source, unit)] == [
         (letter, number) for number, letter in enumerate("abcdefg", start=1)
     ]

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -56,6 +56,7 @@ class Unit:
     """Row groups from and until, of a Parquet file."""
     first: int = 1
     """Number of its first row in the file."""
+    _: KW_ONLY
     span: tuple[int, int] | None = None
     """Bytes from and until, of a large file of lines: its rows are the lines that begin there."""
     size: int = 0
@@ -165,7 +166,7 @@ def _parquet_units(opened: OpenedSource, number: int, file: SourceFile) -> Itera
         count += metadata.row_group(group).num_rows
         size += metadata.row_group(group).total_byte_size
         if size >= _UNIT or group == metadata.num_row_groups - 1:
-            yield Unit(number, file, (start, group + 1), first, size)
+            yield Unit(number, file, (start, group + 1), first, size=size)
             start, first, count, size = group + 1, first + count, 0, 0
 
 
