@@ -68,3 +68,8 @@ def test_texts_that_are_their_own_documents_are_not_searched() -> None:
     report = SearchReport(searches=False)
     report.update(some(3))
     assert report.result().keys() == {"loss"}
+
+
+def test_early_stopping_waits_for_a_smaller_loss_and_for_more_that_is_found() -> None:
+    assert {name for name, larger in SearchReport.known.items() if not larger} == {"loss"}
+    assert SearchReport.of_texts.items() <= SearchReport.known.items()
