@@ -20,12 +20,12 @@ class SecretRef(Spec):
 
 
 class Location(Spec):
-    """A place in an object store or a file system. On a laptop credentials come from the usual AWS_* variables."""
+    """A place in an object store or a file system. On a laptop credentials come from the usual variables (AWS_*, …)."""
 
     uri: URI
     """Folder, file or glob, such as s3://bucket/path/ or s3://bucket/path/*.parquet."""
     endpoint: Endpoint | None = None
-    """Address of an S3-compatible service; defaults to AWS."""
+    """Address of the service, such as an S3-compatible one; defaults to the cloud's own."""
     region: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """Region of the bucket."""
     secret_ref: SecretRef | None = None

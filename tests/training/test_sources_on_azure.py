@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +30,12 @@ def test_azure_gives_the_same_rows_as_a_folder(folder: str) -> None:
     assert texts(f"{folder}/*.parquet") == ["one", "two", "three"]
     assert texts(f"{folder}/**/*.jsonl.gz") == texts(f"{folder}/below/b.jsonl.gz") == ["four", "four", "four"]
     assert str(read(folder)[4].place) == f"{folder}/below/b.jsonl.gz row 2"
+
+
+def test_an_endpoint_is_where_the_account_is(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = os.environ["AZURE_STORAGE_ENDPOINT"]
+    monkeypatch.delenv("AZURE_STORAGE_ENDPOINT")
+    assert texts(f"{folder}/*.parquet", endpoint=elsewhere) == ["one", "two", "three"]
 
 
 def test_a_file_is_told_from_one_that_replaces_it(folder: str) -> None:

@@ -1,6 +1,7 @@
 """A folder in a store: the same promises on this machine's disk, on a real S3 endpoint, on Azure and Google."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pretune_trainer.storage.client import Patience
 from pretune_trainer.storage.store import Object, Store
 from support.azure import AzureAccount
 from support.faulty_proxy import proxy
+from support.google import GoogleStore
 from support.s3 import BUCKET, S3Server
 
 HURRIED = Patience(connect_seconds=0.5, request_seconds=0.5, total_seconds=0.5)
@@ -197,6 +199,21 @@ def test_credentials_with_a_line_break_are_named(s3: S3Server, monkeypatch: pyte
     monkeypatch.setenv(name, f"{os.environ[name]}\n")
     with pytest.raises(StorageDeniedError, match=f"{name} begins or ends with a blank or a line break"):
         Store.open(s3.new_folder())
+
+
+def test_an_endpoint_is_where_an_account_of_azure_is(azure: AzureAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = os.environ["AZURE_STORAGE_ENDPOINT"]
+    monkeypatch.delenv("AZURE_STORAGE_ENDPOINT")
+    Store.open(azure.new_folder().model_copy(update={"endpoint": elsewhere})).put("x", b"1")
+    assert [*azure.blobs.values()] == [b"1"]
+
+
+def test_an_endpoint_is_where_google_s_store_is(google: GoogleStore, tmp_path: Path) -> None:
+    key = json.loads((tmp_path / "google.json").read_text())
+    elsewhere = key.pop("gcs_base_url")
+    (tmp_path / "google.json").write_text(json.dumps(key))
+    Store.open(google.new_folder().model_copy(update={"endpoint": elsewhere})).put("x", b"1")
+    assert [*google.objects.values()] == [b"1"]
 
 
 def test_a_key_of_azure_that_is_none_is_named(azure: AzureAccount, monkeypatch: pytest.MonkeyPatch) -> None:

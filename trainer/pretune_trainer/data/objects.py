@@ -19,16 +19,16 @@ from pretune_trainer.storage.store import Object, Store
 class Objects:
     """What sources ask of a pyarrow file system. Paths begin with the container, and errors are those of `Store`."""
 
-    def __init__(self, uri: str) -> None:
-        """What a source's URI lies in; nothing is asked of it yet.
+    def __init__(self, source: Location) -> None:
+        """The container that a source lies in; nothing is asked of it yet.
 
         Raises:
             StorageError: the store takes no such path, or lacks a setting.
         """
-        Store.open(Location(uri=uri))
-        scheme, _, path = uri.partition("://")
+        Store.open(source)
+        scheme, _, path = source.uri.partition("://")
         self._container = path.partition("/")[0]
-        self._store = Store.open(Location(uri=f"{scheme}://{self._container}"))
+        self._store = Store.open(Location(uri=f"{scheme}://{self._container}", endpoint=source.endpoint))
 
     @overload
     def get_file_info(self, wanted: str) -> fs.FileInfo: ...

@@ -109,9 +109,9 @@ class OpenedSource:
         if scheme == "s3":
             return _s3(self.source)
         if scheme == "gs":
-            return fs.GcsFileSystem(retry_time_limit=_PATIENCE)  # by default it is quiet for 15 minutes
+            return _google(self.source)
         if scheme == "az":
-            return Objects(self.source.uri)
+            return Objects(self.source)
         raise UserError(
             f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs://, az:// or file://"
         )
@@ -282,6 +282,13 @@ def _explain(error: Exception, uri: str, where: str) -> PretuneError:
             f" identity ({said})"
         )
     return UserError(where, f"{uri} cannot be read; is it truncated or damaged? ({gist})")
+
+
+def _google(source: Source) -> fs.GcsFileSystem:
+    options: dict[str, str] = {}
+    if source.endpoint:
+        options["scheme"], _, options["endpoint_override"] = source.endpoint.rstrip("/").partition("://")
+    return fs.GcsFileSystem(**options, retry_time_limit=_PATIENCE)  # by default it is quiet for 15 minutes
 
 
 def _s3(source: Source) -> fs.S3FileSystem:

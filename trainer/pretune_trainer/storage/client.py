@@ -17,7 +17,7 @@ from pretune_api.storage import Location
 from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
+    from obstore.store import AzureConfig, ClientConfig, GCSConfig, ObjectStore, RetryConfig, S3Config
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 """Before what has failed is tried again; it doubles with each failure."""
@@ -106,9 +106,11 @@ def _bucket(scheme: str, bucket: str, location: Location, patience: Patience) ->
     if scheme == "s3":
         return S3Store(bucket, config=_address(location), client_options=client, retry_config=retries)
     if scheme == "gs":
-        return GCSStore(bucket, client_options=client, retry_config=retries)
+        google: GCSConfig = {"base_url": location.endpoint} if location.endpoint else {}
+        return GCSStore(bucket, config=google, client_options=client, retry_config=retries)
     if scheme == "az":
-        return AzureStore(bucket, client_options=client, retry_config=retries)
+        azure: AzureConfig = {"endpoint": location.endpoint} if location.endpoint else {}
+        return AzureStore(bucket, config=azure, client_options=client, retry_config=retries)
     raise StorageError(f"{location.uri}: {scheme}:// is not a supported store; use s3://, gs://, az:// or file://")
 
 
