@@ -261,14 +261,15 @@ def test_ranks_of_a_node_fetch_each_file_once(tmp_path, corpus, s3, monkeypatch)
 def test_copies_take_half_of_a_small_disk_and_those_not_read_for_longest_go(tmp_path, corpus, s3, monkeypatch):
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     location = s3.new_folder()
-    (source,) = remote_cache(location, data_of(corpus)).train
+    cache = remote_cache(location, data_of(corpus))
+    (source,) = cache.train
     stored = (s3.folder / location.uri.removeprefix("s3://")).rglob("parts/*.arrow")
     sizes = {part.name: part.stat().st_size for part in stored}
     monkeypatch.setenv("PRETUNE_DISK", str(round(2 * 2.3 * max(sizes.values()))))
 
     def kept_after(*files: int) -> list[str]:
         assert [text_of(source.example(25 * file)) for file in files] == [f"document {file}-0" for file in files]
-        source._batch.cache_clear()
+        cache._lend.cache_clear()
         return sorted(path.name for path in (tmp_path / "node").rglob("parts/*.arrow.0") if path.stat().st_size)
 
     names = [f"{name}.0" for name in sorted(sizes)]
@@ -283,6 +284,16 @@ def test_ranks_that_have_room_for_one_copy_read_all_the_same(tmp_path, corpus, s
     location, data = s3.new_folder(), data_of(corpus)
     remote_cache(location, data)
     assert on_ranks(4, lambda ranks: texts(remote_cache(location, data).train)) == [every(corpus)] * 4
+
+
+def test_few_copies_that_have_made_room_stay_mapped_however_many_the_sources(tmp_path, corpus, s3, monkeypatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    monkeypatch.setenv("PRETUNE_DISK", "1")
+    monkeypatch.setattr("pretune_trainer.data.token_cache._LENT", 2)
+    cache = remote_cache(s3.new_folder(), data_of(*sorted(corpus.iterdir())))
+    assert [text_of(source.example(0)) for source in cache.train] == [f"document {file}-0" for file in range(4)]
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    assert len(mapped) == 2
 
 
 def test_what_a_step_reads_is_fetched_at_once(tmp_path, corpus, s3, monkeypatch):

@@ -4,14 +4,14 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.data import Data
-from pretune_trainer.data.cache_index import INDEX_NAME, Index, SourceEntry
+from pretune_trainer.data.cache_index import INDEX_NAME, BatchEntry, Index, SourceEntry
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.groups import Grouping
 from pretune_trainer.data.order import tempered
@@ -24,8 +24,10 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
-_OPEN_BATCHES: Final = 256
-"""Batches kept mapped at once of each source, or group of its rows; each holds a file descriptor."""
+_MAPPED: Final = 4096
+"""Batches kept mapped at once of a cache on this machine; Linux lets a process map 65,530."""
+_LENT: Final = 256
+"""Those of a remote one: what is mapped keeps its place on the disk, even when the copy has made room for another."""
 _FETCHERS: Final = 8
 """Batches fetched at once: a store's answer takes its time."""
 
@@ -33,14 +35,16 @@ _FETCHERS: Final = 8
 class SourceExamples:
     """The examples of one source, on one side: lengths at hand, tokens at random."""
 
-    def __init__(self, shelf: Shelf, entry: SourceEntry, slices: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, shelf: Shelf, lend: Callable[[str, BatchEntry], Batch], entry: SourceEntry, slices: tuple[str, ...] = ()
+    ) -> None:
+        """`lend` gives a batch of a file of the shelf, as `Shelf.lend` does."""
         self._entry = entry
         self.slices = slices
         """Slices of the validation that all of them belong to."""
-        self._shelf = shelf
+        self._shelf, self._lend = shelf, lend
         self._batches = [(part.name, batch) for part in entry.parts for batch in part.batches]
         self._starts = [0, *np.cumsum([batch.examples for _, batch in self._batches]).tolist()]
-        self._batch = lru_cache(maxsize=_OPEN_BATCHES)(self._open)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -74,8 +78,8 @@ class SourceExamples:
         number = bisect_right(self._starts, index) - 1
         return self._batch(number).example(index - self._starts[number])
 
-    def _open(self, number: int) -> Batch:
-        return self._shelf.lend(*self._batches[number], Batch)
+    def _batch(self, number: int) -> Batch:
+        return self._lend(*self._batches[number])
 
 
 class TokenCache:
@@ -93,8 +97,11 @@ class TokenCache:
         index = Index.from_json(shelf.path(INDEX_NAME).read_bytes())
         self.digest = manifest.digest
         self.documents, self.dropped = index.documents, index.dropped
-        self.train = [SourceExamples(shelf, entry) for entry in index.train]
-        self.validation = [SourceExamples(shelf, entry, grouping.slices(entry.group)) for entry in index.validation]
+        self._lend = lru_cache(_MAPPED if shelf.is_local else _LENT)(partial(shelf.lend, open_=Batch))
+        self.train = [SourceExamples(shelf, self._lend, entry) for entry in index.train]
+        self.validation = [
+            SourceExamples(shelf, self._lend, entry, grouping.slices(entry.group)) for entry in index.validation
+        ]
         self.weights = _weights(data, index.train)
 
 
