@@ -63,6 +63,15 @@ def test_a_raised_retry_takes_the_image_of_the_upgrade_at_once_and_keeps_it() ->
     assert image(loses_its_head(scene, number=2)) == NEW
 
 
+def test_a_retry_that_is_raised_while_an_attempt_starts_holds_also_once_that_attempt_trains() -> None:
+    scene = trains(Scene(**FAST))
+    scene.sees(attempt(image=OLD)).settle()
+    upgraded(scene).change(retry=1).settle()
+    scene.sees(running(image=OLD, progress=progress())).settle()
+    assert [record.image for record in scene.status.attempts] == [OLD]
+    assert image(loses_its_head(scene)) == NEW
+
+
 def test_a_failed_job_is_tried_again_with_the_image_of_the_upgrade_by_its_preflight_too() -> None:
     scene = trained()
     scene.sees(failing("UserError", image=OLD)).settle()

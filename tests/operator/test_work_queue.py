@@ -2,7 +2,7 @@
 
 import threading
 import tracemalloc
-from collections import Counter, defaultdict
+from collections import Counter
 
 import pytest
 
@@ -185,7 +185,7 @@ def test_work_that_takes_long_is_seen(queue: WorkQueue[str], clock: Clock) -> No
 def test_a_key_that_comes_again_waits_for_its_worker_while_others_are_worked_on() -> None:
     queue: WorkQueue[int] = WorkQueue()
     at_once, most, times = Counter[int](), Counter[int](), Counter[int]()
-    begun, finished = defaultdict[int, threading.Event](threading.Event), threading.Semaphore(0)
+    begun, finished = {key: threading.Event() for key in range(6)}, threading.Semaphore(0)
 
     def work(key: int) -> None:
         at_once[key] += 1
