@@ -40,6 +40,31 @@ def test_chunks_have_the_loss_and_the_gradients_of_the_whole(
         torch.testing.assert_close(one, other)
 
 
+def test_chunks_have_the_loss_and_the_gradients_of_the_whole_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, head, targets = _problem(bias=False)
+    found = []
+    for most in (1 << 27, 0):
+        monkeypatch.setattr(losses, "_SMALL_LOGITS", most)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = head_cross_entropy(hidden, head, targets)
+        found.append((loss, *torch.autograd.grad(loss, [hidden, head.weight])))
+    (whole, *expected), (chunked, *actual) = found
+    assert chunked.item() == pytest.approx(whole.item(), rel=1e-6)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=0.02, rtol=0.02)
+
+
+def test_a_frozen_head_has_no_gradients_that_would_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, head, targets = _problem(bias=True)
+    (expected,) = torch.autograd.grad(head_cross_entropy(hidden, head, targets), hidden)
+    monkeypatch.setattr(losses, "_SMALL_LOGITS", 0)
+    chunked = head_cross_entropy(hidden, head.requires_grad_(False), targets)
+    held = [tensor for tensor in chunked.grad_fn.saved_tensors if tensor is not None]
+    assert [tensor.shape for tensor in held] == [hidden.shape]
+    chunked.backward()
+    torch.testing.assert_close(hidden.grad, expected)
+
+
 def test_a_token_s_loss_is_zero_where_nothing_is_learnt() -> None:
     hidden, head, targets = _problem(bias=False)
     each = token_cross_entropy(hidden.detach(), head, targets)

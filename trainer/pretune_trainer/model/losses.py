@@ -64,8 +64,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         cast = weight.to(dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        # A frozen head, as beside updates, has none: of 128,000 tokens they would take gigabytes.
+        _, learns, biased, *_ = ctx.needs_input_grad
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and biased else None
         total = hidden.new_zeros((), dtype=torch.float32)
         for start in range(0, hidden.shape[0], _CHUNK_TOKENS):
             rows = slice(start, start + _CHUNK_TOKENS)
@@ -74,10 +76,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             loss, grad = _loss_and_gradient(logits, targets[rows], cap)
             total += loss
             grad_hidden[rows] = (grad.to(dtype) @ cast).to(hidden.dtype)
-            grad_weight += (grad.to(dtype).T @ part).float()
+            if grad_weight is not None:
+                grad_weight += (grad.to(dtype).T @ part).float()
             if grad_bias is not None:
                 grad_bias += grad.sum(0)
-        ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype), grad_bias)
+        ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), grad_bias)
         return total
 
     @staticmethod
