@@ -116,13 +116,16 @@ def test_a_domain_stage_starts_from_the_pieces_and_leaves_an_artifact_that_fits(
 def test_the_head_of_an_encoder_grows_with_its_bias(tmp_path: Path) -> None:
     parent = parent_of("wordpiece", Form.FRAMED)
     tokenizer, added = adapted(tmp_path / "adapted", parent)
-    BertForMaskedLM(
+    bert = BertForMaskedLM(
         BertConfig(
             vocab_size=len(parent), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
         )
-    ).save_pretrained(tmp_path / "bert")
+    )
+    torch.nn.init.normal_(bert.get_output_embeddings().bias)
+    bert.save_pretrained(tmp_path / "bert")
     build = Build(Source(str(tmp_path / "bert")), tokenizer, 64, added=added)
     model = build.make(AutoModelForMaskedLM)
     assert model(input_ids=torch.tensor([[added.first]])).logits.shape[-1] == len(tokenizer)
     bias = model.get_output_embeddings().bias
     assert bias.shape == (len(tokenizer),)
+    assert torch.equal(bias[added.first :], torch.stack([bias[list(piece)].mean(0) for piece in added.pieces]))

@@ -1,6 +1,7 @@
 """Packed documents are computed as if each were alone."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,12 +145,31 @@ def test_heads_of_any_width_reach_the_kernel(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(_losses("gpt2", packs, attention), _losses("gpt2", packs), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("dropout", "attention"), [(0.1, None), (0.0, VARLEN)])
-def test_what_the_kernel_cannot_leave_out_at_random_is_left_to_transformers(
-    tmp_path: Path, dropout: float, attention: str | None
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_the_kernel_is_given_16_bit_numbers_whatever_rotation_and_norms_make_of_them(
+    family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    GPT2Config(attn_pdrop=dropout).save_pretrained(tmp_path)
-    for origin in (Architecture(type="gpt2", config={"attn_pdrop": dropout}), Source(str(tmp_path))):
+    given: set[torch.dtype] = set()
+
+    def kernel(*tensors: Any, **fields: Any) -> torch.Tensor:
+        given.update(tensor.dtype for tensor in tensors[:3])
+        return _by_documents(*tensors, **fields)
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    attention = attention_for(torch.device("cuda"), "bf16", packs=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        _losses(family, [Pack(tuple(_examples([20, 12])))], attention)
+    assert given == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("fields", "attention"), [({}, None), ({"attn_pdrop": 0.1}, None), ({"attn_pdrop": 0.0}, VARLEN)]
+)
+def test_what_the_kernel_cannot_leave_out_at_random_is_left_to_transformers(
+    tmp_path: Path, fields: dict[str, float], attention: str | None
+) -> None:
+    GPT2Config(**fields).save_pretrained(tmp_path)
+    for origin in (Architecture(type="gpt2", config=fields), Source(str(tmp_path))):
         made = design(pretrain(tmp_path, **BF16), origin, Vocabulary(small_tokenizer()), torch.device("cuda"))
         assert made.build.attention == attention
 

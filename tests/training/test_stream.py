@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from itertools import islice
 from types import SimpleNamespace
@@ -64,6 +65,12 @@ def small_windows(monkeypatch):
     """Windows of 20 examples, so that steps span several."""
     monkeypatch.setattr(stream_module, "WINDOW", 20)
     monkeypatch.setattr(order_module.Order.__init__, "__defaults__", (20,))
+
+
+@pytest.mark.parametrize(("layout", "expected"), [(PACKED, "28f62d151cd622d0"), (SINGLE, "d8616b7107c989b1")])
+def test_a_run_that_goes_on_after_an_upgrade_reads_what_it_would_have_read(layout, expected):
+    read = [pack for packs, _, _ in steps(cache_of([50, 30], weights=[1.0, 2.0]), layout, 9) for pack in packs]
+    assert hashlib.sha256(repr(read).encode()).hexdigest()[:16] == expected
 
 
 @given(SIZES, LAYOUTS, st.integers(1, 11), st.integers(2, 5))
@@ -191,6 +198,20 @@ def test_where_a_task_asks_for_it_each_example_comes_with_another_one_to_learn_f
     for pairs in (learnt, judged):
         assert sorted(first for first, _ in pairs) == [(0, index) for index in range(30)]
         assert all(first != other for first, other in pairs)
+
+
+@pytest.mark.parametrize("layout", [PACKED, Layout(length=64, packs=False, together="group")])
+def test_what_is_judged_is_told_from_what_is_learnt(layout):
+    cache = cache_of([30])
+    assert all(pack.held_out for pack in validation(cache, layout, most=10))
+    assert not any(pack.held_out for pack in next(Stream(cache, layout, 3, 4).steps(BEGIN)).packs)
+
+
+def test_as_much_is_judged_as_may_be_however_it_is_divided_into_slices():
+    cache = cache_of([20, 20, 20])
+    for number, source in enumerate(cache.validation):
+        source.slices = (f"source={number}",)
+    assert len(list(validation(cache, SINGLE, most=10))) == 10
 
 
 def test_validation_comes_in_the_same_order_each_time():
