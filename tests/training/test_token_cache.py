@@ -296,8 +296,9 @@ def test_few_copies_that_have_made_room_stay_mapped_however_many_the_sources(tmp
     assert len(mapped) == 2
 
 
-def test_what_a_step_reads_is_fetched_at_once(tmp_path, corpus, s3, monkeypatch):
-    location, data = s3.new_folder(), data_of(corpus)
+@pytest.mark.parametrize("sources", [1, 4])
+def test_what_a_step_reads_is_fetched_at_once(tmp_path, corpus, s3, monkeypatch, sources):
+    location, data = s3.new_folder(), data_of(*(sorted(corpus.iterdir()) if sources > 1 else [corpus]))
     cache, layout = remote_cache(location, data), Layout(length=12, packs=False)
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     met, read = threading.Barrier(4, timeout=60), Store.get_range

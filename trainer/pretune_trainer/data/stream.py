@@ -1,6 +1,8 @@
 """What each rank computes in each step: the order of examples, packed into rows and shared out."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -17,6 +19,8 @@ Key = tuple[int, int, int]
 
 _ROWS: Final = 3
 """Keeps the randomness of rows apart from that of the order."""
+_FETCHERS: Final = 8
+"""Batches fetched at once: a store's answer takes its time."""
 _COUNTED: Final = 256
 """Windows of an epoch whose rows are counted; of more, so many are, and the rest is taken to be like them."""
 
@@ -202,13 +206,15 @@ def _lengths(sources: Sequence[SourceExamples], window: Window) -> Lengths:
 
 
 def _bring(sources: Sequence[SourceExamples], places: Iterable[tuple[_Plan, Cursor]]) -> None:
-    """Fetch what the rows at these places consist of."""
+    """Fetch what the rows at these places consist of, several batches at once, where it is not on this machine yet."""
     wanted: dict[int, list[int]] = {}
     for plan, at in places:
         for place in plan.rows[at.row]:
             wanted.setdefault(int(plan.window.sources[place]), []).append(int(plan.window.indices[place]))
-    for source, indices in wanted.items():
-        sources[source].bring(indices)
+    lacking = [fetch for source, indices in wanted.items() for fetch in sources[source].lacking(indices)]
+    if len(lacking) > 1:
+        with ThreadPoolExecutor(min(len(lacking), _FETCHERS)) as pool:
+            deque(pool.map(lambda fetch: fetch(), lacking), maxlen=0)
 
 
 def _pack(sources: Sequence[SourceExamples], plan: _Plan, row: int, key: Key) -> Pack:

@@ -1,9 +1,7 @@
 """The token cache: every document tokenised once, kept by content, read in place ever after."""
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +26,6 @@ _MAPPED: Final = 4096
 """Batches kept mapped at once of a cache on this machine; Linux lets a process map 65,530."""
 _LENT: Final = 256
 """Those of a remote one: what is mapped keeps its place on the disk, even when the copy has made room for another."""
-_FETCHERS: Final = 8
-"""Batches fetched at once: a store's answer takes its time."""
 
 
 class SourceExamples:
@@ -62,16 +58,13 @@ class SourceExamples:
 
     @property
     def is_local(self) -> bool:
-        """Whether the cache lies in this machine's file system: there is nothing to bring."""
+        """Whether the cache lies in this machine's file system: nothing has to be fetched."""
         return self._shelf.is_local
 
-    def bring(self, indices: Sequence[int]) -> None:
-        """Fetch what these examples lie in, several batches at once, where it is not on this machine yet."""
+    def lacking(self, indices: Sequence[int]) -> list[Callable[[], object]]:
+        """What is to be called so that these examples are on this machine; each call fetches a batch."""
         numbers = {bisect_right(self._starts, index) - 1 for index in indices}
-        lacking = [number for number in numbers if self._shelf.lacks(*self._batches[number])]
-        if len(lacking) > 1:
-            with ThreadPoolExecutor(min(len(lacking), _FETCHERS)) as pool:
-                deque(pool.map(self._batch, lacking), maxlen=0)
+        return [partial(self._batch, number) for number in sorted(numbers) if self._shelf.lacks(*self._batches[number])]
 
     def example(self, index: int) -> Example:
         """An example; its arrays are read-only views of the cache."""

@@ -1,6 +1,6 @@
 """The examples of a source as a job learns them: some of them, or with more beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -32,12 +32,12 @@ class Chosen(SourceExamples):
 
     @property
     def is_local(self) -> bool:
-        """Whether there is nothing to bring."""
+        """Whether nothing has to be fetched."""
         return self._source.is_local
 
-    def bring(self, indices: Sequence[int]) -> None:
-        """Fetch what these examples lie in."""
-        self._source.bring(self._indices[indices].tolist())
+    def lacking(self, indices: Sequence[int]) -> list[Callable[[], object]]:
+        """What is to be called so that these examples are on this machine."""
+        return self._source.lacking(self._indices[indices].tolist())
 
     def example(self, index: int) -> Example:
         """An example."""
