@@ -201,6 +201,14 @@ def test_credentials_with_a_line_break_are_named(s3: S3Server, monkeypatch: pyte
         Store.open(s3.new_folder())
 
 
+def test_credentials_of_a_store_that_is_not_asked_are_not_looked_at(
+    tmp_path: Path, azure: AzureAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key\n")
+    for location in (Location(uri=f"file://{tmp_path}"), azure.new_folder()):
+        Store.open(location).put("x", b"1")
+
+
 def test_an_endpoint_is_where_an_account_of_azure_is(azure: AzureAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = os.environ["AZURE_STORAGE_ENDPOINT"]
     monkeypatch.delenv("AZURE_STORAGE_ENDPOINT")

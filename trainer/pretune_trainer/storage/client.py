@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS: Final = 0.1
 """Before what has failed is tried again; it doubles with each failure."""
 LONGEST_PAUSE_SECONDS: Final = 5.0
-_CREDENTIALS: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-)
-"""Variables that come from people's Secrets."""
+_CREDENTIALS: Final = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"),
+}
+"""Variables that come from people's Secrets, by kind of store."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def connect(location: Location, patience: Patience) -> tuple["ObjectStore", str]
 
 def _require_tidy(uri: str) -> None:
     """Refuse credentials with a line break, such as `echo` leaves at the end of a Secret: obstore panics at them."""
-    for name in _CREDENTIALS:
+    for name in _CREDENTIALS.get(uri.partition("://")[0], ()):
         if os.environ.get(name, "").strip() != os.environ.get(name, ""):
             raise StorageDeniedError(
                 f"{uri}: cannot open: {name} begins or ends with a blank or a line break; remove it from the Secret"
