@@ -9,7 +9,6 @@ from pretune_operator.conditions import ConditionType, Reason, holds
 from pretune_operator.decision import Event
 
 _SILENT: Final = {
-    Reason.VALID,
     Reason.NO_PARENT,
     Reason.NO_ATTEMPT,
     Reason.NO_QUEUE,
