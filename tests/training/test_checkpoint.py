@@ -231,6 +231,15 @@ def test_whatever_bit_of_a_shard_has_changed_it_is_passed_over(
         assert Trainer(local).resumes_from() == 10
 
 
+def test_a_shard_that_comes_in_parts_is_read_as_it_was_written(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    Trainer(local).save(10)
+    content = local.get("checkpoints/0001/step-00000010/shard-00000.safetensors")
+    header = content.index(b"}}") + len(b"}}")  # only what comes with all of it is kept as it is verified
+    for part in range(header, len(content), 7):
+        monkeypatch.setattr("pretune_trainer.storage.store.PART", part)
+        assert Trainer(local).resumes_from() == 10
+
+
 def test_where_no_checkpoint_is_whole_the_weights_are_as_they_were(local: Store) -> None:
     Trainer(local).save(10)
     path = "checkpoints/0001/step-00000010/shard-00000.safetensors"
