@@ -82,6 +82,11 @@ BLOCKS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
         [f"model.{side}.layers.{number}" for side in ("encoder", "decoder") for number in (0, 1)],
     ),
     "roberta": (AutoModelForMaskedLM, _ENCODER, ["roberta.encoder.layer.0", "roberta.encoder.layer.1"]),
+    "swin": (
+        AutoModelForImageClassification,
+        {"embed_dim": 16, "depths": [2, 1], "num_heads": [2, 2], "image_size": 32},
+        ["swin.encoder.layers.0", "swin.encoder.layers.1"],
+    ),
 }
 """By type: how it is made, and the names of its blocks."""
 

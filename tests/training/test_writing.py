@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pretune_api.model import Architecture
 from pretune_api.tasks import Summarization, Translation
@@ -121,6 +121,15 @@ def test_the_loss_is_that_of_transformers_and_each_text_is_written_as_if_it_were
     together = write(model, prompts, writing.pad, 6, 1)
     alone = [write(model, [prompt], writing.pad, 6, 1)[0] for prompt in prompts]
     assert [ids[: len(other)] for ids, other in zip(together, alone, strict=True)] == alone
+
+
+def test_a_parent_that_draws_its_words_at_random_writes_the_likeliest_to_be_judged() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **TINY["llama"], vocab_size=512)).eval()
+    prompts, common = [np.arange(4, 12)], {"pad": 3, "most": 12, "beams": 1}
+    expected = write(model, prompts, **common)
+    model.generation_config.update(do_sample=True, temperature=2.0, top_p=0.9, num_beams=3, max_length=10)
+    assert [write(model, prompts, **common) for _ in range(3)] == [expected] * 3
 
 
 def test_texts_and_answers_end_where_the_positions_of_a_model_end() -> None:
