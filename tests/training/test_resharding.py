@@ -176,6 +176,25 @@ def read_after(ranks, location: Location, damage: Callable[[Store], None]) -> tu
     return found and found.state.step, written._reporter.sentences
 
 
+def found_with_each_shard_damaged(ranks, location: Location) -> list[int | None]:
+    """The step that is found while one shard is damaged, then the next."""
+    store, values = Store.open(location), tensors(*train(ranks, "sharded"))
+    found = []
+    for path in ranks.once(lambda: [each.path for each in store.list("checkpoints") if "shard-" in each.path]):
+        whole = ranks.once(lambda path=path: store.get(path))
+        ranks.once(lambda path=path, whole=whole: store.put(path, whole[:-1] + bytes([whole[-1] ^ 1])))
+        newest = checkpoints(ranks, location).latest(values)
+        found.append(newest and newest.state.step)
+        ranks.once(lambda path=path, whole=whole: store.put(path, whole))
+    return found
+
+
+def test_whichever_shard_is_damaged_fewer_ranks_than_wrote_them_see_it(local: Store) -> None:
+    location = Location(uri=local.uri)
+    in_ranks(4, write, location, "sharded", 1)
+    assert in_ranks(2, found_with_each_shard_damaged, location) == [[None] * 4] * 2
+
+
 def flip_last_shard(store: Store) -> None:
     path = "checkpoints/0001/step-00000020/shard-00001.safetensors"
     content = store.get(path)

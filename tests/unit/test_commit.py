@@ -151,23 +151,6 @@ def test_a_file_lies_below_its_folder(path: str) -> None:
         File(path=path, size=0, sha256="0" * 64)
 
 
-def test_every_file_is_verified_by_exactly_one_rank(local: Store) -> None:
-    manifest = Manifest(content="checkpoint", files=[local.put(f"{n}", b"") for n in range(7)])
-    for file in manifest.files:
-        local.delete(file.path)
-        alarmed = [rank for rank in range(3) if _is_damaged_for(local, manifest, rank)]
-        local.put(file.path, b"")
-        assert len(alarmed) == 1
-
-
-def _is_damaged_for(folder: Store, manifest: Manifest, rank: int) -> bool:
-    try:
-        verify(folder, manifest, (rank, 3))
-    except DamagedError:
-        return True
-    return False
-
-
 def test_the_marker_goes_first(local: Store) -> None:
     write(local)
     local.put("1_Pooling/config.json", b"which is listed before it")

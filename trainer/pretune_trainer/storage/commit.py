@@ -95,14 +95,13 @@ def understood(kind: type[Document], content: bytes, uri: str) -> Document:
         raise UserError(uri, "was written by another version of Pretune; use that one") from error
 
 
-def verify(folder: Store, manifest: Manifest, part: tuple[int, int] = (0, 1)) -> None:
-    """Compare a folder's files with its manifest, byte for byte; as rank r of n, `part` (r, n), every n-th of them.
+def verify(folder: Store, manifest: Manifest) -> None:
+    """Compare a folder's files with its manifest, byte for byte.
 
     Raises:
         DamagedError: a file is missing, or is not what the manifest says.
     """
-    rank, size = part
-    for file in manifest.files[rank::size]:
+    for file in manifest.files:
         verify_file(folder, file, folder.digest)
 
 
