@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pretune_trainer.data import readers
 from pretune_trainer.data.cleaning.clean import cleaned
-from pretune_trainer.data.inputs import data_sources
+from pretune_trainer.data.inputs import data_sources, fingerprint
 from pretune_trainer.data.readers import rows, units
 from pretune_trainer.data.work import Work, share
 from pretune_trainer.errors import BadRowError
@@ -94,3 +94,11 @@ def test_verdicts_are_those_of_the_lines_wherever_the_cuts_fall(tmp_path):
         for row in found.rows(learnt, unit, rows(learnt.opened, unit))
     ]
     assert kept == LINES
+
+
+def test_what_is_made_of_a_cut_file_has_another_name_than_what_was_made_of_the_whole(tmp_path, monkeypatch):
+    (learnt,) = data_sources(data_of(write_jsonl(tmp_path / "a.jsonl", LINES)))
+    listed = learnt.opened.files()
+    cut = fingerprint([learnt], [listed])
+    monkeypatch.setattr(readers, "_CUT", listed[0].size)
+    assert fingerprint([learnt], [listed]) != cut
