@@ -278,6 +278,23 @@ def test_copies_take_half_of_a_small_disk_and_those_not_read_for_longest_go(tmp_
     assert kept_after(3, 1, 2, 0) == [names[0], names[2]]
 
 
+@pytest.mark.parametrize("noted", ["", "\0\0"])
+def test_copies_are_counted_anew_where_a_power_cut_has_lost_how_much_they_take(
+    tmp_path, corpus, s3, monkeypatch, noted
+):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
+    location = s3.new_folder()
+    cache = remote_cache(location, data_of(corpus))
+    assert texts(cache.train) == every(corpus)
+    only(tmp_path / "node", "locks/*/room").write_text(noted)
+    first, *others = sorted((tmp_path / "node").glob("*/parts/0*"))
+    monkeypatch.setenv("PRETUNE_DISK", str(round(2 * 2.3 * first.stat().st_size)))
+    first.unlink()
+    (source,) = remote_cache(location, data_of(corpus)).train
+    assert text_of(source.example(0)) == "document 0-0"
+    assert sum(copy.exists() for copy in [first, *others]) == 2
+
+
 def test_ranks_that_have_room_for_one_copy_read_all_the_same(tmp_path, corpus, s3, monkeypatch):
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     monkeypatch.setenv("PRETUNE_DISK", "1")

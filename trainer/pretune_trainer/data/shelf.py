@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import stat
@@ -100,7 +101,9 @@ class Shelf:
         """Remove what is too much, `newest` of `size` bytes not; how much there is, is written into the lock."""
         with _alone(cache_folder() / _LOCKS / self._place("room")) as ledger:
             ledger.seek(0)
-            held = int(ledger.read() or 0) + size
+            noted = ledger.read()
+            # A crash or a power cut may leave none.
+            held = int(noted) + size if noted.isdigit() else _thin(newest, math.inf)
             room = _room(newest.parent, held)
             if held > room:
                 held = _thin(newest, room * _FULL)
