@@ -360,6 +360,15 @@ def test_a_volume_whose_server_is_away_is_no_damaged_file(number):
         raise OSError(number, os.strerror(number))
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_volume_that_refuses_is_no_damaged_file(number):
+    with (
+        pytest.raises(StorageDeniedError, match="reading file:///corpora is denied"),
+        explained("file:///corpora", WHERE),
+    ):
+        raise OSError(number, os.strerror(number))
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -57,7 +57,7 @@ _REFUSALS: Final = (
         "{} has a certificate of an authority that is not trusted; add it to the file that SSL_CERT_FILE names",
     ),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13",
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13?\b",
         "reading {} is denied; check the credentials and permissions",
     ),
 )
