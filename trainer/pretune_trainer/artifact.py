@@ -37,11 +37,9 @@ def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks
     Raises:
         StorageError: the folder has no room for it.
     """
-    whole = tuned if shapes is None else _whole(tuned, shapes, ranks)
+    whole = _whole(tuned, shapes, ranks)
     if whole is None:
         return
-    if shapes is None:
-        whole.model.to(device="cpu")
     try:
         whole.save(folder, dtype)
     except (OSError, SafetensorError) as error:
@@ -50,12 +48,15 @@ def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks
         ) from error
 
 
-def _whole(tuned: Tuned, shapes: Shapes[Tuned], ranks: Ranks) -> Tuned | None:
-    """The model with all of its weights, on rank 0; None elsewhere. Collective.
+def _whole(tuned: Tuned, shapes: Shapes[Tuned] | None, ranks: Ranks) -> Tuned | None:
+    """The model with all of its weights, on rank 0's CPU; None elsewhere. Collective.
 
     A sharded model cannot be saved by transformers, nor merged by peft: its weights go into a new one, which alone
     holds them then, for they take less in the type that they are saved in.
     """
+    if shapes is None:
+        tuned.model.to(device="cpu")
+        return tuned
     weights = _whole_weights(tuned.model, ranks)
     if not ranks.is_first:
         return None
