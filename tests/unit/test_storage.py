@@ -206,7 +206,9 @@ def test_credentials_of_a_store_that_is_not_asked_are_not_looked_at(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key\n")
     for location in (Location(uri=f"file://{tmp_path}"), azure.new_folder()):
-        Store.open(location).put("x", b"1")
+        store = Store.open(location)
+        store.put("x", b"1")
+        assert store.get("x") == b"1"
 
 
 def test_an_endpoint_is_where_an_account_of_azure_is(azure: AzureAccount, monkeypatch: pytest.MonkeyPatch) -> None:
