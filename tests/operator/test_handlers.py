@@ -73,16 +73,16 @@ class Starting:
 
 
 def test_kopf_begins_to_watch_once_all_jobs_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    starting = Starting([None, None, 3, 2, 0, 5])
+    starting: Any = Starting([None, None, 3, 2, 0, 5])
     monkeypatch.setattr(asyncio, "sleep", starting.sleep)
-    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
+    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())
     assert starting.waiting == [0, 5]
 
 
 def test_kopf_does_not_wait_for_jobs_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    starting = Starting([3] * 100)
+    starting: Any = Starting([3] * 100)
     times = iter(range(0, 3_000, 10))
     monkeypatch.setattr(asyncio, "sleep", starting.sleep)
     monkeypatch.setattr(handlers, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())  # type: ignore[arg-type]
+    asyncio.run(EventLoop(starting, Watches(), []).wait_for_first_reconciles())
     assert len(starting.waiting) > 90

@@ -6,8 +6,9 @@ import socket
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,13 @@ class Parts:
     last: float = field(default_factory=time.monotonic)
     watches: Watches = field(default_factory=Watches)
 
+    @property
+    def health(self) -> Health:
+        parts: Any = self
+        return Health(parts, parts, self.watches, parts)
+
     def problems(self) -> list[str]:
-        return Health(self, self, self.watches, self).problems()  # type: ignore[arg-type]
+        return self.health.problems()
 
 
 def test_an_operator_that_does_its_work_is_healthy() -> None:
@@ -73,8 +79,7 @@ def test_an_operator_that_does_its_work_is_healthy() -> None:
 
 
 def test_before_the_first_list_it_is_healthy_but_not_ready() -> None:
-    starting, resync = Parts(started=False, alive=False), Parts(last=float("-inf"))
-    health = Health(starting, starting, starting.watches, resync)  # type: ignore[arg-type]
+    health = replace(Parts(started=False, alive=False).health, resync=Parts(last=float("-inf")))
     assert health.problems() == []
     assert health.ready() != []
 
@@ -136,8 +141,8 @@ def test_what_a_watch_has_told_already_is_not_awaited() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", pytest.param("[::1]", marks=needs_both_families)])
 def test_probes_are_answered_at_addresses_of_both_families(address: str) -> None:
-    parts, port = Parts(), free_port()
-    serving = HealthServer(Health(parts, parts, parts.watches, parts), port)  # type: ignore[arg-type]
+    port = free_port()
+    serving = HealthServer(Parts().health, port)
     try:
         with urllib.request.urlopen(f"http://{address}:{port}/healthz", timeout=5) as answer:
             assert answer.status == 200
@@ -146,8 +151,7 @@ def test_probes_are_answered_at_addresses_of_both_families(address: str) -> None
 
 
 def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
-    parts = Parts()
-    health = Health(parts, parts, parts.watches, parts)  # type: ignore[arg-type]
+    health = Parts().health
     with ThreadPoolExecutor(4) as pool:
         scraped = list(pool.map(lambda _: health.measured(), range(200)))
     running = b'pretune_operator_jobs{kind="PretrainJob",namespace="team-a",state="Running"} 50.0'
@@ -156,7 +160,7 @@ def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
 
 def test_how_many_jobs_wait_and_how_old_the_last_list_is_are_measured() -> None:
     parts = Parts(queue=Queue(waiting=7), last=time.monotonic() - 90)
-    scraped = Health(parts, parts, parts.watches, parts).measured().decode()  # type: ignore[arg-type]
+    scraped = parts.health.measured().decode()
     depth, age = (
         float(re.findall(rf"^pretune_operator_{name} (.*)$", scraped, re.MULTILINE)[0])
         for name in ("queue_depth", "census_age_seconds")
@@ -173,7 +177,7 @@ def queued(seconds_ago: float, **status: object) -> bytes:
 
 def seconds_waited(namespace: str, status: bytes) -> float:
     parts = Parts(cache=Cache(namespace, shown="Queued", status=status))
-    scraped = Health(parts, parts, parts.watches, parts).measured().decode()  # type: ignore[arg-type]
+    scraped = parts.health.measured().decode()
     (waits,) = re.findall(rf'queued_seconds{{kind="PretrainJob",namespace="{namespace}"}} (.*)', scraped)
     return float(waits)
 

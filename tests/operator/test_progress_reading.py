@@ -62,7 +62,7 @@ class Pod:
         self._server.server_close()
 
 
-def _listen(handler: type[BaseHTTPRequestHandler]) -> tuple[str, ThreadingHTTPServer]:
+def _listen(handler: Callable[..., BaseHTTPRequestHandler]) -> tuple[str, ThreadingHTTPServer]:
     """A server on the first loopback address whose port is free: the port itself is fixed."""
     for number in range(2, 250):
         try:
@@ -260,7 +260,7 @@ def test_a_head_that_answers_slowly_holds_a_reconcile_no_longer_than_one_that_is
     readings: Readings, monkeypatch: pytest.MonkeyPatch, begins: bytes
 ) -> None:
     monkeypatch.setattr(reading, "_ANSWER_SECONDS", 0.5)
-    address, server = _listen(Dribbling(begins))  # type: ignore[arg-type]
+    address, server = _listen(Dribbling(begins))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     began = time.monotonic()
     assert readings.look(JOB, ray_job(), SeenPod("head", "Running", ip=address), ending=True) is None

@@ -3,6 +3,7 @@
 import email.utils
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,15 +30,15 @@ def serving(handler: type["ObjectHandler"]) -> Iterator[str]:
         thread.join()
 
 
-class ObjectHandler(BaseHTTPRequestHandler):
+class ObjectHandler(ABC, BaseHTTPRequestHandler):
     """One request at a time, taken apart."""
 
     protocol_version = "HTTP/1.1"
     _lock = threading.Lock()
 
+    @abstractmethod
     def handle_object(self, path: str, query: Mapping[str, str], body: bytes) -> None:
         """Answer a request for a path, which is decoded."""
-        raise NotImplementedError
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

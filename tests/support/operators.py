@@ -9,6 +9,7 @@ import urllib.request
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import patch
 
 from e2e.cluster.process import wait_until
 from support.ports import free_port
@@ -117,11 +118,11 @@ def _count_calls(counter: Path, dies_after: int | None) -> None:
     """Puts a counter, and death, around the client's calls that change something."""
     import threading
 
-    from pretune_operator.cluster.client import Client
+    from pretune_operator.cluster.client import Client, Json
 
     send, lock = Client._send, threading.Lock()
 
-    def counted(self: Client, method: str, url: str, body: dict | None, accept: str = "application/json") -> bytes:
+    def counted(self: Client, method: str, url: str, body: Json | None, accept: str = "application/json") -> bytes:
         if method == "GET":
             return send(self, method, url, body, accept)
         with lock:  # one at a time, so that the n-th is the n-th
@@ -133,4 +134,4 @@ def _count_calls(counter: Path, dies_after: int | None) -> None:
                 if number == dies_after:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    Client._send = counted  # type: ignore[method-assign]
+    patch.object(Client, "_send", counted).start()

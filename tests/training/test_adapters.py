@@ -76,7 +76,8 @@ def language_logits(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
         hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
         head = model.get_output_embeddings()
         assert head is not None
-        return head(hidden)  # type: ignore[no-any-return]  # of a module
+        logits: Tensor = head(hidden)
+        return logits
 
 
 @pytest.mark.parametrize("name", [*VIRTUAL, *BOTTLENECKS])
@@ -104,12 +105,10 @@ def test_what_is_trained_is_what_peft_computes_and_writes_with_the_artifact(
         assert torch.equal(rows[1:, 4:], _written(theirs, IDS[1:, 4:], RIGHT[1:, :8], beams))
 
 
-def _written(model: nn.Module, ids: Tensor, mask: Tensor, beams: int) -> Tensor:
+def _written(model: PreTrainedModel, ids: Tensor, mask: Tensor, beams: int) -> Tensor:
     """What six tokens it goes on with; `ids` may be padded on the left."""
     length = {"min_new_tokens": 6, "max_new_tokens": 6, "num_beams": beams, "do_sample": False}
-    found = model.generate(  # type: ignore[operator]  # of a model that writes
-        input_ids=ids.where(mask.bool(), PAD), attention_mask=mask, **length
-    )
+    found = model.generate(input_ids=ids.where(mask.bool(), PAD), attention_mask=mask, **length)
     assert isinstance(found, Tensor)
     return found
 

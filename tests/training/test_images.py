@@ -100,7 +100,7 @@ def header_of(image: bytes, side: int) -> bytes:
     return image[:12] + header + struct.pack(">I", zlib.crc32(header)) + image[33:]
 
 
-BAD: dict[str, tuple[object, str]] = {
+BAD: dict[str, tuple[bytes, str]] = {
     "text": (b"no image", "the image cannot be decoded; supported formats are PNG and JPEG"),
     "cut": (digits()[0][0][:60], "the image cannot be decoded"),
     "huge": (header_of(png(np.zeros((8, 8), np.uint8)), 60_000), "the image has more than 89478485 pixels; make it"),
@@ -113,7 +113,7 @@ BAD: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_an_image_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
     content, says = BAD[name]
-    uri = write_images(tmp_path / "bad.parquet", [digits()[0], (content, "1")])  # type: ignore[list-item]
+    uri = write_images(tmp_path / "bad.parquet", [digits()[0], (content, "1")])
     with pytest.raises(UserError) as caught:
         gathered(learning(tmp_path, uri))
     assert f"bad.parquet row 2: {says}" in str(caught.value)

@@ -129,7 +129,13 @@ def test_it_is_in_storage_long_before_the_process_ends(monkeypatch: pytest.Monke
     memory, there = Memory(), threading.Event()
     writer = LogWriter(memory)
     flush = writer.flush
-    writer.flush = lambda: (flush(), there.set() if memory else None)[0]  # type: ignore[method-assign]
+
+    def flushed() -> None:
+        flush()
+        if memory:
+            there.set()
+
+    monkeypatch.setattr(writer, "flush", flushed)
     with Log(writer, Loggers()) as log:
         log.say("begun")
         assert there.wait(20)

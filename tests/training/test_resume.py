@@ -78,8 +78,8 @@ def _mutations(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def _run_crashing(config: RunConfig, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> RankResult:
     class Opening(Store):
         @classmethod
-        def open(cls, *arguments: object) -> Store:
-            return CrashingStore.around(Store.open(*arguments), plan)  # type: ignore[arg-type]
+        def open(cls, *arguments: Any) -> Store:
+            return CrashingStore.around(Store.open(*arguments), plan)
 
     with monkeypatch.context() as patch:
         patch.setattr(rank, "Store", Opening)

@@ -85,12 +85,16 @@ def test_a_probe_holds_gradients_of_other_rows_where_a_step_does(tmp_path: Path)
 def _reducing(ranks: Ranks, config: RunConfig, most: int) -> tuple[set[bool], list[float]]:
     """Whether micro-batches' gradients were reduced at once, where `most` bytes may wait; and the losses."""
     seen: set[bool] = set()
-    step._MOST_WHOLE_GRADIENTS = most  # type: ignore[misc]  # a limit that a model of this size reaches
-    FSDPModule.set_requires_gradient_sync = lambda self, now: (seen.add(now), _sync(self, now))[1]  # type: ignore[method-assign]
-    return seen, [each.loss for each in run(ranks, config)[1]]
+    sync = FSDPModule.set_requires_gradient_sync
 
+    def noted(module: FSDPModule, now: bool) -> None:
+        seen.add(now)
+        sync(module, now)
 
-_sync = FSDPModule.set_requires_gradient_sync
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "_MOST_WHOLE_GRADIENTS", most)  # a limit that a model of this size reaches
+        patch.setattr(FSDPModule, "set_requires_gradient_sync", noted)
+        return seen, [each.loss for each in run(ranks, config)[1]]
 
 
 def test_gradients_of_large_models_are_not_held_whole_until_a_step_s_last_micro_batch(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_files_have_what_is_said_in_a_text_beside_them(tmp_path: Path) -> None:
 
 LONG = sound_file(np.zeros(4 * RATE))
 SHORT = sound_file(np.zeros(RATE // 50 * 8))
-BAD: dict[str, tuple[object, object, str]] = {
+BAD: dict[str, tuple[bytes, str, str]] = {
     "text": (b"no audio", "a", "the audio cannot be decoded; supported formats are WAV, FLAC, MP3 and Ogg"),
     "empty": (sound_file(np.zeros(0)), "a", "the audio is empty"),
     "cut off": (spoken(1)[0][0][:-100], "a", "the audio is truncated: the file is shorter than its header says"),
@@ -154,7 +154,7 @@ BAD: dict[str, tuple[object, object, str]] = {
 def test_a_clip_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
     content, said, says = BAD[name]
     good = write_clips(tmp_path / "good.parquet", spoken(40))
-    bad = write_clips(tmp_path / "bad.parquet", [*spoken(1), (content, said)])  # type: ignore[list-item]
+    bad = write_clips(tmp_path / "bad.parquet", [*spoken(1), (content, said)])
     sources = [{"uri": uri, "column": "audio"} for uri in (good, bad)]
     with pytest.raises(UserError) as caught:
         gathered(listening(tmp_path, good, data__train=sources[:1], data__validation={"sources": sources[1:]}))

@@ -141,10 +141,18 @@ def test_a_long_history_is_written_in_chunks_and_none_is_written_for_ever() -> N
     assert steps == list(range(1, 20_001))
 
 
-def test_a_stop_is_heard_without_news_to_tell(sink: BoardSink, seen: SeenBoard) -> None:
+def test_a_stop_is_heard_without_news_to_tell(
+    sink: BoardSink, seen: SeenBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = threading.Event()
-    sink_write = sink.write
-    sink.write = lambda events: (sink_write(events), heard.set() if sink.stop else None)[0]  # type: ignore[method-assign]
+    write = sink.write
+
+    def written(events: list[Event]) -> None:
+        write(events)
+        if sink.stop:
+            heard.set()
+
+    monkeypatch.setattr(sink, "write", written)
     with Background(sink) as reporter:
         assert not reporter.stop_requested()
         seen.board.stop()
