@@ -108,7 +108,7 @@ def test_only_losses_without_a_commit_in_between_end_an_attempt() -> None:
     from ray.exceptions import ActorDiedError
     from ray.train import FailureConfig
 
-    from pretune_trainer.drive.failure_policy import LossesSinceCommit
+    from pretune_trainer.drive.lean_trainer import LossesSinceCommit
 
     board = Board()
     number = board.put({"namespace": "local", "kind": "PretrainJob", "name": "general"}, "causalLM", {})
@@ -136,7 +136,7 @@ def _lost_at_start() -> list[Exception]:
 def test_a_rank_that_is_lost_while_its_group_starts_is_a_loss_like_any_other() -> None:
     from ray.train import ControllerError, FailureConfig
 
-    from pretune_trainer.drive.failure_policy import LossesSinceCommit
+    from pretune_trainer.drive.lean_trainer import LossesSinceCommit
 
     def decided(*said: Exception) -> list[str]:
         config = FailureConfig(max_failures=3, controller_failure_limit=0)
