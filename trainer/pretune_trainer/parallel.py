@@ -22,24 +22,37 @@ connections close, and Ray watches its process and its node.
 
 
 @dataclass(frozen=True)
-class _Outcome(Generic[T]):
-    """What came of something that one rank did."""
+class _Done(Generic[T]):
+    """What one rank's work has returned."""
 
-    value: T | None = None
-    error: Exception | None = None
-
-    def portable(self) -> "_Outcome[T]":
-        """The same for other processes: they know our errors, and of others only the text."""
-        if self.error is None or isinstance(self.error, PretuneError):
-            return self
-        return _Outcome(error=PretuneError(f"{type(self.error).__name__}: {self.error}"))
+    value: T
 
 
-def _attempt(do: Callable[[], T]) -> _Outcome[T]:
+@dataclass(frozen=True)
+class _Failed:
+    """What it has raised instead."""
+
+    error: Exception
+
+
+def _attempt(do: Callable[[], T]) -> _Done[T] | _Failed:
     try:
-        return _Outcome(value=do())
+        return _Done(do())
     except Exception as error:  # whatever it is, the other ranks wait to hear of it
-        return _Outcome(error=error)
+        return _Failed(error)
+
+
+def _portable(outcome: _Done[T] | _Failed) -> _Done[T] | _Failed:
+    """The same for other processes: they know our errors, and of others only the text."""
+    if isinstance(outcome, _Done) or isinstance(outcome.error, PretuneError):
+        return outcome
+    return _Failed(PretuneError(f"{type(outcome.error).__name__}: {outcome.error}"))
+
+
+def _value(outcome: _Done[T] | _Failed) -> T:
+    if isinstance(outcome, _Failed):
+        raise outcome.error
+    return outcome.value
 
 
 @dataclass(frozen=True)
@@ -72,17 +85,17 @@ class Ranks:
         """Every rank's `value`, in order of ranks, on every rank. Collective."""
         if self.size == 1:
             return [value]
-        values: list[T | None] = [None] * self.size
+        values = [value] * self.size
         dist.all_gather_object(values, value, group=self.group)
-        return values  # type: ignore[return-value]  # every place has been filled
+        return values
 
     def collect(self, value: T) -> list[T]:
         """Every rank's `value`, in order of ranks, on rank 0; nothing on the others. Collective."""
         if self.size == 1:
             return [value]
-        values: list[T | None] | None = [None] * self.size if self.is_first else None
+        values = [value] * self.size if self.is_first else None
         dist.gather_object(value, values, dst=0, group=self.group)
-        return values or []  # type: ignore[return-value]  # every place has been filled
+        return values or []
 
     def share(self, value: T) -> T:
         """Rank 0's `value`, on every rank. Collective.
@@ -92,9 +105,9 @@ class Ranks:
         """
         if self.size == 1:
             return value
-        values = [value if self.is_first else None]
+        values = [value]
         dist.broadcast_object_list(values, src=0, group=self.group)
-        return values[0]  # type: ignore[return-value]  # it has been received
+        return values[0]
 
     def together(self, do: Callable[[], T]) -> list[T]:
         """Every rank's `do()`, on every rank; where it fails on one, it fails on all. Collective.
@@ -103,20 +116,17 @@ class Ranks:
             Exception: what `do` raised on the first rank where it failed, so that all ranks go on alike.
         """
         mine = _attempt(do)
-        every = self.gather(mine.portable())
+        every = self.gather(_portable(mine))
         every[self.rank] = mine  # as it was raised, with its traceback
-        for outcome in every:
-            if outcome.error is not None:
-                raise outcome.error
-        return [outcome.value for outcome in every]  # type: ignore[misc]  # set wherever there is no error
+        return [_value(outcome) for outcome in every]
 
     def once(self, do: Callable[[], T]) -> T:
         """What rank 0's `do()` returns, on every rank; where it fails, it fails on all. Collective."""
-        mine: _Outcome[T] = _attempt(do) if self.is_first else _Outcome()
-        shared = self.share(mine.portable())
-        if error := mine.error or shared.error:  # on rank 0 as it was raised, with its traceback
-            raise error
-        return shared.value  # type: ignore[return-value]  # set wherever there is no error
+        mine = _attempt(do) if self.is_first else None
+        shared = self.share(_portable(mine) if mine else None)
+        outcome = mine or shared  # on rank 0 as it was raised, with its traceback
+        assert outcome is not None, "rank 0 has shared what came of it"
+        return _value(outcome)
 
     def add_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         """The element-wise sum over ranks, on the device, in place. Collective."""
