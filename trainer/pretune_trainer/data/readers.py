@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pretune_api.data import Source
-from pretune_trainer.data.ahead import ahead
+from pretune_trainer.ahead import ahead
 from pretune_trainer.data.example import Place, Row
 from pretune_trainer.data.lines import record_of, text_of
 from pretune_trainer.data.sources import Format, OpenedSource, SourceFile, explained, transcript_of
@@ -28,6 +28,8 @@ _BUFFER: Final = 4 * 2**20
 which 64 KiB are where it is compressed."""
 _FOOTERS: Final = 16
 """Footers of Parquet files read at once: each is small, and a store's answer takes its time."""
+_FILES: Final = 8
+"""Small files, such as images, read at once and held in memory."""
 _SMALL: Final = 1024
 """Small files that make one unit, at most."""
 _FILE_NAME: Final = "file_name"
@@ -112,7 +114,7 @@ def _rows_of_files(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> 
     if not unit.others:
         return _rows_of_file(opened, unit, columns)
     each = (replace(unit, file=file, others=()) for file in unit.files)
-    return chain.from_iterable(ahead(lambda one: list(_rows_of_file(opened, one, columns)), each))
+    return chain.from_iterable(ahead(lambda one: list(_rows_of_file(opened, one, columns)), each, _FILES))
 
 
 def _rows_of_file(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -261,7 +263,7 @@ def _metadata(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Itera
         values = {"label": image.uri.split("/")[-2], **record, "image": _read_beside(opened, image, unit.file, place)}
         return Row(values, place, opened.source.column if opened.source.column in record else "image")
 
-    return ahead(row, records(opened, unit.file))
+    return ahead(row, records(opened, unit.file), _FILES)
 
 
 def _named(metadata: SourceFile, record: Mapping[str, object], place: Place) -> SourceFile:

@@ -5,9 +5,7 @@ import os
 import secrets
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -20,6 +18,7 @@ from obstore.store import LocalStore
 
 from pretune_api.manifest import File
 from pretune_api.storage import Location
+from pretune_trainer.ahead import ahead
 from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
 from pretune_trainer.storage.client import (
     FIRST_PAUSE_SECONDS,
@@ -131,14 +130,7 @@ class Store:
     def stream(self, path: str, size: int) -> Iterator[memoryview]:
         """The bytes of an object of `size` bytes, in order, a part at a time; the next parts are fetched meanwhile."""
         spans = ((start, min(PART, size - start)) for start in range(0, size, PART))
-        with ThreadPoolExecutor(_PARALLEL_PARTS) as pool:
-            ahead: deque[Future[memoryview]] = deque()
-            for start, length in spans:
-                if len(ahead) == _PARALLEL_PARTS:
-                    yield ahead.popleft().result()
-                ahead.append(pool.submit(self.get_range, path, start, length))
-            while ahead:
-                yield ahead.popleft().result()
+        return ahead(lambda span: self.get_range(path, *span), spans, _PARALLEL_PARTS)
 
     def size(self, path: str) -> int:
         """Bytes of an object.
