@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
 
 Side = Literal["train", "validation"]
 SIDES: Final[tuple[Side, Side]] = ("train", "validation")
@@ -36,11 +38,6 @@ class PartEntry:
     """Path below the cache's folder."""
     batches: list[BatchEntry]
     """All that it consists of, in order."""
-
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> Self:
-        """The entry that was written as JSON."""
-        return cls(entry["name"], [BatchEntry(**batch) for batch in entry["batches"]])
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,10 @@ class Index:
         """As `from_json` reads it."""
         return json.dumps(asdict(self)).encode()
 
-    @classmethod
-    def from_json(cls, content: str | bytes) -> "Index":
+    @staticmethod
+    def from_json(content: bytes) -> "Index":
         """The index that was written as JSON."""
-        document = json.loads(content)
-        sides = {side: [_source_entry(entry) for entry in document[side]] for side in SIDES}
-        return cls(document["documents"], document["dropped"], sides["train"], sides["validation"])
+        return _INDEX.validate_json(content)
 
 
-def _source_entry(entry: dict[str, Any]) -> SourceEntry:
-    parts = [PartEntry.from_json(part) for part in entry["parts"]]
-    return SourceEntry(**{**entry, "group": tuple(entry["group"]), "parts": parts})
+_INDEX: Final = TypeAdapter(Index)

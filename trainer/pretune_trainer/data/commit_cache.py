@@ -1,8 +1,6 @@
 """The end of tokenising: what every unit has reported becomes one index, and the cache is committed."""
 
 import hashlib
-import io
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,7 +15,7 @@ from pretune_trainer.data.cache_index import INDEX_NAME, SIDES, BatchEntry, Inde
 from pretune_trainer.data.groups import Group, Grouping
 from pretune_trainer.data.holdout import HINT
 from pretune_trainer.data.inputs import DataSource
-from pretune_trainer.data.npy import npy
+from pretune_trainer.data.npy import npy, npz, read_npz
 from pretune_trainer.data.readers import Unit
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.commit import commit
@@ -68,20 +66,16 @@ class UnitReport:
     """The parts written."""
 
     def to_bytes(self) -> bytes:
-        """As `from_bytes` reads it: arrays, without pickle."""
+        """As `from_bytes` reads it."""
         parts = [part.head() for part in self.parts]
-        head = {"documents": self.documents, "dropped": self.dropped, "parts": parts}
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {f"lengths{number}": part.lengths for number, part in enumerate(self.parts)}
-        np.savez(buffer, allow_pickle=False, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
-        return buffer.getvalue()
+        lengths = {f"lengths{number}": part.lengths for number, part in enumerate(self.parts)}
+        return npz({"documents": self.documents, "dropped": self.dropped, "parts": parts}, lengths)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "UnitReport":
         """A report that was written."""
-        with np.load(io.BytesIO(content)) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            parts = [UnitPart.from_json(part, arrays[f"lengths{number}"]) for number, part in enumerate(head["parts"])]
+        head, arrays = read_npz(content)
+        parts = [UnitPart.from_json(part, arrays[f"lengths{number}"]) for number, part in enumerate(head["parts"])]
         return cls(head["documents"], head["dropped"], tuple(parts))
 
 
@@ -113,6 +107,12 @@ def unit_name(number: int, part: str | None = None) -> str:
     return f"units/{number:06d}.npz" if part is None else f"parts/{number:06d}-{part}.arrow"
 
 
+def read_reports(units: int, store: Store) -> Iterator[bytes]:
+    """The reports of so many units, in order; several are read at once."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from pool.map(store.get, map(unit_name, range(units)))
+
+
 def unit_number(path: str) -> int:
     """The number of the unit whose report lies there."""
     return int(PurePosixPath(path).stem)
@@ -127,8 +127,7 @@ def commit_cache(
         UserError: a source has no rows, or none that can be learnt from; or nothing is left on one side; or there are
             too many groups.
     """
-    with ThreadPoolExecutor(_READERS) as pool:
-        contents = list(pool.map(store.get, (unit_name(number) for number in range(len(units)))))
+    contents = list(read_reports(len(units), store))
     reported = _by_source(units, sources, [UnitReport.from_bytes(content) for content in contents])
     for each in reported:
         _check_source(each, nothing_learnt)

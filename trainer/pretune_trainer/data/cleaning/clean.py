@@ -11,7 +11,6 @@ and those that make it at once write the same, wherever each finds its sources.
 import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -29,7 +28,7 @@ from pretune_trainer.data.cleaning.reasons import KEPT
 from pretune_trainer.data.cleaning.report import REPORT_NAME, DataReport, SourceReport, report
 from pretune_trainer.data.cleaning.survey import Rules, Survey, Surveyor
 from pretune_trainer.data.cleaning.text import edited
-from pretune_trainer.data.commit_cache import unit_name
+from pretune_trainer.data.commit_cache import read_reports, unit_name
 from pretune_trainer.data.example import Row
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.npy import npy
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 VERSION: Final = 4
 """Of the rules, and of how their verdicts are kept."""
 _INDEX: Final = "cleaning.json"
-_READERS: Final = 16
-"""Surveys read at once."""
 _TURN: Final = 64
 """Rows after which others get a word in."""
 
@@ -141,9 +138,7 @@ def _survey(
 
 
 def _commit(units: Sequence[Unit], sources: Sequence[DataSource], cleaning: Cleaning, store: Store) -> None:
-    with ThreadPoolExecutor(_READERS) as pool:
-        contents = pool.map(store.get, (unit_name(number) for number in range(len(units))))
-        surveys = [Survey.from_bytes(content) for content in contents]
+    surveys = [Survey.from_bytes(content) for content in read_reports(len(units), store)]
     verdicts = _verdicts(units, surveys, sources, cleaning)
     wheres = [source.opened.where for source in sources]  # no URIs: not all jobs that share it have the same
     found = report(surveys, verdicts, [unit.source for unit in units], wheres, cleaning)

@@ -1,12 +1,10 @@
 """What cleaning learns of a unit: of each row a verdict by itself, and what it takes to compare it with all others."""
 
 import hashlib
-import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from pretune_trainer.data.cleaning.repetition import gopher_repetition
 from pretune_trainer.data.cleaning.text import edited, text_in
 from pretune_trainer.data.example import Row, content_of, kind_of
 from pretune_trainer.data.inputs import DataSource
+from pretune_trainer.data.npy import npz, read_npz
 from pretune_trainer.errors import BadRowError
 
 _FILTERS: Final = (("gopherQuality", gopher_quality), ("gopherRepetition", gopher_repetition), ("c4", c4_page))
@@ -70,18 +69,14 @@ class Survey:
     """What was masked, by kind."""
 
     def to_bytes(self) -> bytes:
-        """As `from_bytes` reads it: arrays, without pickle."""
-        head = json.dumps({"values": self.values, "masked": self.masked}).encode()
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, head=np.frombuffer(head, np.uint8), **arrays)
-        return buffer.getvalue()
+        """As `from_bytes` reads it."""
+        return npz({"values": self.values, "masked": self.masked}, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Survey":
         """A survey that was written."""
-        with np.load(io.BytesIO(content)) as arrays:
-            return cls(**{name: arrays[name] for name in _ARRAYS}, **json.loads(arrays["head"].tobytes()))
+        head, arrays = read_npz(content)
+        return cls(**arrays, **head)
 
 
 _ARRAYS: Final = ("verdicts", "held_out", "sizes", "digests", "signatures", "groups")
