@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretune_trainer.metrics.transcripts import Transcript, TranscriptReport, edits
+from pretune_trainer.metrics.sequences import edits
+from pretune_trainer.metrics.transcripts import Transcript, TranscriptReport
 
 texts = st.lists(st.sampled_from(["the", "a", "cat", "cats", "sat", "est", "ça"]), max_size=9).map(" ".join)
 spoken = texts.filter(bool)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.sequences import longest_common
 from pretune_trainer.words import UNSPACED, word_pattern
 
 Counts = NDArray[np.int64]
@@ -88,7 +89,7 @@ class OverlapReport(Metric[Written]):
         said, wanted = _words(text), _words(reference)
         self.rouge["rouge1"] += _f1(*_shared(said, wanted, 1))
         self.rouge["rouge2"] += _f1(*_shared(said, wanted, 2))
-        self.rouge["rougeL"] += _f1(_longest_common(said, wanted), len(said), len(wanted))
+        self.rouge["rougeL"] += _f1(longest_common(said, wanted), len(said), len(wanted))
         self.bleu += _overlap(_tokens_13a(text), _tokens_13a(reference), _BLEU_ORDER)
         characters = _overlap("".join(text.split()), "".join(reference.split()), _CHRF_ORDER)
         characters[1, characters[2] == 0] = 0  # chrF counts n-grams only where some are wanted
@@ -161,18 +162,6 @@ def _tokens_13a(text: str) -> list[str]:
     for rule, replacement in _13A:
         text = rule.sub(replacement, text)
     return text.split()
-
-
-def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest sequence of words that both hold in this order."""
-    places = [0] * (len(other) + 1)
-    for word in one:
-        diagonal = 0
-        for place, candidate in enumerate(other, start=1):
-            above = places[place]
-            places[place] = diagonal + 1 if word == candidate else max(above, places[place - 1])
-            diagonal = above
-    return places[-1]
 
 
 def _words(text: str) -> list[str]:

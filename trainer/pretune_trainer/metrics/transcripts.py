@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
+from pretune_trainer.metrics.sequences import edits
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,3 @@ class TranscriptReport(Metric[Transcript]):
 def _count(counts: list[int], written: Sequence[Hashable], said: Sequence[Hashable]) -> None:
     counts[0] += edits(written, said)
     counts[1] += len(said)
-
-
-def edits(written: Sequence[Hashable], said: Sequence[Hashable]) -> int:
-    """Levenshtein distance: the fewest items to add, leave out or replace.
-
-    A column of the table of distances is kept as two numbers, with a bit for each place that is one more, or one less,
-    than the place above it (Myers, 1999; in the form of Hyyrö, 2003).
-    """
-    if not said:
-        return len(written)
-    places: dict[Hashable, int] = {}
-    for number, item in enumerate(said):
-        places[item] = places.get(item, 0) | 1 << number
-    all_, last = (1 << len(said)) - 1, 1 << (len(said) - 1)
-    more, less, distance = all_, 0, len(said)
-    for item in written:
-        same = places.get(item, 0)
-        zero = (((same & more) + more) ^ more) | same | less
-        up, down = less | (all_ & ~(zero | more)), more & zero
-        distance += bool(up & last) - bool(down & last)
-        up, down = up << 1 | 1, down << 1
-        more, less = (down | ~(zero | up)) & all_, up & zero & all_
-    return distance
