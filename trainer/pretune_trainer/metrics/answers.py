@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
 
 _ARTICLES: Final = re.compile(r"\b(a|an|the)\b")
@@ -76,9 +76,9 @@ class AnswerReport(Metric[Answer]):
         exact = sum(max(exact_match(text, right) for right in expected) for text, expected in said)
         f1 = math.fsum(max(word_f1(text, right) for right in expected) for text, expected in said)
         return {
-            "loss": self.loss / self.windows if self.windows else math.nan,
-            "exactMatch": exact / count if count else math.nan,
-            "f1": f1 / count if count else math.nan,
+            "loss": mean(self.loss, self.windows),
+            "exactMatch": mean(exact, count),
+            "f1": mean(f1, count),
         }
 
     def exhibits(self) -> Exhibits:

@@ -1,5 +1,6 @@
 """What a metric is."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Self, TypeVar
@@ -27,3 +28,8 @@ class Metric(ABC, Generic[Outcome]):
     def exhibits(self) -> Exhibits:
         """What there is to look at beside the figures."""
         return Exhibits()
+
+
+def mean(total: float, count: int) -> float:
+    """`total / count`; not a number where nothing was counted."""
+    return total / count if count else math.nan

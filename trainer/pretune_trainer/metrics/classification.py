@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, confusion_matrix
 
 Floats = NDArray[np.float64]
@@ -87,7 +87,7 @@ class ClassificationReport(Metric[Judged]):
         """Macro (each label alike), weighted (by its examples), and each label's own figures."""
         scores = precision_recall_f1(self.hits, self.predicted, self.expected)
         weights = ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
-        figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
+        figures = {"loss": mean(self.loss, self.examples), "accuracy": mean(self.right, self.examples)}
         figures |= agreement(*self._classes())
         for name, values in scores.items():
             figures[f"{name}Macro"] = float(values.mean())
@@ -111,9 +111,6 @@ class ClassificationReport(Metric[Judged]):
             np.array([answers - predicted, predicted]),
             np.array([answers - expected, expected]),
         )
-
-    def _mean(self, total: float) -> float:
-        return total / self.examples if self.examples else math.nan
 
 
 def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:

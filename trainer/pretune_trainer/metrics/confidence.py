@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.classification import Judged
 
 _BINS: Final = 15
@@ -69,13 +69,13 @@ class Confidence(Metric[Judged]):
     def result(self) -> dict[str, float]:
         """aurocMacro, calibrationError; not a number where nothing was seen."""
         total = int(self._answers.sum())
-        error = float(np.abs(self._right - self._confidence).sum()) / total if total else math.nan
+        error = mean(float(np.abs(self._right - self._confidence).sum()), total)
         return {"aurocMacro": _mean(_area(*scores) for scores in self._scores), "calibrationError": error}
 
 
 def _mean(values: Iterable[float]) -> float:
     found = [value for value in values if math.isfinite(value)]
-    return math.fsum(found) / len(found) if found else math.nan
+    return mean(math.fsum(found), len(found))
 
 
 def _area(without: Counter[float], having: Counter[float]) -> float:

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.classification import precision_recall_f1
 
 OUTSIDE: Final = 0
@@ -121,16 +121,13 @@ class EntityReport(Metric[Tagged]):
         each = precision_recall_f1(self.hits, self.predicted, self.expected)
         sums = [counts.sum(keepdims=True) for counts in (self.hits, self.predicted, self.expected)]
         occurs = self.predicted + self.expected > 0
-        figures = {"loss": self._mean(self.loss), "accuracy": self._mean(self.right)}
+        figures = {"loss": mean(self.loss, self.words), "accuracy": mean(self.right, self.words)}
         overall = precision_recall_f1(*sums)
         for name, values in each.items():
             figures[name] = float(overall[name][0])
             figures[f"{name}Macro"] = float(values[occurs].mean()) if occurs.any() else math.nan
             figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
         return figures
-
-    def _mean(self, total: float) -> float:
-        return total / self.words if self.words else math.nan
 
 
 def entities(tags: Sequence[int]) -> Iterator[Entity]:

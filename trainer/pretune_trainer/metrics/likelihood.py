@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 
 _LARGEST: Final = 700.0
 """Loss in nats whose exponential is about the largest number that there is."""
@@ -48,11 +48,8 @@ class Perplexity(Metric[Likelihood]):
 
     def result(self) -> dict[str, float]:
         """loss in nats per token, perplexity, perplexity per byte."""
-        mean, per_byte = self._mean(self.targets), self._mean(self.size)
-        return {"loss": mean, "perplexity": perplexity(mean), "perplexityPerByte": perplexity(per_byte)}
-
-    def _mean(self, count: int) -> float:
-        return self.loss / count if count else math.nan
+        per_token, per_byte = mean(self.loss, self.targets), mean(self.loss, self.size)
+        return {"loss": per_token, "perplexity": perplexity(per_token), "perplexityPerByte": perplexity(per_byte)}
 
 
 def perplexity(loss: float) -> float:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 
 
 class MeanLoss(Metric[float]):
@@ -29,4 +29,4 @@ class MeanLoss(Metric[float]):
 
     def result(self) -> dict[str, float]:
         """The loss."""
-        return {"loss": self.loss / self.examples if self.examples else math.nan}
+        return {"loss": mean(self.loss, self.examples)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,4 @@ class Rewards(Metric[Preferred]):
     def result(self) -> dict[str, float]:
         """loss, rewardAccuracy and rewardMargin over all pairs."""
         sums = {"loss": self.loss, "rewardAccuracy": self.right, "rewardMargin": self.margin}
-        return {name: total / self.pairs if self.pairs else math.nan for name, total in sums.items()}
+        return {name: mean(total, self.pairs) for name, total in sums.items()}

@@ -1,11 +1,10 @@
 """How well a model finds what was hidden from it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.likelihood import perplexity
 
 
@@ -26,12 +25,12 @@ class Answers:
     @property
     def mean(self) -> float:
         """Loss per target."""
-        return self.loss / self.targets if self.targets else math.nan
+        return mean(self.loss, self.targets)
 
     @property
     def accuracy(self) -> float:
         """Share of the targets that were right."""
-        return self.right / self.targets if self.targets else math.nan
+        return mean(self.right, self.targets)
 
 
 class Recovery(Metric[Answers]):
@@ -53,8 +52,8 @@ class Recovery(Metric[Answers]):
 
     def result(self) -> dict[str, float]:
         """loss in nats per token, perplexity, accuracy."""
-        mean = self.tokens.mean
-        return {"loss": mean, "perplexity": perplexity(mean), "accuracy": self.tokens.accuracy}
+        loss = self.tokens.mean
+        return {"loss": loss, "perplexity": perplexity(loss), "accuracy": self.tokens.accuracy}
 
 
 @dataclass(frozen=True)

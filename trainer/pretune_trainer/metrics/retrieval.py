@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pretune_trainer.metrics.base import mean
 from pretune_trainer.metrics.ranking import (
     BEST,
     CHUNK,
@@ -76,7 +77,7 @@ class RetrievalReport(CollectingMetric[Compared]):
     def _accuracy(self) -> float:
         """Not a number where no image has a label."""
         right = [pair.right for pair in self.outcomes if pair.right is not None]
-        return sum(right) / len(right) if right else math.nan
+        return mean(sum(right), len(right))
 
 
 def _recalls(name: str, queries: Vectors, pool: Vectors, of_query: Numbers, of_pool: Numbers) -> dict[str, float]:
