@@ -101,11 +101,10 @@ def observe(namespace: str, kind: str, before: Status, after: Status) -> None:
 
 
 def _observe_preflight(namespace: str, kind: str, before: Status, after: Status) -> None:
-    said, known = (
-        (reason(status, ConditionType.PREFLIGHT_PASSED), status.preflight_count) for status in (after, before)
-    )
-    result = _RESULTS.get(said[0])
-    if result is not None and said != known:
+    said = reason(after, ConditionType.PREFLIGHT_PASSED)
+    known = said == reason(before, ConditionType.PREFLIGHT_PASSED) and after.preflight_count == before.preflight_count
+    result = _RESULTS.get(said)
+    if result is not None and not known:
         PREFLIGHTS.labels(namespace, kind, result).inc()
         PREFLIGHT_SECONDS.observe(_seconds_of_preflight(before))
 

@@ -34,10 +34,10 @@ class Flow:
 
 def flows(settings: Settings) -> tuple[Flow, ...]:
     """Every flow that is allowed into an attempt's pods."""
-    readers = {settings.operator_namespace, settings.monitoring_namespace} - {None}
+    readers = sorted(filter(None, {settings.operator_namespace, settings.monitoring_namespace}))
     return (
         Flow("attempt"),
-        *(Flow("namespace", PROGRESS_PORT, namespace) for namespace in sorted(filter(None, readers))),
+        *(Flow("namespace", PROGRESS_PORT, namespace) for namespace in readers),
         _submission(settings.kuberay_namespace),
     )
 

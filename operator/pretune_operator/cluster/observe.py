@@ -34,6 +34,9 @@ ReadProgress = Callable[[StoredRayJob, SeenPod | None, bool], SeenProgress | Non
 Hears = Callable[[str], bool]
 """Whether the head of the Ray cluster of a name has just answered."""
 
+Look = Callable[[StoredPod], SeenPod]
+"""The pod as it is seen now."""
+
 C = TypeVar("C", bound=Child)
 
 _OVERDUE: Final = timedelta(minutes=2)
@@ -53,10 +56,13 @@ def observe(
     ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
     clusters, pods = cache.children(job, StoredRayCluster), _pods(job, cache, ray_jobs.values())
     numbers = {child.attempt for child in (*ray_jobs.values(), *pods) if child.attempt}
-    attempts = {
-        number: _attempt(ray_jobs.get(number), _of(number, clusters), _of(number, pods), look, read, hears)
-        for number in sorted(numbers)
-    }
+
+    def attempt(number: int) -> SeenAttempt:
+        of_it, present = _of(number, pods), [each for each in _of(number, clusters) if not each.deleting]
+        ray_job = ray_jobs.get(number)
+        return _attempt(ray_job, present, of_it, look, read, hears) if ray_job else _remains(present, of_it, look)
+
+    attempts = {number: attempt(number) for number in sorted(numbers)}
     preflights = {made.preflight: _preflight(made, pods) for made in cache.children(job, StoredPreflight)}
     return Observed(attempts, preflights, {name: _parent(job, name, cache) for name in job.parents}, cluster)
 
@@ -75,28 +81,27 @@ def _of(number: int, children: Iterable[C]) -> list[C]:
 
 
 def _attempt(
-    ray_job: StoredRayJob | None,
-    clusters: list[StoredRayCluster],
-    pods: list[StoredPod],
-    look: Callable[[StoredPod], SeenPod],
+    ray_job: StoredRayJob,
+    clusters: Iterable[StoredRayCluster],
+    pods: Iterable[StoredPod],
+    look: Look,
     read: ReadProgress,
     hears: Hears,
 ) -> SeenAttempt:
-    name = ray_job.ray_cluster if ray_job else None
-    present = [cluster for cluster in clusters if not cluster.deleting]
-    current = next((cluster for cluster in present if cluster.name == name), None)
-    of_current = _by_age(pod for pod in pods if name is None or pod.ray_cluster == name)
-    head = _last([look(pod) for pod in of_current if pod.is_head])
-    workers = [pod for pod in of_current if not pod.is_head]
-    if ray_job is None:
-        orphan = next((cluster.name for cluster in present if cluster.orphaned), None)
-        return _remains(pods, head, tuple(map(look, workers)), orphan)
+    name = ray_job.ray_cluster
+    head, workers = _head_and_workers((pod for pod in pods if name is None or pod.ray_cluster == name), look)
     if name and head is not None and head.node_lost and not head.deleting and hears(name):
         head = replace(head, node_lost=False)  # its kubelet is silent, as after a restart: its containers are not
+    current = next((cluster for cluster in clusters if cluster.name == name), None)
     ending = ray_job.deployment_status in _ENDED or ray_job.deleting or (head is not None and head.deleting)
     attempt = replace(_as_told(ray_job, current, head, workers), progress=read(ray_job, head, ending) if name else None)
     # There may be thousands of workers, and only how an attempt has ended, and whether it is over, depends on them.
     return replace(attempt, workers=tuple(map(look, workers))) if ending or attempt.ending else attempt
+
+
+def _head_and_workers(pods: Iterable[StoredPod], look: Look) -> tuple[SeenPod | None, list[StoredPod]]:
+    by_age = _by_age(pods)
+    return _last([look(pod) for pod in by_age if pod.is_head]), [pod for pod in by_age if not pod.is_head]
 
 
 def _as_told(
@@ -138,10 +143,9 @@ def _preflight(made: StoredPreflight, pods: list[StoredPod]) -> SeenPreflight:
     )
 
 
-def _remains(
-    pods: list[StoredPod], head: SeenPod | None, workers: tuple[SeenPod, ...], orphan: str | None
-) -> SeenAttempt:
+def _remains(clusters: Iterable[StoredRayCluster], pods: list[StoredPod], look: Look) -> SeenAttempt:
     """An attempt whose RayJob is gone while pods of it still drain."""
+    head, workers = _head_and_workers(pods, look)
     first = _by_age(pods)[0]
     # KubeRay names a Ray cluster after its RayJob, with a random suffix.
     name = first.ray_cluster.rpartition("-")[0]
@@ -150,9 +154,9 @@ def _remains(
         ray_job=name,
         created=first.created,
         deleting=True,
-        orphan=orphan,
+        orphan=next((cluster.name for cluster in clusters if cluster.orphaned), None),
         head=head,
-        workers=workers,
+        workers=tuple(map(look, workers)),
     )
 
 
