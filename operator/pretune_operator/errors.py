@@ -5,9 +5,5 @@ class UnfitError(Exception):
     """A job cannot run on this cluster as it is; a sentence for its user that names the field and what would fit."""
 
 
-class PoolError(UnfitError):
-    """A job asks for a pool that it cannot have."""
-
-
 class RefusedError(Exception):
     """The cluster forbids what was to be made, and will again as long as nothing changes."""

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pretune_api.compute import Compute
-from pretune_operator.errors import PoolError
+from pretune_operator.errors import UnfitError
 from pretune_operator.settings import Pool, Settings
 
 
@@ -11,17 +11,17 @@ def pool_of(compute: Compute, namespace: str, settings: Settings) -> Pool:
     """The pool of a job in `namespace`.
 
     Raises:
-        PoolError: there is no such pool, it is closed to the namespace, or its nodes have too few GPUs.
+        UnfitError: there is no such pool, it is closed to the namespace, or its nodes have too few GPUs.
     """
     name = compute.pool or settings.default_pool
     open_to = {known for known, pool in settings.pools.items() if _is_open(pool, namespace)}
     pool = settings.pools.get(name)
     if pool is None:
-        raise PoolError(f"spec.compute.pool: there is no pool {name}; {_choice(open_to, namespace)}")
+        raise UnfitError(f"spec.compute.pool: there is no pool {name}; {_choice(open_to, namespace)}")
     if name not in open_to:
-        raise PoolError(f"spec.compute.pool: {name} is closed to namespace {namespace}; {_choice(open_to, namespace)}")
+        raise UnfitError(f"spec.compute.pool: {name} is closed to namespace {namespace}; {_choice(open_to, namespace)}")
     if compute.gpus_per_worker > pool.gpus_per_node:
-        raise PoolError(
+        raise UnfitError(
             f"spec.compute.gpusPerWorker: {compute.gpus_per_worker} is more than a node of pool {name} has"
             f" ({pool.gpus_per_node}); request at most as many, and more workers"
         )

@@ -15,12 +15,10 @@ from pretune_operator.cluster.parse import parse
 from pretune_operator.findings import read
 from pretune_operator.job import JobView
 from pretune_operator.observed import Cluster, SeenPreflight
-from pretune_operator.plan import Inputs, plan, ranks_of
 from pretune_operator.pods import head_pod
-from pretune_operator.pools import device_of
 from pretune_operator.preflight_job import preflight_job
 from pretune_trainer.preflight.findings import Finding, message
-from support.views import settings, view
+from support.views import planned, settings, view
 
 Json = dict[str, Any]
 
@@ -39,11 +37,6 @@ HEAD = {
     "annotations": {"keep": "true"},
     "env": [PROXY],
 }
-
-
-def planned(job: JobView) -> RunConfig:
-    compute = job.spec.compute
-    return plan(job.resource, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
 
 
 def made(job: JobView, number: int = 1, **changes: Any) -> Json:

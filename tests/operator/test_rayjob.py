@@ -1,4 +1,4 @@
-"""What an attempt is made of: a RayJob that KubeRay runs once, pods that meet "restricted", who may talk to them."""
+"""What an attempt is made of: a RayJob that KubeRay runs once, and pods that meet "restricted"."""
 
 import json
 from dataclasses import replace
@@ -9,22 +9,14 @@ import pytest
 
 from pretune_api.names import DESK_FILE_VARIABLE, DISK_VARIABLE, PROGRESS_PORT, Label
 from pretune_api.run_config import RunConfig
-from pretune_operator.errors import PoolError, UnfitError
 from pretune_operator.job import JobView
-from pretune_operator.network import Flow, flows
-from pretune_operator.plan import Inputs, plan, ranks_of
-from pretune_operator.pools import device_of, pool_of
+from pretune_operator.pools import device_of
 from pretune_operator.rayjob import RAY_VERSION, Manifests, manifests
 from support.specs import FINETUNE
-from support.views import settings, view
+from support.views import planned, settings, view
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "trainer.txt"
 LOCAL_MODEL = {"model__from": {"uri": "s3://models/general"}}
-
-
-def planned(job: JobView) -> RunConfig:
-    compute = job.spec.compute
-    return plan(job.resource, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
 
 
 def made(job: JobView, number: int = 1, **changes: Any) -> Manifests:
@@ -292,102 +284,6 @@ def test_kueues_labels_are_passed_on_and_no_others() -> None:
     labels = made(job).ray_job["metadata"]["labels"]
     assert (labels[Label.QUEUE], labels[Label.QUEUE_PRIORITY]) == ("gold", "high")
     assert "team" not in labels
-
-
-def test_the_flows_into_an_attempts_pods_are_these_and_no_others() -> None:
-    table = {
-        Flow("attempt"),
-        Flow("namespace", 9464, "pretune-system"),
-        Flow("namespace", 9464, "monitoring"),
-        Flow("namespace", 8265, "kuberay"),
-    }
-    assert set(flows(settings(monitoringNamespace="monitoring", kuberayNamespace="kuberay"))) == table
-
-
-def test_without_their_namespaces_nobody_scrapes_and_anyone_with_the_token_submits() -> None:
-    assert set(flows(settings())) == {
-        Flow("attempt"),
-        Flow("namespace", 9464, "pretune-system"),
-        Flow("anywhere", 8265),
-    }
-
-
-def test_the_network_policy_says_what_the_table_says() -> None:
-    found = made(view(), monitoringNamespace="monitoring", kuberayNamespace="kuberay")
-    attempt = head(found)["metadata"]["labels"]
-
-    def namespace(name: str, port: int) -> dict[str, Any]:
-        selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-        return {"from": [selector], "ports": [{"protocol": "TCP", "port": port}]}
-
-    assert found.network_policy is not None
-    assert found.network_policy["spec"] == {
-        "podSelector": {"matchLabels": attempt},
-        "policyTypes": ["Ingress"],
-        "ingress": [
-            {"from": [{"podSelector": {"matchLabels": attempt}}]},
-            namespace("monitoring", 9464),
-            namespace("pretune-system", 9464),
-            namespace("kuberay", 8265),
-        ],
-    }
-
-
-def test_an_administrator_may_fence_pods_in_otherwise() -> None:
-    assert made(view(), networkPolicies=False).network_policy is None
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"compute__pool": "h100"}, "spec.compute.pool: there is no pool h100; known pools: a100"),
-        ({"compute__pool": "small"}, "spec.compute.pool: small is closed to namespace team; known pools: a100"),
-        (
-            {"compute__gpusPerWorker": 16},
-            (
-                "spec.compute.gpusPerWorker: 16 is more than a node of pool a100 has (8);"
-                " request at most as many, and more workers"
-            ),
-        ),
-    ],
-)
-def test_a_pool_that_a_job_cannot_have_is_said(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(PoolError) as error:
-        pool_of(view(**changes).spec.compute, "team", settings())
-    assert str(error.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        (
-            {
-                "data__train": [{"uri": "s3://corpora/", "secretRef": {"name": "other"}}],
-                "storage__secretRef": {"name": "s3"},
-            },
-            (
-                "spec.data.train[0].secretRef: differs from spec.storage.secretRef, but pods have one set of"
-                " credentials; use one that can read the sources and write to the storage"
-            ),
-        ),
-        (
-            {"storage__uri": "file:///models"},
-            "spec.storage.uri: file:///models is on a single machine; use a store that all pods can reach",
-        ),
-        (
-            {"storage__uri": "pvc://models/a"},
-            "spec.storage.uri: pvc:// is not supported yet; use s3://, gs:// or az://",
-        ),
-    ],
-)
-def test_stores_that_pods_cannot_reach_are_said(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UnfitError) as error:
-        made(view(**changes))
-    assert str(error.value) == sentence
-
-
-def test_a_source_without_credentials_is_read_with_those_of_the_storage() -> None:
-    assert made(view(storage__secretRef={"name": "s3"}))
 
 
 def test_the_ray_that_kuberay_is_told_of_is_the_one_in_the_image() -> None:

@@ -3,7 +3,10 @@
 from typing import Any
 
 from pretune_api.problems import parse
+from pretune_api.run_config import RunConfig
 from pretune_operator.job import JobView
+from pretune_operator.plan import Inputs, plan, ranks_of
+from pretune_operator.pools import device_of
 from pretune_operator.settings import Settings
 from support.specs import PRETRAIN, changed
 
@@ -35,3 +38,9 @@ def view(document: dict[str, Any] = PRETRAIN, uid: str = UID, **changes: Any) ->
     """A job of the namespace `team`; `changes` are set in its spec: compute__workers=2 sets spec.compute.workers."""
     paths = {f"spec.{path.replace('__', '.')}": value for path, value in changes.items()}
     return JobView(parse(changed(document, paths)), uid=uid, namespace="team", generation=1)
+
+
+def planned(job: JobView) -> RunConfig:
+    """The run config of a job without parents."""
+    compute = job.spec.compute
+    return plan(job.resource, Inputs(job.uid, job.namespace, ranks_of(compute), device_of(compute)))
