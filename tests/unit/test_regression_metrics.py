@@ -47,11 +47,17 @@ def test_figures_are_the_same_however_they_are_split(cuts: tuple[int, int]) -> N
     assert split.result() == pytest.approx(report(every).result(), rel=1e-9)
 
 
-def test_what_does_not_vary_correlates_with_nothing() -> None:
-    figures = report([Guessed(1.0, 2.0), Guessed(1.0, 3.0)]).result()
+@pytest.mark.parametrize("same", [1.0, 0.1])  # of three times 0.1 the mean is another number
+def test_what_does_not_vary_correlates_with_nothing(same: float) -> None:
+    expected = report([Guessed(same, same + number) for number in (1.0, 1.5, 2.0)])
+    expected.merge(report([Guessed(same, same + 1.5)]))
+    figures = expected.result()
     assert math.isnan(figures["pearson"])
     assert math.isnan(figures["r2"])
     assert figures["mae"] == 1.5
+    predicted = report([Guessed(number, same) for number in (1.0, 1.5, 3.0)]).result()
+    assert math.isnan(predicted["pearson"])
+    assert math.isfinite(predicted["r2"])
 
 
 def test_every_figure_that_can_be_asked_for_is_measured() -> None:

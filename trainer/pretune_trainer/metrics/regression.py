@@ -33,6 +33,8 @@ class RegressionReport(Metric[Guessed]):
         """Of expected and predicted."""
         self.moments = np.zeros((2, 2))
         """Sums of products of the distances from the means."""
+        self.least, self.most = np.full(2, np.inf), np.full(2, -np.inf)
+        """Of expected and predicted: by rounding, there are moments where nothing varies, too."""
 
     def update(self, outcomes: Sequence[Guessed]) -> None:
         """Add the outcomes' errors and moments."""
@@ -44,6 +46,7 @@ class RegressionReport(Metric[Guessed]):
         self.squared += math.fsum(errors**2)
         means = values.mean(0)
         self._add(len(values), means, (values - means).T @ (values - means))
+        self._reach(values.min(0), values.max(0))
 
     def merge(self, other: Self) -> None:
         """Add the other's errors and moments."""
@@ -51,6 +54,7 @@ class RegressionReport(Metric[Guessed]):
         self.squared += other.squared
         if other.examples:
             self._add(other.examples, other.means, other.moments)
+            self._reach(other.least, other.most)
 
     def _add(self, examples: int, means: Floats, moments: Floats) -> None:
         total = self.examples + examples
@@ -59,10 +63,13 @@ class RegressionReport(Metric[Guessed]):
         self.means = self.means + apart * examples / total
         self.examples = total
 
+    def _reach(self, least: Floats, most: Floats) -> None:
+        self.least, self.most = np.minimum(self.least, least), np.maximum(self.most, most)
+
     def result(self) -> dict[str, float]:
         """Errors in the number's unit; correlations are not a number where nothing varies."""
         mse = self._mean(self.squared)
-        (of_expected, shared), (_, of_predicted) = self.moments.tolist()
+        (of_expected, shared), (_, of_predicted) = np.where(self.least < self.most, self.moments, 0.0).tolist()
         both = math.sqrt(of_expected * of_predicted)
         return {
             "loss": mse,
