@@ -7,10 +7,10 @@ import pytest
 from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import PRETRAIN_JOBS, RAY_JOBS, Resource
+from pretune_operator.cluster.kinds import BATCH_JOBS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPreflight, StoredRayJob
 from pretune_operator.cluster.parse import parse
-from pretune_operator.decision import DeleteAttempt, StartAttempt, StartPreflight
+from pretune_operator.decision import DeleteAttempt, DeleteCluster, DeletePreflight, StartAttempt, StartPreflight
 from pretune_operator.errors import RefusedError
 from pretune_operator.plan import Inputs, plan
 from support.specs import PRETRAIN
@@ -30,7 +30,7 @@ class Server(Client):
         self.error = error
         self.owner = owner
         self.made: list[str] = []
-        self.deleted: list[tuple[str, str]] = []
+        self.deleted: list[tuple[str, str, str]] = []
 
     def create(self, resource: Resource, body: Json) -> Json:
         if resource.kind == self.refuses and self.error:
@@ -47,7 +47,7 @@ class Server(Client):
     def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Json:
         if self.error:
             raise self.error
-        self.deleted.append((name, uid))
+        self.deleted.append((resource.kind, name, uid))
         return {"kind": "Status", "metadata": {}}
 
 
@@ -143,7 +143,26 @@ def test_what_is_deleted_is_what_was_seen_and_not_what_has_its_name_by_then() ->
     scene = Scene(server).knows("ptj-1")
     scene.actor.act(scene.job, view(), DeleteAttempt("ptj-1"))
     scene.actor.act(scene.job, view(), DeleteAttempt("ptj-2"))
-    assert server.deleted == [("ptj-1", "uid of ptj-1")]
+    assert server.deleted == [("RayJob", "ptj-1", "uid of ptj-1")]
+
+
+@pytest.mark.parametrize(
+    ("resource", "label", "action", "name"),
+    [
+        (RAY_CLUSTERS, "attempt", DeleteCluster("cluster-1"), "cluster-1"),
+        (BATCH_JOBS, "preflight", DeletePreflight("preflight-1"), "preflight-1"),
+    ],
+)
+def test_what_is_deleted_is_of_the_kind_that_is_meant(
+    resource: Resource, label: str, action: DeleteCluster | DeletePreflight, name: str
+) -> None:
+    server = Server()
+    scene = Scene(server).knows(name)
+    labels = {"pretune.dev/uid": UID, f"pretune.dev/{label}": "1"}
+    raw = {"metadata": meta(name) | {"labels": labels, "ownerReferences": [{"uid": UID}]}}
+    scene.cache.put(stored(parse(resource, raw)))
+    scene.actor.act(scene.job, view(), action)
+    assert server.deleted == [(resource.kind, name, f"uid of {name}")]
 
 
 @pytest.mark.parametrize("error", [GONE, CONFLICT], ids=str)

@@ -27,7 +27,7 @@ class Server(Client):
 
     def __init__(self) -> None:
         self.written: list[Json] = []
-        self.refusal: ApiError | None = None
+        self.refusal: Exception | None = None
 
     def get_raw(self, path: str) -> bytes:
         ray = json.dumps({"paths": {"apis/ray.io/v1": {"serverRelativeURL": "/ray"}}}).encode()
@@ -173,10 +173,15 @@ class Failing(Server):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "told"), [(None, ["ReconcileFailed"]), (ApiError(409, "Conflict", "it was changed"), [])]
+    ("refusal", "told"),
+    [
+        (None, ["ReconcileFailed"]),
+        (ZeroDivisionError("a mistake of ours, which ends the work on no other job"), ["ReconcileFailed"]),
+        (ApiError(409, "Conflict", "it was changed"), []),
+    ],
 )
 def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, refusal: ApiError | None, told: list[str]
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception | None, told: list[str]
 ) -> None:
     events: list[str] = []
     monkeypatch.setattr(Recorder, "record", lambda _, job, event: events.append(event.reason))
@@ -190,16 +195,22 @@ def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
 
 
 def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, served = 1_000.0, "{}"
+    now, paths = 1_000.0, [None, "{}", None, '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}']
     monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
+
+    def get_raw(path: str) -> bytes:
+        if served is None:
+            raise ApiError(503, "ServiceUnavailable", "it is away")
+        return f'{{"paths": {served}}}'.encode()
+
     working, server = controller({})
-    monkeypatch.setattr(server, "get_raw", lambda path: f'{{"paths": {served}}}'.encode())
-    working.check_cluster()
-    assert len(working.queue) == 0
-    served = '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}'
-    now += 6
-    working.check_cluster()
-    assert len(working.queue) == 1
+    monkeypatch.setattr(server, "get_raw", get_raw)
+    woken = []
+    for served in paths:
+        now += 6
+        working.check_cluster()
+        woken.append(len(working.queue))
+    assert woken == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

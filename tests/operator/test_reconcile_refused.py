@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pretune_api.status import Status
-from pretune_operator.observed import Observed
+from pretune_operator.decision import DeletePreflight
+from pretune_operator.observed import Observed, SeenPreflight
 from pretune_operator.reconcile import refused
 from support.scene import (
     ARTIFACT,
@@ -43,6 +44,18 @@ def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_run
     assert (after.actions, after.status.state) == ((), "Failed")
     assert after.status.attempts[0].cause == "UserError"
     assert after.again == timedelta(0)  # what is left of the attempt is seen to next
+
+
+def test_the_preflight_of_a_job_that_has_become_invalid_is_awaited_no_more_and_deleted() -> None:
+    scene = Scene(preflight=True)
+    scene.settle()
+    seen = Observed(preflights={1: SeenPreflight(1, "preflight-1")})
+    decision = refused(scene.status, 2, seen, ["spec.model: no"], scene.now)
+    said = {known.type: known for known in decision.status.conditions}
+    assert (said["PreflightPassed"].status, said["PreflightPassed"].reason) == ("False", "NoAttempt")
+    assert (decision.status.state, decision.again) == ("Failed", timedelta(0))
+    after = refused(decision.status, 2, seen, ["spec.model: no"], scene.now)
+    assert after.actions == (DeletePreflight("preflight-1"),)
 
 
 @pytest.mark.parametrize("left", [{}, GONE])

@@ -226,6 +226,18 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
             "OutOfMemory",
             "host:",
         ),
+        (
+            pending(waiting_reason="CrashLoopBackOff", waiting_message="back-off 40s"),
+            "CrashLoopBackOff",
+            "Unknown",
+            "worker is waiting: CrashLoopBackOff: back-off 40s",
+        ),
+        (
+            pending(waiting_reason="RunContainerError"),
+            "RunContainerError",
+            "Unknown",
+            "RunContainerError: the kubelet gives no details",
+        ),
     ],
 )
 def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
