@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from pretune_api.manifest import File
-from pretune_trainer.storage.store import Data, Object, Store
+from pretune_trainer.storage.store import Object, Store
+from pretune_trainer.storage.upload import Data
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -28,6 +28,7 @@ from pretune_trainer.storage.client import (
     explained,
     passes,
 )
+from pretune_trainer.storage.upload import Data, Upload
 
 if TYPE_CHECKING:
     from obstore import ListResult, ObjectMeta
@@ -41,9 +42,6 @@ _PARALLEL_PARTS: Final = 6
 """Parts in flight in one upload or download: with `PART`, 96 MiB of buffers at most."""
 _PAUSES: Final = (0.1, 0.4, 1.6, 6.4)
 """Seconds before a request is made again that obstore does not repeat."""
-
-Data = bytes | Path | Sequence[bytes | memoryview]
-"""What can be written: bytes, a local file, or what is to lie one behind the other. It may be sent more than once."""
 
 
 @dataclass(frozen=True)
@@ -271,10 +269,9 @@ class Store:
         return [memoryview(part) for part in parts]
 
     def _put(self, path: str, data: Data) -> File:
-        chunks = _Hashed(_chunks(data))
-        content = _small_or_stream(chunks)
-        obstore.put(self._objects, self._at(path), content, chunk_size=PART, max_concurrency=_PARALLEL_PARTS)
-        return File(path=path, size=chunks.size, sha256=chunks.digest.hexdigest())
+        upload, to = Upload(data, PART), self._at(path)
+        obstore.put(self._objects, to, upload.content(), chunk_size=PART, max_concurrency=_PARALLEL_PARTS)
+        return File(path=path, size=upload.size, sha256=upload.digest.hexdigest())
 
     def _conditional_put(self, path: str, data: bytes) -> None:
         with explained("create", self._uri(path)):
@@ -334,44 +331,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class _Hashed:
-    """Chunks on their way to a store, counted and hashed as they pass; hashing lets other threads run."""
-
-    def __init__(self, chunks: Iterator[memoryview]) -> None:
-        self.chunks = chunks
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def __iter__(self) -> Iterator[memoryview]:
-        return self
-
-    def __next__(self) -> memoryview:
-        chunk = next(self.chunks)
-        self.digest.update(chunk)
-        self.size += len(chunk)
-        return chunk
-
-
-def _small_or_stream(chunks: _Hashed) -> bytes | Iterator[memoryview]:
-    """One chunk goes in a plain request; more go in parts."""
-    head = list(islice(chunks, 2))
-    return chain(head, chunks) if len(head) == 2 else b"".join(head)
-
-
-def _chunks(data: Data) -> Iterator[memoryview]:
-    """`data` in pieces of at most a part, and none of them empty."""
-    if isinstance(data, Path):
-        yield from _file_chunks(data)
-        return
-    for block in [data] if isinstance(data, bytes) else data:
-        view = memoryview(block)
-        for start in range(0, len(view), PART):
-            yield view[start : start + PART]
-
-
-def _file_chunks(path: Path) -> Iterator[memoryview]:
-    with path.open("rb") as file:
-        while block := file.read(PART):
-            yield memoryview(block)
