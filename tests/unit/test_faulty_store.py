@@ -70,11 +70,12 @@ def test_an_outage_ends_within_its_time_and_with_a_sentence(behind: Store, fault
 
 @pytest.mark.parametrize("fault", ["reset", "lost answer", "broken answer", "slow body", "500"])
 def test_a_fault_at_any_request_of_an_upload_is_outlived(behind: Store, faulty: Proxy, fault: Fault) -> None:
+    patient = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"))  # nothing stalls here
     for before in range(11):
         faulty.faults = [*[None] * before, fault]
-        file = behind.put("large", [bytes([before]) * 60_000] * 9)
+        file = patient.put("large", [bytes([before]) * 60_000] * 9)
         assert faulty.faults == [], "an upload of nine parts has eleven requests"
-        assert behind.digest("large", 540_000) == file.sha256
+        assert patient.digest("large", 540_000) == file.sha256
 
 
 def test_a_refusal_is_not_tried_again(
