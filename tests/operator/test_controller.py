@@ -195,18 +195,18 @@ def test_a_reconcile_that_fails_for_the_third_time_in_a_row_is_told_once(
 
 
 def test_all_that_is_under_way_is_looked_at_once_kueue_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, paths = 1_000.0, [None, "{}", None, '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}']
+    now, paths = 1_000.0, iter([None, "{}", None, '{"apis/kueue.x-k8s.io/v1beta1": {"serverRelativeURL": "/kueue"}}'])
     monkeypatch.setattr("pretune_operator.cluster.discovery.time.monotonic", lambda: now)
 
     def get_raw(path: str) -> bytes:
-        if served is None:
+        if (served := next(paths)) is None:
             raise ApiError(503, "ServiceUnavailable", "it is away")
         return f'{{"paths": {served}}}'.encode()
 
     working, server = controller({})
     monkeypatch.setattr(server, "get_raw", get_raw)
     woken = []
-    for served in paths:
+    for _ in range(4):
         now += 6
         working.check_cluster()
         woken.append(len(working.queue))
