@@ -8,7 +8,7 @@ import pytest
 
 from pretune_operator.cluster import progress
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_JOBS
+from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.cluster.recorder import Recorder
@@ -42,7 +42,7 @@ class Server(Client):
 
     def replace_status(self, resource: object, body: Json) -> Json:
         self.written.append(body["status"])
-        return changed(PRETRAIN, {}) | {"metadata": meta("general", "0123-4567", 10 + len(self.written))} | body
+        return PRETRAIN | body | {"metadata": meta("general", "0123-4567", 10 + len(self.written))}
 
 
 def meta(name: str, uid: str, version: int = 5, **labels: str) -> Json:
@@ -163,6 +163,31 @@ def test_status_is_written_later_while_other_jobs_wait_for_their_first_attempt()
     assert server.written == []
     assert len(working.queue) == 2
     assert [working.queue.take(), working.queue.take()] == [another, KEY]
+
+
+class Deleting(Server):
+    """An API server that deletes what it is asked for."""
+
+    def delete(self, resource: object, namespace: str, name: str, uid: str) -> Json:
+        return {"kind": "Status", "metadata": {}}
+
+
+def test_what_follows_from_a_deletion_is_decided_at_once() -> None:
+    working, _ = controller({}, Deleting())
+    working.work(KEY)
+    (ray_job,) = working.cache.children(job_of(working), StoredRayJob)
+    (head,) = working.cache.children(job_of(working), StoredPod)
+    ours = {"pretune.dev/uid": "0123-4567", "pretune.dev/attempt": "1"}
+    ray_cluster = parse(RAY_CLUSTERS, {"metadata": meta("first", "cluster", **ours)})
+    assert ray_cluster is not None
+    working.cache.put(ray_cluster)
+    working.cache.put(replace(ray_job, deployment_status="Failed", job_status="FAILED", version=6))
+    working.cache.remove(head)
+    waiting = []
+    for _ in range(2):
+        working.work(KEY)
+        waiting.append(len(working.queue))
+    assert waiting == [0, 1]
 
 
 class Failing(Server):
