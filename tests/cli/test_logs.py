@@ -145,11 +145,15 @@ def test_of_a_file_with_one_job_the_last_attempt_is_shown_as_of_its_folder(folde
     assert shown(capsys, folder / "job.yaml", "--rank", "0") == shown(capsys, storage, "--rank", "0")
 
 
-def test_of_a_file_whose_jobs_have_changed_since_nothing_is_shown(folder: Path, capsys: Capture) -> None:
-    run(folder, "general")
+@pytest.mark.parametrize("command", ["logs", "report"])
+def test_of_a_file_whose_job_has_changed_since_the_one_that_ran_is_named(
+    folder: Path, command: str, capsys: Capture
+) -> None:
+    (ran,) = run(folder, "general").glob("local/*")
     (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("maxSteps: 10", "maxSteps: 11"))
-    assert main(["logs", str(folder / "job.yaml")]) == 2
-    assert "there are no logs yet" in capsys.readouterr().err
+    assert main([command, str(folder / "job.yaml")]) == 2
+    said = f"this job has not run, but one with another spec, data or parent has: {ran.as_uri()}; repeat its --set"
+    assert said in capsys.readouterr().err
 
 
 def test_of_a_file_that_was_run_elsewhere_and_otherwise_the_log_is_found_by_the_same_options(

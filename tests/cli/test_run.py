@@ -139,6 +139,25 @@ def test_a_finished_stage_is_not_run_again_and_a_changed_input_makes_a_new_one(f
     assert run(write(folder, general, domain)).trained() == ["PretrainJob/general", "PretrainJob/domain"]
 
 
+def test_a_changed_job_says_which_it_does_not_go_on_from(folder: Path, run: Run) -> None:
+    first = run(write(folder, job("PretrainJob", "general"), job("PretrainJob", "general-2")))
+    assert "starts anew" not in first.errors
+    changed = run(write(folder, job("PretrainJob", "general", steps=20)))
+    uri = first.lines[-2]["artifact"]["uri"].removesuffix("/artifact/0001")
+    assert f"PretrainJob/general: spec, data or parent are not those of {uri}; training starts anew" in changed.errors
+
+
+def test_another_model_in_the_folder_that_is_the_parent_makes_another_job(folder: Path, run: Run) -> None:
+    model = folder / "model" / "config.json"
+    model.parent.mkdir()
+    model.write_text("{}")
+    file = write(folder, job("FinetuneJob", "tuned", "base").replace("pretrainJob: base", "uri: model"))
+    assert run(file).trained() == ["FinetuneJob/tuned"]
+    assert run(file).trained() == []
+    model.write_text('{"saved": "anew"}')
+    assert run(file).trained() == ["FinetuneJob/tuned"]
+
+
 def test_tensorboard_and_history_are_written_below_the_jobs_folder(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,12 @@ import json
 from collections.abc import Mapping
 
 from pretune_api.jobs import Job
+from pretune_api.manifest import COMMITTED_NAME
 from pretune_api.run_config import Folder
+from pretune_api.storage import Storage
 from pretune_trainer.data.inputs import data_sources
+from pretune_trainer.errors import MissingObjectError
+from pretune_trainer.storage.store import Store
 
 
 def fingerprint(job: Job) -> str:
@@ -16,7 +20,7 @@ def fingerprint(job: Job) -> str:
 
     Raises:
         UserError: a source has no file.
-        StorageError: a source cannot be listed.
+        StorageError: a source, or the folder of a model, cannot be listed.
     """
     spec = job.spec.model_dump(mode="json", exclude_none=True, exclude={*job.spec.mutable, "storage"})
     files = [
@@ -24,13 +28,24 @@ def fingerprint(job: Job) -> str:
         for source in data_sources(job.spec.data)
         for file in source.opened.files()
     ]
-    return _digest([job.kind, job.metadata.name, spec, files])
+    parents = [(parent.uri, parent.digest) for parent in job.spec.parents()]
+    models = [_model_in(uri, job.spec.storage) for uri, digest in parents if uri is not None and digest is None]
+    return _digest([job.kind, job.metadata.name, spec, files, *models])
 
 
 def uid(fingerprint: str, job: Job, artifacts: Mapping[str, Folder]) -> str:
     """A digest of the job's own inputs and of the models it starts from: another parent makes another job."""
     parents = [artifacts[parent.job].digest for parent in job.spec.parents() if parent.job is not None]
     return _digest([fingerprint, parents])
+
+
+def _model_in(uri: str, storage: Storage) -> object:
+    """What tells one model in a folder from another: an artifact's digest, or name, size and time of its files."""
+    folder = Store.open(storage.model_copy(update={"uri": uri}))
+    try:
+        return folder.get(COMMITTED_NAME).decode()
+    except MissingObjectError:
+        return [[file.path, file.size, file.modified] for file in folder.list()]
 
 
 def _digest(document: object) -> str:

@@ -51,6 +51,7 @@ def _newest(job: JobFolder, follow: bool) -> int:
         return job.status.attempt_count
     known = attempts_of(job.store)
     if not known and not follow:
+        job.check_begun()
         raise UserError(job.store.uri, "there are no logs yet; --follow waits for the first")
     return max(known, default=1)
 

@@ -1,6 +1,6 @@
 """The stages of a chain, one after the other: what each starts from, what is done already, how each has ended."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +9,8 @@ from pretune_api.names import ExitCode
 from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.chain import name_of, namespace_of
 from pretune_cli.identity import fingerprint, uid
+from pretune_cli.namesakes import namesakes
+from pretune_cli.streams import tell
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.drive.group import Orders
@@ -31,6 +33,8 @@ class Stages:
     """Number of ranks of each."""
     device: Literal["cpu", "cuda"]
     """What each rank computes on."""
+    say: Callable[[str], None] = tell
+    """Tells people something."""
     endings: list[tuple[Job, Ending]] = field(default_factory=list)
     """The stages that have ended, in order."""
     _fingerprints: list[str] = field(init=False)
@@ -54,7 +58,7 @@ class Stages:
             config = self._plan(job, own)
             ending = _earlier(config)
             if ending is None:
-                ending = yield from self._attempt(config)
+                ending = yield from self._attempt(job, config)
             self.endings.append((job, ending))
             if ending.artifact is None:
                 return
@@ -75,9 +79,12 @@ class Stages:
         if self._sink is not None:
             self._sink.write([event])
 
-    def _attempt(self, config: RunConfig) -> Generator[RunConfig, Ending, Ending]:
+    def _attempt(self, job: Job, config: RunConfig) -> Generator[RunConfig, Ending, Ending]:
         """One order, and the driver's log of it."""
-        earlier = attempts_of(Store.open(config.storage).child(config.job.folder))
+        folder = Store.open(config.storage).child(config.job.folder)
+        if others := namesakes(config.storage, folder):
+            self.say(f"{name_of(job)}: spec, data or parent are not those of {others[0].uri}; training starts anew")
+        earlier = attempts_of(folder)
         config = config.model_copy(update={"attempt": max(earlier, default=0) + 1})
         with in_storage(Loggers())(config, DRIVER) as log:
             self._sink = LogSink(log.say)

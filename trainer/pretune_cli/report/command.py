@@ -24,7 +24,9 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.output is not None and len(found) > 1:
         raise UserError("--output", f"names one file, and {arguments.job} has {len(found)} jobs; remove it")
     for _, look in found:
-        story = read(look())
+        job = look()
+        job.check_begun()
+        story = read(job)
         _write(story, arguments.output or _file(story, [title for title, _ in found]))
     return ExitCode.OK
 
