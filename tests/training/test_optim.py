@@ -31,6 +31,13 @@ def test_vectors_do_not_decay() -> None:
     assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.5, 0.0)
 
 
+def test_it_is_adamw_with_the_numbers_of_the_spec() -> None:
+    fields = {"beta1": 0.8, "beta2": 0.99, "epsilon": 1e-6, "learning_rate": 0.3}
+    optimizer = make_optimizer(_model(), TRAINING.model_copy(update=fields))
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["betas"], group["eps"], group["amsgrad"]) == (0.3, (0.8, 0.99), 1e-6, False)
+
+
 def test_frozen_weights_are_not_the_optimizer_s() -> None:
     model = _model().requires_grad_(False)
     model[2].requires_grad_(True)
@@ -66,6 +73,7 @@ def test_a_bad_step_changes_no_weight(loss: float, norm: float) -> None:
     optimizer = make_optimizer(model, TRAINING)
     stability = Stability(Instability(max_skipped_steps=1, spike_factor=3.0), optimizer, torch.device("cpu"))
     assert not stability.judge(torch.tensor(1.0), torch.tensor(1.0))
+    assert not stability.judge(torch.tensor(1.0), torch.tensor(9.0)), "a large norm is no spike: it is clipped"
     before = [parameter.clone() for parameter in model.parameters()]
     assert stability.judge(torch.tensor(loss), torch.tensor(norm))
     optimizer.step()

@@ -50,8 +50,18 @@ def test_without_decay_steps_the_last_tenth_decays() -> None:
     assert rates[90] == 1.0 > rates[91]
 
 
+def test_a_decay_that_is_longer_than_the_training_takes_all_of_it() -> None:
+    rates = _rates("warmupStableDecay", 14, warmup_steps=4, decay_steps=20)
+    assert rates[4:] == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_linear_falls_by_equal_steps_to_its_floor() -> None:
+    assert _rates("linear", 6, warmup_steps=2, min_learning_rate_ratio=0.2)[2:] == pytest.approx([1.0, 0.8, 0.6, 0.4])
+
+
 def test_cosine_is_half_way_down_in_the_middle() -> None:
     assert _rates("cosine", 100)[50] == pytest.approx(0.5)
+    assert _rates("cosine", 100)[25] == pytest.approx(0.8535534)
 
 
 def test_inverse_square_root_falls_as_in_attention_is_all_you_need() -> None:
