@@ -189,6 +189,24 @@ def test_rows_that_teach_nothing_are_counted_and_told(tmp_path: Path) -> None:
     assert told in [said.text for said in recorder.of(Said)]
 
 
+def test_a_warm_up_that_training_does_not_outlast_is_told(tmp_path: Path) -> None:
+    uri = write_rows(tmp_path / "rows.jsonl", ({"text": text, "label": "calm"} for text in paragraphs()[:80]))
+    rates = {"learning_rate": 5.0e-5, "warmup_steps": 9, "max_steps": 9}
+    job = finetune(
+        tmp_path,
+        {"sequenceClassification": {"labels": ["calm", "loud"]}},
+        uri,
+        **{f"training__{name}": value for name, value in rates.items()},
+    )
+    recorder = Recorder()
+    run_rank(job, Ranks(), recorder)
+    assert f"{recorder.of(Step)[-1].learning_rate:.1e}" == "4.5e-05"
+    assert recorder.of(Said)[-1].text == (
+        "spec.training.warmupSteps: training ends after 9 steps, so the learning rate rises to 4.5e-05 alone,"
+        " not to 5.0e-05; lower it, or train longer"
+    )
+
+
 def test_the_label_column_is_read_from_parquet_too(tmp_path: Path) -> None:
     texts = [f"{mood} {text}" for text, mood in zip(paragraphs()[:160], ["calm", "wild"] * 80, strict=True)]
     pq.write_table(

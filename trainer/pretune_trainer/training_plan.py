@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass
 
 from pretune_api.run_config import RunConfig
+from pretune_api.training import Training
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
+from pretune_trainer.optim import schedule
 from pretune_trainer.parallel import Ranks
 
 
@@ -31,6 +33,18 @@ def plan_training(inputs: Inputs, ranks: Ranks) -> TrainingPlan:
     if training.epochs is not None:
         limits.append(math.ceil(training.epochs * stream.rows_per_epoch() / rows))
     return TrainingPlan(stream, rows, min(limits))
+
+
+def warmup_sentence(training: Training, total_steps: int) -> str | None:
+    """What a warm-up means that training does not outlast, in a sentence; None where it does.
+
+    Few rows make few steps: a model that has hardly learnt says the commonest label, and no loss tells why.
+    """
+    if training.warmup_steps < total_steps:
+        return None
+    reached = schedule(training, total_steps)(total_steps - 1)
+    said = f"training ends after {total_steps} steps, so the learning rate rises to {reached:.1e} alone"
+    return f"spec.training.warmupSteps: {said}, not to {training.learning_rate:.1e}; lower it, or train longer"
 
 
 def rows_per_step(config: RunConfig) -> int:
