@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -30,8 +31,9 @@ from pretune_trainer.artifact import export, model_card, publish
 from pretune_trainer.data.stream import validation
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import StorageError, UserError
-from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.inputs import gather_inputs, load_tokenizer
 from pretune_trainer.methods.base import Tuned
+from pretune_trainer.model.origin import Source
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent, Start
@@ -290,6 +292,13 @@ def test_weights_that_are_cut_off_and_a_missing_tokenizer_are_told(tmp_path: Pat
         UserError, match=r"spec.tokenizer: the tokenizer cannot be loaded: there is none beside the model"
     ):
         run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
+
+
+@pytest.mark.parametrize("kind", ["bart", "bert", "gemma", "gpt2", "qwen2", "roberta", "t5"])
+def test_a_tokenizer_that_transformers_makes_of_nothing_is_none(tmp_path: Path, kind: str) -> None:
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"the tokenizer cannot be loaded: there is none beside the model"):
+        load_tokenizer(Source(str(tmp_path)))
 
 
 def _empty(folder: Path) -> None:

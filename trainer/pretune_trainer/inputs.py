@@ -41,7 +41,9 @@ from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks import TASKS, Context, Task
 
 _NO_TOKENIZER: Final = "Couldn't instantiate the backend tokenizer"
-"""How transformers begins to say, over many lines, that a model has no tokenizer's files."""
+"""How transformers begins to say, over many lines, that a model has no tokenizer's files; of some models it makes one
+without words instead (BERT, RoBERTa, GPT-2, Qwen2, T5, BART, Gemma)."""
+_NONE_THERE: Final = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer.from"
 
 
 @dataclass(frozen=True)
@@ -225,13 +227,20 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
     except (ImportError, OSError, ValueError) as error:
         said = why_not_loaded(error)
-        if said.startswith(_NO_TOKENIZER):
-            said = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer.from"
+        said = _NONE_THERE if said.startswith(_NO_TOKENIZER) else said
         raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {said}") from error
+    if not _has_words(tokenizer):
+        raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {_NONE_THERE}")
     if tokenizer.pad_token_id is None:
         # GPT-2 and others never padded; what stands in a padded place is never looked at.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def _has_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it has entries beside special tokens; one that was made of nothing has none, or T5's mark of a space."""
+    special = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
+    return len(tokenizer.get_vocab().keys() - special) > 1
 
 
 def check_spec(config: RunConfig) -> None:
