@@ -5,7 +5,6 @@ gives up after 6 s of errors, and waits for an answer for 4 minutes.
 """
 
 import io
-from collections.abc import Sequence, Set
 from typing import overload
 
 import pyarrow as pa
@@ -40,8 +39,7 @@ class Objects:
             return self._at(wanted)
         listing = self._store.list if wanted.recursive else self._store.list_here
         listed = listing(self._key(wanted.base_dir))
-        folders = _folders_of(listed)
-        return [self._file(found) for found in listed if found.size or not _is_marker(found.path, folders)]
+        return [self._file(found) for found in listed if found.size or not _is_marker(found.path)]
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file, to be read from anywhere.
@@ -84,20 +82,9 @@ class Objects:
         return path[len(self._container) :].strip("/")
 
 
-def _is_marker(path: str, folders: Set[str]) -> bool:
-    """Whether an empty object stands for a folder, as some tools have it, be there files in it or none."""
-    return path in folders or "." not in path.rpartition("/")[2]
-
-
-def _folders_of(listed: Sequence[Object]) -> set[str]:
-    """All folders that something is listed in."""
-    folders: set[str] = set()
-    for found in listed:
-        folder = found.path.rpartition("/")[0]
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = folder.rpartition("/")[0]
-    return folders
+def _is_marker(path: str) -> bool:
+    """Whether an empty object stands for a folder with nothing in it, as some tools have it."""
+    return "." not in path.rpartition("/")[2]
 
 
 class _Reader(io.RawIOBase):

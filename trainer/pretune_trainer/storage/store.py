@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -182,14 +182,18 @@ class Store:
         self._patiently(lambda: self._create(path, data))
 
     def list(self, prefix: str = "", after: str | None = None) -> list[Object]:
-        """All objects below a folder, or those that come after a path there, in order of their paths."""
+        """All objects below a folder, or those that come after a path there, in order of their paths; not what stands
+        for a folder."""
         at, offset = self._at(prefix), None if after is None else self._at(after)
         found = self._ask("list", prefix, lambda: list(chain(*obstore.list(self._objects, at, offset=offset))))
-        return sorted(map(self._object, found), key=lambda object_: object_.path)
+        objects = sorted(map(self._object, found), key=lambda object_: object_.path)
+        return _without_markers(objects, {prefix, *_folders_of(object_.path for object_ in objects)})
 
     def list_here(self, prefix: str = "") -> Sequence[Object]:
         """The objects right below a folder, in order of their paths; what is in its folders is not listed."""
-        return sorted(map(self._object, self._level(prefix)["objects"]), key=lambda object_: object_.path)
+        level = self._level(prefix)
+        objects = sorted(map(self._object, level["objects"]), key=lambda object_: object_.path)
+        return _without_markers(objects, {prefix, *(path[self._cut :] for path in level["common_prefixes"])})
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         """Paths of the folders right below a folder, in order; what is in them is not listed."""
@@ -322,6 +326,22 @@ class Store:
             self.put(path, data)
         elif self.get(path) != data:
             raise ObjectExistsError(f"{self._uri(path)}: cannot create: it already exists")
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    """All folders that something lies in, the one that all paths are below (an empty one) among them."""
+    folders = {""}
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders
+
+
+def _without_markers(objects: Iterable[Object], folders: Set[str]) -> list[Object]:
+    """What is no empty object under the name of a folder, as consoles and Data Lake Storage make them."""
+    return [object_ for object_ in objects if object_.size or object_.path not in folders]
 
 
 def _sync(path: Path) -> None:
