@@ -15,6 +15,7 @@ from pretune_api.storage import Location
 from pretune_trainer.errors import MissingObjectError, ObjectExistsError, StorageDeniedError, StorageError
 from pretune_trainer.storage import store as storage
 from pretune_trainer.storage.client import Patience
+from pretune_trainer.storage.commit import manifest_of
 from pretune_trainer.storage.store import Object, Store
 from support.azure import AzureAccount
 from support.faulty_proxy import proxy
@@ -92,6 +93,20 @@ def test_folders_are_those_right_below(store: Store) -> None:
         store.put(path, b"")
     assert store.folders() == ["a"]
     assert store.folders("a") == ["a/b", "a/d"]
+
+
+@pytest.mark.parametrize("scheme", ["az", "gs"])
+def test_empty_objects_that_stand_for_folders_are_no_files(
+    azure: AzureAccount, google: GoogleStore, scheme: str
+) -> None:
+    made = {"empty/": b"", "llama/": b"", "llama/1_Pooling/": b"", "llama/1_Pooling/config.json": b"{}"}
+    azure.blobs |= made | {"llama/config.json": b"{}"}
+    google.objects |= made | {"llama/config.json": b"{}"}
+    llama = Store.open(Location(uri=f"{scheme}://tests/llama"))
+    assert [found.path for found in llama.list()] == ["1_Pooling/config.json", "config.json"]
+    assert [found.path for found in llama.list_here()] == ["config.json"]
+    assert [file.path for file in manifest_of(llama).files] == ["1_Pooling/config.json", "config.json"]
+    assert Store.open(Location(uri=f"{scheme}://tests/empty")).list() == []
 
 
 def test_deleting_twice_is_deleting_once(store: Store) -> None:
@@ -188,9 +203,11 @@ def test_missing_credentials_are_told_from_wrong_ones(
         Store.open(s3.new_folder(), HURRIED).put("x", b"1")
 
 
-def test_a_store_that_lacks_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_that_is_not_named_is_told_from_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
-    with pytest.raises(StorageDeniedError, match=r"^az://container/folder: cannot open: no credentials were found"):
+    for name in ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.setenv(name, "of the pod's identity")
+    with pytest.raises(StorageDeniedError, match=r"^az://container/folder: cannot open: no storage account is named"):
         Store.open(Location(uri="az://container/folder"))
 
 
@@ -238,6 +255,13 @@ def test_a_file_that_is_no_key_of_a_service_account_is_named(monkeypatch: pytest
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
         with pytest.raises(StorageDeniedError, match="GOOGLE_APPLICATION_CREDENTIALS does not name the key"):
             Store.open(Location(uri="gs://models/team"))
+
+
+def test_a_federated_identity_of_google_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key.json").write_text('{"type": "external_account"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    with pytest.raises(StorageDeniedError, match=r"names a federated identity \(external_account\)"):
+        Store.open(Location(uri="gs://models/team"))
 
 
 @pytest.mark.parametrize("status", [401, 403])

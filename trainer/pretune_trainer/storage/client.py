@@ -151,12 +151,16 @@ _MEANINGS: Final = (
     ),
     _Meaning(r"Unable to create dir", StorageDeniedError, "its folder cannot be created; correct the URI"),
     _Meaning(
-        r"/latest/api/token in |(default|oauth2)/token\?|"
-        "Missing (AccessKeyId|SecretAccessKey)|Account must be specified",
+        r"/latest/api/token in |(default|oauth2)/token\?|Missing (AccessKeyId|SecretAccessKey)",
         StorageDeniedError,
         "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for gs://"
         " GOOGLE_APPLICATION_CREDENTIALS, for az:// AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY),"
         " or give the pod an identity",
+    ),
+    _Meaning(
+        r"Account must be specified",
+        StorageDeniedError,
+        "no storage account is named; set AZURE_STORAGE_ACCOUNT_NAME, whether the pod has a key or an identity",
     ),
     _Meaning(
         r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId)",
@@ -173,6 +177,12 @@ _MEANINGS: Final = (
         r"Error performing token request: .*status code: 40[013]",
         StorageDeniedError,
         "the pod's identity is given no token; check its service account, and what the cloud trusts it with",
+    ),
+    _Meaning(
+        r"unknown variant `external_account",
+        StorageDeniedError,
+        "GOOGLE_APPLICATION_CREDENTIALS names a federated identity (external_account), by which nothing can be stored;"
+        " name the key of a service account",
     ),
     _Meaning(
         r"Unable to (open|decode) service account file",
