@@ -145,7 +145,7 @@ def test_a_job_that_cannot_match_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"architecture\.type: contrastive trains models of type clip, not 'vit'"):
         gathered(matched(tmp_path, uri, model={"architecture": ARCHITECTURES["vit"]})).make_model()
     towers = {"type": "clip", "config": {"text_config": {"hiden_size": 8}}}
-    with pytest.raises(UserError, match="clip_text_model model has no such field; did you mean hidden_size"):
+    with pytest.raises(UserError, match="clip_text_model models have no such field; did you mean hidden_size"):
         gathered(matched(tmp_path, uri, model={"architecture": towers}))
     with pytest.raises(UserError, match=r"microBatchRows: .* of which a rank has 32: they cannot be computed 8 at a"):
         run(Ranks(), matched(tmp_path, uri, training__micro_batch_rows=8))

@@ -149,7 +149,7 @@ def test_blocks_that_cannot_be_recomputed_are_refused(tmp_path: Path) -> None:
         tokenizer={"train": {"algorithm": "wordpiece", "vocabSize": 512}},
         training__activation_checkpointing=True,
     )
-    with pytest.raises(UserError, match=r"^spec.training.activationCheckpointing: the blocks of a albert model cannot"):
+    with pytest.raises(UserError, match=r"^spec.training.activationCheckpointing: the blocks of albert models cannot"):
         run_rank(config, Ranks(), Silent())
 
 
@@ -185,7 +185,7 @@ def test_a_type_with_several_classes_for_a_task_is_made_as_the_first(tmp_path: P
 
 
 def test_models_that_take_patches_instead_of_images_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^spec.model.architecture: a siglip2 model takes patches of images of any"):
+    with pytest.raises(UserError, match=r"^spec.model.architecture: siglip2 models take patches of images of any"):
         images_for(Architecture(type="siglip2"), None, "spec.task.imageClassification.imageSize")
 
 

@@ -239,7 +239,7 @@ def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) 
 def test_a_parent_that_reads_no_images_is_refused(tmp_path: Path) -> None:
     text = run_rank(classification(tmp_path / "text", training__max_steps=1), Ranks(), Silent())
     folder = as_parent(text)
-    with pytest.raises(UserError, match=r"spec\.model\.from: a llama model does not take images; use a vit or"):
+    with pytest.raises(UserError, match=r"spec\.model\.from: llama models do not take images; use a vit or"):
         gathered(learning(tmp_path, write_images(tmp_path / "some.parquet", digits()[:9]), parent=folder))
 
 

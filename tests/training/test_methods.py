@@ -309,7 +309,7 @@ def test_what_cannot_be_trained_is_refused(family: str, spec: Freeze, sentence: 
 def test_a_model_without_attention_has_no_attention_to_update() -> None:
     mamba = Architecture(type="mamba", config={"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4})
     made = Build(mamba, small_tokenizer(), 32).make(AutoModelForCausalLM)
-    with pytest.raises(UserError, match=r"spec.method.lora.targets: a mamba model has no such layers"):
+    with pytest.raises(UserError, match=r"spec.method.lora.targets: mamba models have no such layers"):
         lora(made, Lora())
     with pytest.raises(UserError, match=r"spec.method.ia3: it does not support mamba models; use lora"):
         ia3(made, Ia3())

@@ -28,7 +28,7 @@ def llama(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [
-        (llama(hiden_size=32), r"config.hiden_size: a llama model has no such field; did you mean hidden_size\?"),
+        (llama(hiden_size=32), r"config.hiden_size: llama models have no such field; did you mean hidden_size\?"),
         ({"type": "lama"}, r"type: 'lama' is unknown; did you mean \w*llama\w*\?"),
         (llama(vocab_size=500), r"config.vocab_size: 500 differs from the tokenizer's 512 entries; remove it to"),
         (llama(max_position_embeddings=32), r"the model has 32 positions, but spec.data.sequenceLength requests 64"),

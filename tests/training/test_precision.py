@@ -83,5 +83,5 @@ def test_a_device_without_bf16_is_refused_before_anything_is_read(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     config = pretrain(tmp_path, training__precision="bf16")
-    with pytest.raises(UserError, match=r"spec\.training\.precision: a Tesla T4 knows no bf16"):
+    with pytest.raises(UserError, match=r"spec\.training\.precision: Tesla T4 knows no bf16"):
         run_rank(config, Ranks(device=torch.device("cuda")), Silent())

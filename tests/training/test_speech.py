@@ -284,7 +284,7 @@ def test_audio_is_decoded_again_only_where_other_clips_would_fit(
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a reader": (
         {"model__architecture": {"type": "bert", "config": {}}},
-        r"spec\.model\.architecture: a bert model does not take audio; use one of hubert, wav2vec2, wavlm, whisper",
+        r"spec\.model\.architecture: bert models do not take audio; use one of hubert, wav2vec2, wavlm, whisper",
     ),
     "words": (
         {"tokenizer": {"train": {"algorithm": "unigram"}}},

@@ -282,7 +282,7 @@ def _check_recomputable(model: PreTrainedModel, config: RunConfig) -> None:
     """Refuse to compute blocks twice where transformers cannot, as in ALBERT and ResNet."""
     if config.training.activation_checkpointing and not model.supports_gradient_checkpointing:
         where, kind = "spec.training.activationCheckpointing", model.config.model_type
-        raise UserError(where, f"the blocks of a {kind} model cannot be recomputed; remove it")
+        raise UserError(where, f"the blocks of {kind} models cannot be recomputed; remove it")
 
 
 def _check_metrics(config: RunConfig, task: Task[Any]) -> None:

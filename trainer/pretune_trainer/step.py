@@ -136,7 +136,7 @@ def check_precision(training: Training, device: torch.device) -> None:
     bf16 = training.precision == "bf16" and device.type == "cuda"
     if bf16 and not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(device)
-        raise UserError("spec.training.precision", f"a {name} knows no bf16; take a pool of newer GPUs, or set fp32")
+        raise UserError("spec.training.precision", f"{name} knows no bf16; take a pool of newer GPUs, or set fp32")
 
 
 def autocast(training: Training, ranks: Ranks) -> AbstractContextManager[None]:

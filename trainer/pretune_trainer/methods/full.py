@@ -41,7 +41,7 @@ def _layer_rates(model: PreTrainedModel, decay: float) -> dict[str, float]:
     """
     blocks = list(blocks_of(model))
     if not blocks:
-        raise UserError("spec.method.full.layerDecay", f"a {model.config.model_type} model has no blocks")
+        raise UserError("spec.method.full.layerDecay", f"{model.config.model_type} models have no blocks")
     depths = {id(parameter): number for number, block in enumerate(blocks) for parameter in block.parameters()}
     rates: dict[str, float] = {}
     behind = -1

@@ -31,7 +31,7 @@ def lora(model: PreTrainedModel, spec: Lora) -> Tuned:
 
     targets = _target_modules(model, attention_only=spec.targets == "attention")
     if not targets:
-        raise UserError("spec.method.lora.targets", f"a {model.config.model_type} model has no such layers")
+        raise UserError("spec.method.lora.targets", f"{model.config.model_type} models have no such layers")
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,

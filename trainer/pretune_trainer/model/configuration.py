@@ -90,7 +90,7 @@ def _given(fields: Mapping[str, Any], default: PretrainedConfig, where: str) -> 
     for name, value in fields.items():
         if name not in known:
             raise UserError(
-                f"{where}.{name}", f"a {default.model_type} model has no such field; {suggestion(sorted(known), name)}"
+                f"{where}.{name}", f"{default.model_type} models have no such field; {suggestion(sorted(known), name)}"
             )
         usual = getattr(default, name, None)
         if isinstance(usual, PretrainedConfig) and isinstance(value, dict):

@@ -24,9 +24,9 @@ def images_for(origin: Architecture | Source, asked: int | None, where: str) -> 
     whole, model = _config(origin)
     config = getattr(whole, "vision_config", whole)
     if getattr(config, "num_channels", None) is None:
-        raise UserError(model, f"a {whole.model_type} model does not take images; use a vit or a resnet")
+        raise UserError(model, f"{whole.model_type} models do not take images; use a vit or a resnet")
     if whole.model_type in _PATCHES:
-        raise UserError(model, f"a {whole.model_type} model takes patches of images of any size; use a siglip or a vit")
+        raise UserError(model, f"{whole.model_type} models take patches of images of any size; use a siglip or a vit")
     if config.num_channels != 3:
         raise UserError(model, f"it takes {config.num_channels} channels, but images have 3 (num_channels)")
     settings = {} if isinstance(origin, Architecture) else _settings(origin)

@@ -89,7 +89,7 @@ def sounds_for(origin: Architecture | Source, spec: SpeechRecognition, where: st
     config, model = _config(origin)
     if config.model_type not in {_WHISPER, *CTC_FAMILIES}:
         known = ", ".join(sorted(CTC_FAMILIES))
-        raise UserError(model, f"a {config.model_type} model does not take audio; use one of {known}, whisper")
+        raise UserError(model, f"{config.model_type} models do not take audio; use one of {known}, whisper")
     found = None if isinstance(origin, Architecture) else _parents(origin)
     extractor = found or _new(config, model, spec.sampling_rate or _USUAL_RATE)
     if spec.sampling_rate not in (None, extractor.sampling_rate):

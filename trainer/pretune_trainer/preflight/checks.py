@@ -159,7 +159,7 @@ def check_model(made: Design) -> tuple[Tuned, str]:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in tuned.model.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
     kind = tuned.model.config.model_type
-    return tuned, f"a {kind} of {sum(size for size, _ in sizes):,} parameters, {trained:,} of them trained"
+    return tuned, f"{kind}: {sum(size for size, _ in sizes):,} parameters, {trained:,} of them trained"
 
 
 def check_rows(made: Design, sample: Sample) -> tuple[list[Example], str]:
