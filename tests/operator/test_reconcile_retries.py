@@ -86,6 +86,30 @@ def test_every_end_has_a_cause(seen: SeenAttempt, cause: str) -> None:
     assert scene.status.failures == {cause: 1}
 
 
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (failing("SomethingNew", "the disk is full", **GONE), "the disk is full"),
+        (broken(message="a stack\nexit code 1\n", **GONE), "Ray reports FAILED: exit code 1"),
+        (broken(message="", **GONE), "Ray reports FAILED: no details"),
+        (broken(job_status="", message="", **GONE), "Ray reports Failed: no details"),
+        (broken(reason="DeadlineExceeded", message="too long"), "KubeRay reports DeadlineExceeded: too long"),
+        (broken(head=None, workers=(replace(WORKER, node_lost=True),)), "node node-1 with worker is lost"),
+        (broken(head=None, workers=(replace(WORKER, node=None, node_lost=True),)), "the node of worker is lost"),
+        (
+            broken(head=None, workers=(replace(WORKER, disruption="DeletionByTaintManager"),)),
+            "worker had to leave its node: DeletionByTaintManager",
+        ),
+        (
+            broken(head=None, workers=(replace(WORKER, terminated_reason="OOMKilled"),)),
+            "host: worker exceeded its memory limit and was killed; raise spec.compute.resources.memory",
+        ),
+    ],
+)
+def test_every_end_is_told_in_a_sentence(seen: SeenAttempt, says: str) -> None:
+    assert ends(Scene(), seen).last.message == says
+
+
 @pytest.mark.parametrize("ends_with", [broken, running])
 def test_a_head_without_memory_names_the_field_that_gives_it_some(ends_with: Callable[..., SeenAttempt]) -> None:
     killed = replace(HEAD, phase="Failed", terminated_reason="OOMKilled")

@@ -8,7 +8,7 @@ import pytest
 
 from pretune_api.names import ExitCode
 from pretune_operator.decision import StartAttempt
-from pretune_operator.observed import Cluster, ParentState, SeenAttempt, SeenParent
+from pretune_operator.observed import Cluster, ParentState, SeenAttempt, SeenParent, SeenPod
 from pretune_operator.start import forbidden
 from support.scene import (
     ARTIFACT,
@@ -274,6 +274,23 @@ def test_kuberays_own_start_deadline_fails_with_what_was_last_said() -> None:
     scene.sees(attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded")).settle()
     assert scene.says("Failed") == ("True", "ImagePull")
     assert "raise spec.retry" in scene.condition("Failed").message
+
+
+@pytest.mark.parametrize(
+    ("head", "cause", "says"),
+    [
+        (None, "Unknown", "its pods did not all run within failurePolicy.startDeadlineSeconds, for no known reason"),
+        (replace(HEAD, phase="Pending", waiting_reason="ErrImagePull"), "ImagePull", "head is waiting: ErrImagePull: "),
+    ],
+)
+def test_kuberays_own_start_deadline_fails_with_what_is_seen_by_then(
+    head: SeenPod | None, cause: str, says: str
+) -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded", head=head)).settle()
+    assert scene.last.cause == cause
+    assert str(scene.last.message).startswith(says)
 
 
 def test_waiting_for_quota_does_not_count_towards_the_start_deadline() -> None:
