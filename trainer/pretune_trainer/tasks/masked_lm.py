@@ -63,7 +63,7 @@ class MaskedLM(Task[PairAnswers]):
         model = build.make(AutoModelForPreTraining if self.spec.next_sentence else AutoModelForMaskedLM)
         kind = model.config.model_type
         if model.config.is_encoder_decoder or getattr(model.config, "is_decoder", False):
-            raise UserError("spec.model", f"a model with a decoder ({kind}) cannot learn maskedLM, which is for encoders")
+            raise UserError("spec.model", f"a model with a decoder ({kind}) cannot learn maskedLM, made for encoders")
         if self.spec.next_sentence and not _judges_pairs(model):
             raise UserError("spec.model", f"{kind} models have no head for nextSentence; bert models have one")
         model.head_apart = next((name for name in _HEADS if _is_head(model, name)), None)
