@@ -59,6 +59,21 @@ def test_an_override_changes_every_job_that_has_the_field(tmp_path: Path) -> Non
     assert method["lora"]["rank"] == 4
 
 
+def test_an_override_of_a_part_of_a_choice_changes_the_jobs_that_have_made_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "chain.yaml", pretrain("general"), finetune("chat", "general"))
+    settings = ["spec.model.architecture.config.hidden_size=64", "spec.tokenizer.train.vocabSize=300"]
+    general, chat = (document.job.spec for document in load([file], settings))
+    assert general.model.architecture is not None
+    assert general.model.architecture.config == {"hidden_size": 64}
+    assert (chat.model.architecture, chat.tokenizer) == (None, None)
+
+
+def test_an_override_of_a_choice_that_no_job_has_made_makes_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "chain.yaml", pretrain("general"), finetune("chat", "general"))
+    jobs = load([file], ["spec.method.lora.rank=4"])
+    assert jobs[1].job.model_dump()["spec"]["method"]["lora"]["rank"] == 4
+
+
 def test_an_override_reaches_into_lists_and_into_free_form_fields(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yaml", pretrain("general"))
     settings = ["spec.data.train[0].column=body", "spec.model.architecture.config.hidden_size=64"]

@@ -152,17 +152,21 @@ def _override(text: str, documents: list[_Raw]) -> Iterator[str]:
 
 
 def _with_field(override: Override, documents: list[_Raw]) -> list[_Raw]:
-    found, errors = [], []
+    """The documents that can have the field; of a chain, in which one has chosen what it is a part of, only those that
+    have: the child of a new model is no new model.
+    """
+    found, chosen, errors = [], [], []
     for raw in documents:
         try:
             if raw.kind:
                 override.check(raw.kind)
                 found.append(raw)
+                chosen += [raw] if override.is_chosen(raw.kind, raw.value) else []
         except UserError as error:
             errors.append(error)
     if errors and not found:
         raise errors[0]
-    return found
+    return chosen or found
 
 
 def _parsed(raw: _Raw, problems: list[str]) -> Iterator[Document]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from pretune_api.base import Spec
+from pretune_api.base import OneOf, Spec
 from pretune_api.fields import field_model, python_names, suggestion
 from pretune_cli import yaml
 from pretune_trainer.errors import UserError
@@ -51,6 +51,20 @@ class Override:
                 advice = suggestion(names, step) if found is not model else f"a path begins with spec, {_EXAMPLE}"
                 raise UserError(f"--set {self.path}", f"unknown field '{step}'; {advice}")
             found = field_model(found, step)
+
+    def is_chosen(self, model: type[Spec], document: object) -> bool:
+        """Whether a document of `model` has chosen what the field is a part of, such as lora of the methods."""
+        found: type[Spec] | None = model
+        value = document
+        for step in self._steps[:-1]:
+            if isinstance(step, int):
+                value = value[step] if isinstance(value, list) and step < len(value) else None
+                continue
+            value = value.get(step) if isinstance(value, dict) else None
+            if found is not None and issubclass(found, OneOf) and value is None:
+                return False
+            found = field_model(found, step) if found is not None else None
+        return True
 
     def apply(self, document: dict[str, Any]) -> None:
         """Change a raw document; objects on the way are made where they are missing.
