@@ -132,6 +132,28 @@ def test_a_parent_that_draws_its_words_at_random_writes_the_likeliest_to_be_judg
     assert [write(model, prompts, **common) for _ in range(3)] == [expected] * 3
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"do_sample": True, "num_return_sequences": 3},
+        {"return_dict_in_generate": True, "output_scores": True},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5},
+        {"prompt_lookup_num_tokens": 3},
+        {"stop_strings": ["."]},
+        {"cache_implementation": "quantized"},
+    ],
+)
+def test_each_prompt_has_one_text_to_be_judged_however_its_parent_would_write(said: dict[str, Any], beams: int) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **TINY["llama"], vocab_size=512)).eval()
+    prompts, common = [np.arange(4, 12), np.arange(20, 25)], {"pad": 3, "most": 12, "beams": beams}
+    expected = write(model, prompts, **common)
+    model.generation_config.update(**said)
+    assert write(model, prompts, **common) == expected
+
+
 def test_texts_and_answers_end_where_the_positions_of_a_model_end() -> None:
     writing = task(Summarization(max_target_tokens=21), length=21)
     model = writing.model(Build(Architecture(type="bart", config=BART), writing.tokenizer, 21)).eval()

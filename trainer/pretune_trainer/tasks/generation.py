@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
 from transformers import PreTrainedModel
@@ -9,6 +10,24 @@ from transformers import PreTrainedModel
 from pretune_trainer.data.example import Array
 from pretune_trainer.model.attention import VARLEN
 from pretune_trainer.model.gather import are_several
+
+PLAINLY: Final[dict[str, Any]] = {
+    "do_sample": False,
+    "num_return_sequences": 1,
+    "return_dict_in_generate": False,
+    "num_beam_groups": None,
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "constraints": None,
+    "force_words_ids": None,
+    "prompt_lookup_num_tokens": None,
+    "assistant_early_exit": None,
+    "stop_strings": None,
+    "token_healing": False,
+    "cache_implementation": None,
+}
+"""Asks `generate` for the one text that the model thinks likeliest, whatever a parent's file says: several texts, words
+drawn at random, searches that need code of a hub, ends and caches that need more than the model."""
 
 
 def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int, beams: int) -> list[list[int]]:
@@ -33,8 +52,8 @@ def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int,
             attention_mask=mask.to(device),
             max_new_tokens=most,
             num_beams=beams,
-            do_sample=False,
             synced_gpus=are_several(),
+            **PLAINLY,
         )
     start = 0 if model.config.is_encoder_decoder else width
     return list(written[: len(prompts), start:].tolist())
