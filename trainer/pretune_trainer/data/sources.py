@@ -208,7 +208,7 @@ class OpenedSource:
             raise UserError(
                 f"{self.where}.uri",
                 f"the format of {uri} is not clear from its name; set format, or use one of {known}"
-                " (convert tables such as CSV to Parquet or JSONL)",
+                " (convert tables such as CSV to Parquet or JSONL; leave other files out with a glob, such as *.jpg)",
             )
         if form == "parquet" and compression is not None:
             raise UserError(
