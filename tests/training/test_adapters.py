@@ -10,10 +10,16 @@ import torch
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    set_seed,
+)
 
 from pretune_api.base import Spec
-from pretune_api.methods import Adapter, Prefix, PromptTuning
+from pretune_api.methods import Adapter, Lora, Prefix, PromptTuning
 from pretune_api.model import Architecture
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.errors import UserError
@@ -309,6 +315,12 @@ def test_updates_alone_are_no_parent(tmp_path: Path, parent: Folder) -> None:
             "promptTuning",
             "a head after virtual embeddings cannot tell text from padding; use prefix",
         ),
+        (
+            "llama",
+            AutoModelForQuestionAnswering,
+            "prefix",
+            "peft supports no virtual tokens with the head qa_outputs; use lora or adapter",
+        ),
     ],
 )
 def test_virtual_tokens_where_they_would_be_wrong_are_refused(
@@ -338,8 +350,17 @@ def test_a_prefix_that_does_not_fit_is_refused(
         run_rank(adapt(tmp_path, parent, "prefix", **changes), Ranks(), Silent())
 
 
-def test_a_model_without_blocks_has_no_place_for_bottlenecks() -> None:
+@pytest.mark.parametrize(
+    ("method", "spec", "sentence"),
+    [
+        ("adapter", Adapter(), "spec.method.adapter: it does not support mamba models; use lora"),
+        ("lora", Lora(targets="attention"), r"spec.method.lora.targets: .*mamba model.* no such layers"),
+    ],
+)
+def test_a_model_without_attention_has_no_place_for_what_stands_beside_it(
+    method: str, spec: Spec, sentence: str
+) -> None:
     mamba = Architecture(type="mamba", config={"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4})
     made = Build(mamba, small_tokenizer(), 32).make(AutoModelForCausalLM)
-    with pytest.raises(UserError, match=r"spec.method.adapter: it does not support mamba models; use lora"):
-        METHODS["adapter"](made, Adapter())
+    with pytest.raises(UserError, match=sentence):
+        METHODS[method](made, spec)

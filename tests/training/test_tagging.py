@@ -7,18 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase, pipeline
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    PreTrainedTokenizerBase,
+    pipeline,
+)
 
 from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.tasks import TokenClassification as Spec
 from pretune_trainer.data.example import Example, Pack, Place, Row
 from pretune_trainer.data.vocabulary import train
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.tasks import Context
+from pretune_trainer.tasks.encoding import encode_with_offsets
 from pretune_trainer.tasks.token_classification import TokenClassification
 from support.jobs import Recorder, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
@@ -181,3 +188,8 @@ def test_slots_of_templates_are_found_and_a_pipeline_finds_them_too(tmp_path: Pa
         ("symptom", "strong head ache"),
         ("time", "last week"),
     ]
+
+
+def test_a_tokenizer_that_does_not_say_where_its_tokens_are_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^spec.tokenizer: it does not report the positions of its tokens; use a fast"):
+        encode_with_offsets(ByT5Tokenizer(), ["Severe dry cough"])
