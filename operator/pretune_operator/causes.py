@@ -102,7 +102,7 @@ def cause_of(attempt: SeenAttempt) -> tuple[Cause, str]:
     if ending is not None and ending.cause in set(Cause) - {Cause.UNKNOWN}:
         return Cause(ending.cause), ending.message
     if ending is not None and ending.exit_code == ExitCode.STOPPED:
-        return Cause.PREEMPTED, "its pods were asked to terminate, such as by a node drain; it committed first"
+        return Cause.PREEMPTED, f"its pods were asked to terminate, such as by a node drain: {ending.message}"
     if attempt.reason in _CAUSE_OF_REASON:
         return _CAUSE_OF_REASON[attempt.reason], f"KubeRay reports {attempt.reason}: {attempt.message}"
     if attempt.reason == "PreRunningDeadlineExceeded":

@@ -90,6 +90,10 @@ def test_every_end_has_a_cause(seen: SeenAttempt, cause: str) -> None:
     ("seen", "says"),
     [
         (failing("SomethingNew", "the disk is full", **GONE), "the disk is full"),
+        (
+            broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped as requested after step 5"))),
+            "its pods were asked to terminate, such as by a node drain: stopped as requested after step 5",
+        ),
         (broken(message="a stack\nexit code 1\n", **GONE), "Ray reports FAILED: exit code 1"),
         (broken(message="", **GONE), "Ray reports FAILED: no details"),
         (broken(job_status="", message="", **GONE), "Ray reports Failed: no details"),
