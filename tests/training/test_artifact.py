@@ -294,10 +294,17 @@ def test_weights_that_are_cut_off_and_a_missing_tokenizer_are_told(tmp_path: Pat
         run_rank(classification(tmp_path, Folder(uri=folder.as_uri())), Ranks(), Silent())
 
 
-@pytest.mark.parametrize("kind", ["bart", "bert", "gemma", "gpt2", "qwen2", "roberta", "t5"])
+@pytest.mark.parametrize("kind", ["bart", "bert", "gemma", "gpt2", "hubert", "qwen2", "roberta", "t5", "wav2vec2"])
 def test_a_tokenizer_that_transformers_makes_of_nothing_is_none(tmp_path: Path, kind: str) -> None:
     AutoConfig.for_model(kind).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"the tokenizer cannot be loaded: there is none beside the model"):
+        load_tokenizer(Source(str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["vit", "vit_mae", "resnet"])
+def test_a_parent_that_reads_no_text_is_named_where_a_tokenizer_is_wanted(tmp_path: Path, kind: str) -> None:
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=rf"^spec.model.from: {kind} models read no text; use another parent"):
         load_tokenizer(Source(str(tmp_path)))
 
 

@@ -31,7 +31,7 @@ from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.image_size import images_for
-from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type
+from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type, textless_type
 from pretune_trainer.model.parent_weights import why_not_loaded
 from pretune_trainer.model.sounds import Sounds, sounds_for
 from pretune_trainer.parallel import Ranks
@@ -43,7 +43,7 @@ from pretune_trainer.tasks import TASKS, Context, Task
 _NO_TOKENIZER: Final = "Couldn't instantiate the backend tokenizer"
 """How transformers begins to say, over many lines, that a model has no tokenizer's files; of some models it makes one
 without words instead (BERT, RoBERTa, GPT-2, Qwen2, T5, BART, Gemma)."""
-_NONE_THERE: Final = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer.from"
+_NONE_THERE: Final = "there is none beside the model; add its tokenizer.json, or set spec.tokenizer"
 
 
 @dataclass(frozen=True)
@@ -225,9 +225,11 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
-    except (ImportError, OSError, ValueError) as error:
-        said = why_not_loaded(error)
-        said = _NONE_THERE if said.startswith(_NO_TOKENIZER) else said
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        if (kind := textless_type(source)) is not None:
+            raise UserError("spec.model.from", f"{kind} models read no text; use another parent") from error
+        said, nothing_read = why_not_loaded(error), isinstance(error, TypeError)  # wav2vec2's opens no file at all
+        said = _NONE_THERE if nothing_read or said.startswith(_NO_TOKENIZER) else said
         raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {said}") from error
     if not _has_words(tokenizer):
         raise UserError("spec.tokenizer", f"the tokenizer cannot be loaded: {_NONE_THERE}")

@@ -42,6 +42,15 @@ def model_type(origin: Architecture | Source) -> str:
         raise UserError("spec.model.from", f"there is no model to start from: {why_not_loaded(error)}") from error
 
 
+def textless_type(source: Source) -> str | None:
+    """The type of a model without a vocabulary, such as vit; None of any other, and where there is no model."""
+    try:
+        config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    except (OSError, ValueError):
+        return None
+    return None if hasattr(text_config(config), "vocab_size") else str(config.model_type)
+
+
 def is_encoder_decoder(origin: Architecture | Source) -> bool:
     """Whether the model has an encoder and a decoder (T5, BART)."""
     if isinstance(origin, Architecture):
