@@ -61,6 +61,7 @@ def test_what_no_repetition_mends_is_not_tried_again(cause: str) -> None:
         (broken(head=None, workers=(replace(WORKER, terminated_reason="OOMKilled"),)), "OutOfMemory"),
         (broken(head=None, workers=(replace(WORKER, disruption="PreemptionByScheduler"),)), "Preempted"),
         (broken(head=None, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
+        (broken(head=None, workers=(replace(WORKER, disruption="DeletionByPodGC"),)), "NodeLost"),
         (broken(head=None), "Unknown"),
         (failing("Unknown", head=HEAD, workers=(replace(WORKER, node_lost=True),)), "NodeLost"),
         (
@@ -94,7 +95,7 @@ def test_every_end_has_a_cause(seen: SeenAttempt, cause: str) -> None:
             broken(progress=progress(ending=ending(ExitCode.STOPPED, "stopped as requested after step 5"))),
             "its pods were asked to terminate, such as by a node drain: stopped as requested after step 5",
         ),
-        (broken(message="a stack\nexit code 1\n", **GONE), "Ray reports FAILED: exit code 1"),
+        (broken(message="a stack\nexit code 1\n\n", **GONE), "Ray reports FAILED: exit code 1"),
         (broken(message="", **GONE), "Ray reports FAILED: no details"),
         (broken(job_status="", message="", **GONE), "Ray reports Failed: no details"),
         (broken(reason="DeadlineExceeded", message="too long"), "KubeRay reports DeadlineExceeded: too long"),
@@ -132,6 +133,11 @@ def test_a_lost_worker_is_for_ray_train_to_replace() -> None:
     assert scene.last.completion_time is None
     assert scene.status.state == "Running"
     assert scene.says("Running") == ("True", "Unschedulable")
+
+
+def test_a_worker_that_runs_again_after_it_was_killed_is_no_obstacle() -> None:
+    scene = ends(Scene(), running(workers=(replace(WORKER, terminated_reason="OOMKilled"),)))
+    assert scene.says("Running") == ("True", "Training")
 
 
 def test_the_attempt_of_a_lost_head_is_deleted_before_the_next_one_begins() -> None:

@@ -257,6 +257,13 @@ def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
     assert scene.status.state == ("Waiting" if cause in ("Unknown", "OutOfMemory") else "Failed")
 
 
+def test_a_pod_that_waits_for_what_is_no_failure_is_starting() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(pending(waiting_reason="SomethingNew")).settle()
+    assert scene.says("Running") == ("False", "Starting")
+
+
 def test_of_several_obstacles_the_one_that_a_person_can_mend_is_told() -> None:
     full = replace(WORKER, phase="Pending", ready=False, node=None, unschedulable="0/3 nodes are available")
     broken_image = replace(WORKER, phase="Pending", ready=False, waiting_reason="ImagePullBackOff")

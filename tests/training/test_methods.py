@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForZeroShotImageClassification,
+    MobileNetV1Config,
 )
 
 from pretune_api.methods import Freeze, Full, Ia3, Lora
@@ -264,6 +266,13 @@ def test_each_of_two_towers_learns_the_slower_the_further_from_what_joins_them()
         assert (blocks, embeddings) == ([0.25, 0.5], {0.125})
     joined = ("logit_scale", "text_projection.weight", "visual_projection.weight")
     assert {rates.get(name, 1.0) for name in joined} == {1.0}
+
+
+def test_where_there_are_no_blocks_learning_rates_have_nothing_to_go_by() -> None:
+    made = AutoModelForImageClassification.from_config(MobileNetV1Config(depth_multiplier=0.1, image_size=32))
+    with pytest.raises(UserError, match=r"^spec.method.full.layerDecay: .*mobilenet_v1 model.* no blocks"):
+        full(made, Full(layer_decay=0.5))
+    assert full(made, Full()).rates == {}
 
 
 def test_a_block_s_first_update_is_its_share_of_a_whole_one(tmp_path: Path, parents: dict[str, Folder]) -> None:
