@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pretune_api.manifest import File, Manifest
+from pretune_api.storage import Location
 from pretune_trainer.errors import DamagedError, MissingObjectError, SupersededError, UserError
 from pretune_trainer.storage.commit import (
     Commit,
@@ -27,6 +28,7 @@ from pretune_trainer.storage.commit import (
     verify,
 )
 from pretune_trainer.storage.store import Store
+from support.azure import AzureAccount
 
 COMMITS = st.builds(Commit, run=st.integers(1, 12_000), step=st.integers(0, 200_000_000))
 
@@ -169,6 +171,13 @@ def test_what_older_runs_have_not_finished_is_removed_and_nothing_else(store: St
     remove_unfinished(store, kind, before=3)
     left = {object_.path.rsplit("/a", 1)[0] for object_ in store.list() if object_.path.endswith("/a")}
     assert left == {begun[1].path, begun[2].path}
+
+
+def test_an_emptied_folder_that_stays_is_not_removed_again(azure: AzureAccount) -> None:
+    azure.blobs["real/job/checkpoints/0001/step-00000002/"] = b""  # as Data Lake Storage has it
+    with patch("pretune_trainer.storage.commit.remove") as removed:
+        remove_unfinished(Store.open(Location(uri="az://tests/real/job")), "checkpoints", before=3)
+    removed.assert_not_called()
 
 
 def test_a_folder_without_a_manifest_has_the_digest_of_the_one_that_it_would_have(store: Store) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -182,12 +183,14 @@ def _describe(folder: Store, object_: Object) -> File:
 
 
 def _uncommitted(job: Store, kind: Kind) -> list[Commit]:
-    """Folders without a marker; on a file system there may be no whole file in them."""
+    """Folders without a marker. On a file system there may be no whole file in one; elsewhere emptied ones may stay."""
+    paths = _folders(job, kind) if job.is_local else [object_.path for object_ in job.list(kind)]
+    return sorted({commit for path in paths if (commit := _commit_of(path))} - {*commits(job, kind)})
+
+
+def _folders(job: Store, kind: Kind) -> list[str]:
     runs = job.folders(kind)
-    paths = runs if kind == "artifact" else [path for run in runs for path in job.folders(run)]
-    begun = [commit for path in paths if (commit := _commit_of(f"{path}/"))]
-    committed = set(commits(job, kind))
-    return [commit for commit in begun if commit not in committed]
+    return [f"{path}/" for path in (runs if kind == "artifact" else chain(*map(job.folders, runs)))]
 
 
 def _commit_of(path: str) -> Commit | None:

@@ -210,18 +210,23 @@ class Store:
         """
         for object_ in self.list():
             self.delete(object_.path)
-        if isinstance(self._objects, LocalStore):
+        if self.is_local:
             with explained("delete", self.uri), suppress(FileNotFoundError):
                 shutil.rmtree(f"/{self._path}")
 
     def sync(self, paths: Sequence[str]) -> None:
         """Wait until objects would outlive a power cut: a store's answer promises that, a file system's does not."""
-        if not isinstance(self._objects, LocalStore):
+        if not self.is_local:
             return
         files = [Path("/", self._at(path)) for path in paths]
         with explained("write", self.uri):
             for path in [*files, *{file.parent for file in files}]:
                 _sync(path)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of a file system."""
+        return isinstance(self._objects, LocalStore)
 
     @property
     def _objects(self) -> "ObjectStore":
