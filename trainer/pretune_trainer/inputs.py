@@ -241,7 +241,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 
 def _has_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether it has entries beside special tokens; one that was made of nothing has none, or T5's mark of a space."""
-    special = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
+    added = tokenizer.added_tokens_decoder.values()
+    special = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
     return len(tokenizer.get_vocab().keys() - special) > 1
 
 
