@@ -101,7 +101,8 @@ def _brought(ranks: Ranks, parent: Parent, storage: Storage, caches: str) -> set
 
 def _put_artifact(location: Location) -> None:
     store = Store.open(location)
-    files = [store.put(name, name.encode()) for name in ("config.json", "model.safetensors")]
+    names = ("config.json", "model.safetensors", "original/consolidated.00.pth", "pytorch_model.bin")
+    files = [store.put(name, name.encode()) for name in names]
     commit(store, Manifest(content="artifact", files=files))
 
 

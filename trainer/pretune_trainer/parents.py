@@ -28,6 +28,8 @@ from pretune_trainer.storage.store import Store
 _MERGED: Final = ("LORA", "IA3")
 """Updates that can be merged into their model, in peft's words."""
 _WEIGHTS: Final = ".safetensors"
+_OTHERS: Final = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".onnx_data", ".pt", ".pth")
+"""Endings of weights in other forms, as hubs have beside these: nothing ever opens them."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,14 @@ def _manifest(store: Store, folder: Folder, where: str, weights: Weights) -> Man
 
 
 def _is_no_weight(path: str) -> bool:
-    return not path.endswith(_WEIGHTS)
+    return not path.endswith((_WEIGHTS, *_OTHERS))
 
 
 def _here(store: Store, manifest: Manifest, where: str, *, weights: bool) -> Path:
     """The folder on this machine."""
     shelf = Shelf(store, manifest)
     names = [file.path for file in manifest.files]
-    wanted = [name for name in names if weights or _is_no_weight(name)] or names[:1]
+    wanted = [name for name in names if _is_no_weight(name) or (weights and name.endswith(_WEIGHTS))] or names[:1]
     try:
         paths = [(shelf.path(name), name) for name in wanted]
     except (MissingObjectError, DamagedError) as error:
