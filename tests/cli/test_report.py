@@ -7,6 +7,7 @@ import pytest
 from pretune_api.run_config import RunConfig
 from pretune_cli.__main__ import main
 from pretune_cli.documents import load
+from pretune_cli.report.html import element
 from pretune_cli.stages import Stages
 from pretune_trainer.storage.runs import claim_run
 from support.browser import browser
@@ -83,6 +84,7 @@ def test_text_of_the_data_is_never_markup(tmp_path: Path) -> None:
     page = reported(chain(tmp_path), tmp_path).read_text()
     assert "the &lt;b&gt;cat&lt;/b&gt; &amp; dog" in page
     assert "<script>alert" not in page
+    assert element("p", title='"><b>') == '<p title="&quot;&gt;&lt;b&gt;"></p>'
 
 
 @pytest.mark.parametrize("dark", [False, True])
