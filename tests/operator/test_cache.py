@@ -77,6 +77,15 @@ def test_a_change_of_what_nobody_reads_wakes_nobody(cache: Cache) -> None:
     assert cache.put(pod(8, podIP="10.0.0.1")) == {GENERAL}
 
 
+def test_how_far_a_job_is_by_the_word_of_another_operator_is_kept_and_wakes_nobody(cache: Cache) -> None:
+    """Each of two operators has read the head at another moment, and would take back what the other has written."""
+    cache.put(job(1, state="Running"))
+    assert cache.put(job(2, state="Running", progress={"step": 5}, metrics={"loss": 2.5})) == set()
+    known = cache.job(GENERAL)
+    assert known is not None
+    assert json.loads(known.status)["progress"] == {"step": 5}
+
+
 def test_what_is_left_of_a_job_that_is_gone_wakes_nobody(cache: Cache) -> None:
     assert cache.put(pod()) == set()
     assert cache.remove(pod(phase="Failed")) == set()
@@ -101,7 +110,7 @@ def test_a_job_that_is_made_anew_under_its_old_name_is_another_one(cache: Cache)
 def test_a_parents_news_wake_those_that_start_from_it_and_its_chatter_does_not(cache: Cache) -> None:
     cache.put(child())
     assert cache.put(job(3)) == {GENERAL, CLASSIFY}
-    assert cache.put(job(4, progress={"step": 1})) == {GENERAL}
+    assert cache.put(job(4, attemptCount=1)) == {GENERAL}
     assert cache.put(job(5, state="Succeeded")) == {GENERAL, CLASSIFY}
     assert cache.remove(job(6)) == {GENERAL, CLASSIFY}
 

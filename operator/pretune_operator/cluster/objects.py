@@ -51,8 +51,11 @@ class StoredJob(Stored):
     artifact: Artifact | None
     document: bytes
     """What its user wrote, in JSON: parsed only when it is reconciled, which keeps thousands of jobs small."""
-    status: bytes
+    status: bytes = field(compare=False)
     """Its status in JSON."""
+    judged: int
+    """Stands for what status says, but for how far its head is: operators copy that from the head. If it were news, two
+    operators that have read a head at different moments would write over each other's word without end."""
 
     @property
     def key(self) -> JobKey:

@@ -27,6 +27,8 @@ Json = dict[str, Any]
 
 _WAITS: Final = {"ContainerCreating", "PodInitializing"}
 """Why every container waits for a moment."""
+_READ_OF_HEADS: Final = {"progress", "metrics"}
+"""Fields of a status that operators copy from what a head says."""
 _PARENTS: Final = {"pretrainJob": "PretrainJob", "finetuneJob": "FinetuneJob"}
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ def _job(resource: Resource, raw: Json) -> StoredJob:
         artifact=_artifact(status.get("artifact")),
         document=to_json(wanted | {"spec": spec}),
         status=to_json(status),
+        judged=hash(to_json({name: said for name, said in status.items() if name not in _READ_OF_HEADS})),
     )
 
 
