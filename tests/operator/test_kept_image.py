@@ -1,5 +1,6 @@
 """A job trains with one image from its first run to its end, whatever the operator is upgraded to by then."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from pretune_operator.decision import StartPreflight
 from pretune_operator.images import image_of
-from support.scene import FAST, Scene, attempt, failing, progress, running, started, trains
+from support.scene import FAST, HEAD, Scene, attempt, failing, progress, running, started, trains
 from support.world import End, Fate, World, with_image
 
 OLD, NEW = "pretrain:1", "pretrain:2"
@@ -70,6 +71,18 @@ def test_a_retry_that_is_raised_while_an_attempt_starts_holds_also_once_that_att
     scene.sees(running(image=OLD, progress=progress())).settle()
     assert [record.image for record in scene.status.attempts] == [OLD]
     assert image(loses_its_head(scene)) == NEW
+
+
+def test_a_job_whose_kept_image_is_gone_need_not_fail_before_it_takes_another() -> None:
+    """As docs/troubleshooting.md says."""
+    scene = upgraded(loses_its_head(trained()))
+    pulls = replace(HEAD, phase="Pending", waiting_reason="ImagePullBackOff")
+    scene.sees(attempt(2, image=OLD, head=pulls)).settle()
+    scene.change(suspend=True, retry=1).settle()
+    scene.sees().settle()
+    assert scene.status.state == "Suspended"
+    assert started(scene.change(suspend=False).settle()) == [3]
+    assert image(scene) == NEW
 
 
 def test_a_failed_job_is_tried_again_with_the_image_of_the_upgrade_by_its_preflight_too() -> None:
