@@ -13,6 +13,7 @@ import pytest
 from chart import generated
 from pretune_api.problems import parse
 from pretune_cli.__main__ import main
+from pretune_operator.cluster.kinds import JOBS
 from support.pages import PAGES, ROOT, commands, name_of
 from support.specs import PRETRAIN, changed
 
@@ -28,7 +29,8 @@ PARSED = {
     "logs": "needs a job that was trained: tests/cli/test_logs.py makes one",
 }
 """Commands of pretune of which the arguments alone are checked, and why."""
-KUBECTL = {"annotate", "apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch", "wait"}
+READING, CHANGING = {"describe", "explain", "get", "logs", "wait"}, {"annotate", "apply", "create", "delete", "label"}
+KUBECTL = READING | CHANGING | {"patch", "scale"}
 
 SHOWN = [
     pytest.param(words, id=f"{name_of(page)}: {' '.join(words)}"[:100]) for page in PAGES for words in commands(page)
@@ -89,6 +91,13 @@ def has_value(values: object, path: Words) -> None:
         values = values[name]
 
 
+def velero(arguments: Words) -> None:
+    """Jobs come back with their status, and nothing does of what the operator makes anew."""
+    options = dict(pairwise(arguments))
+    for option in ("--include-resources", "--status-include-resources"):
+        assert set(options[option].split(",")) == {f"{kind.plural}.{kind.group}" for kind in JOBS.values()}
+
+
 def docker(arguments: Words) -> None:
     """A recipe that is there, and a stage of it."""
     options = dict(pairwise(arguments))
@@ -104,5 +113,6 @@ CHECKS: dict[str, Callable[[Words], None]] = {
     "kubectl": kubectl,
     "make": make,
     "pretune": pretune,
+    "velero": velero,
 }
 """What is known of a command, by its first word."""
