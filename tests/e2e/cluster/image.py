@@ -28,11 +28,12 @@ def one_program_image(program: Path, name: str, archive: Path, *, path: str) -> 
 def names_of(image: str, listing: str) -> list[str]:
     """The name `image`, and, where no other tag names the same, the runtime's own: it is kept until none is left.
 
-    `listing` is what `ctr images list` prints.
+    `listing` is what `ctr images list` prints. The runtime's own say a digest: sha256:…, and after `kind load`
+    import-2026-11-22@sha256:… as well.
     """
     digests = dict(line.split()[:3:2] for line in listing.splitlines())
     others = [name for name, digest in digests.items() if digest == digests[image] and name != image]
-    return [image, *others] if all(name.startswith("sha256:") for name in others) else [image]
+    return [image, *others] if all("sha256:" in name for name in others) else [image]
 
 
 def _reproducible(member: tarfile.TarInfo) -> tarfile.TarInfo:
