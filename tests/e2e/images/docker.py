@@ -1,5 +1,6 @@
 """Images made by a Docker engine, on the base image that the Dockerfiles name."""
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,9 @@ class Docker:
         command = ["docker", "build", "--tag", image, "--file", str(ROOT / recipe.dockerfile)]
         command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         command += ["--target", recipe.target] if recipe.target else []
-        subprocess.run([*command, str(ROOT / recipe.context)], check=True)
+        # The Dockerfiles mount caches, of which the default builder of an engine as old as Debian 12's knows nothing.
+        buildkit = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        subprocess.run([*command, str(ROOT / recipe.context)], env=buildkit, check=True)
 
     def save(self, image: str, archive: Path, known: set[str]) -> None:
         """Write all of the image to an archive."""
