@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import torch
 
 from pretune_api.training import Training
@@ -14,6 +16,10 @@ from pretune_trainer.model.shapes import Shapes
 from pretune_trainer.optim import make_optimizer
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import Step, autocast, defer_reduction, prepare
+
+_LEARNT: Final = ("mask", "before")
+"""Arrays of an example that say which of its tokens are learnt; of ones, they say that all are. What is not learnt has
+no logits, and takes less memory."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,14 @@ class Trainee:
     """What its arithmetic costs."""
 
     def probe(self, longest: Example, training: Training, ranks: Ranks, most: int, rows: int) -> None:
-        """Compute forward and backward of `rows` of the longest example, and forget it.
+        """Compute forward and backward of `rows` of the longest example, as if all of it were learnt, and forget it.
 
         Where a step has `most` rows, which are more, gradients of others are held meanwhile, as they are in a step.
         """
+        example = {name: np.ones_like(values) if name in _LEARNT else values for name, values in longest.items()}
         parts = [1, rows] if rows < most else [rows]
         for number, part in enumerate(parts, start=1):
-            batch = self.step.task.batch([Pack((longest,))] * part).to(ranks.device)
+            batch = self.step.task.batch([Pack((example,))] * part).to(ranks.device)
             defer_reduction(self.step, last=number == len(parts))
             with autocast(training, ranks):
                 loss = self.step(batch, batch.counts)

@@ -45,10 +45,9 @@ def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: fl
 
 def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None = None) -> Tensor:
     """Cross-entropy of each token, float32 [tokens], 0 where the target is `IGNORED`. For evaluation: no gradient."""
-    chunks = (slice(start, start + _CHUNK_TOKENS) for start in range(0, len(hidden), _CHUNK_TOKENS))
     losses = [
-        F.cross_entropy(capped(head(hidden[rows]).float(), cap), targets[rows], ignore_index=IGNORED, reduction="none")
-        for rows in chunks
+        F.cross_entropy(capped(head(rows).float(), cap), wanted, ignore_index=IGNORED, reduction="none")
+        for rows, wanted in zip(hidden.split(_CHUNK_TOKENS), targets.split(_CHUNK_TOKENS), strict=True)
     ]
     return torch.cat(losses)
 

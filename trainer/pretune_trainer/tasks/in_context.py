@@ -16,12 +16,14 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context
 from pretune_trainer.tasks.language import (
     NOTHING,
+    PLACES,
     encode,
     following,
     language_model,
     log_probabilities,
     padded,
     padded_inputs,
+    places_of,
 )
 from pretune_trainer.tasks.sequence_classification import SequenceClassification
 
@@ -90,13 +92,14 @@ class InContext(SequenceClassification):
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """A row for each label of each text: input_ids, attention_mask int64 [packs x labels, width].
 
-        Targets: "lm" int64 of that shape, what stands behind the text, aligned with the position that predicts;
-        "label" int64 [packs].
+        Targets: "lm" int64 of that shape, what stands behind the text, aligned with the position that predicts,
+        and its "places"; "label" int64 [packs].
         """
         pairs = [self._row(pack, answer) for pack in packs for answer in self._endings]
         rows, targets = [row for row, _ in pairs], [target for _, target in pairs]
         inputs = {**padded_inputs(rows, self.pad, self._most), "use_cache": False}
-        found = {"lm": padded(targets, IGNORED, self._most), "label": torch.tensor(self.chosen(packs))}
+        wanted = padded(targets, IGNORED, self._most)
+        found = {"lm": wanted, PLACES: places_of(wanted), "label": torch.tensor(self.chosen(packs))}
         kept = sum(1 for pack in packs if pack.examples)
         return Batch(inputs, found, {"label": kept}, sum(map(len, rows)))
 

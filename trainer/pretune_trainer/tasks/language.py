@@ -28,6 +28,8 @@ Tokens = Mapping[str, Array]
 _BY_TOKEN: Final = ("ids", "words")
 _ROUND: Final = 8
 """Widths of batches are multiples of this: tensor cores like it, and there are fewer shapes."""
+PLACES: Final = "places"
+"""Target with the positions that predict, where not all do."""
 NOTHING: Final = np.zeros(0, np.int64)
 """A row without tokens."""
 _FACTORS: Final = ("logit_scale", "lm_head_multiplier")
@@ -138,7 +140,8 @@ class Packer:
 
         Returns:
             inputs input_ids and position_ids int64 [packs, length] (or [1, packs * length] with boundaries),
-            targets "lm" int64 of the same shape, aligned with the position that predicts.
+            targets "lm" int64 of the same shape, aligned with the position that predicts; with masks "places" int64
+            [targets], where they stand in the flattened rows.
         """
         shape = (len(packs), self.length)
         ids = np.full(shape, self.pad, dtype=np.int64)
@@ -146,9 +149,11 @@ class Packer:
         targets = np.full(shape, IGNORED, dtype=np.int64)
         for row, pack in enumerate(packs):
             self._fill(ids[row], positions[row], targets[row], pack)
-        count = int((targets != IGNORED).sum())
+        found = {"lm": torch.from_numpy(targets)}
+        if any("mask" in example for pack in packs for example in pack.examples):
+            found[PLACES] = places_of(found["lm"])
         tokens = sum(len(pack) for pack in packs)
-        return Batch(self._inputs(ids, positions), {"lm": torch.from_numpy(targets)}, {"lm": count}, tokens)
+        return Batch(self._inputs(ids, positions), found, {"lm": int((targets != IGNORED).sum())}, tokens)
 
     def _fill(
         self, ids: NDArray[np.int64], positions: NDArray[np.int64], targets: NDArray[np.int64], pack: Pack
@@ -219,14 +224,31 @@ def _hidden_states(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Summed cross-entropy of the batch's next tokens: float32 scalar."""
-    hidden, targets = _hidden_states(model, batch.inputs), batch.targets["lm"].flatten()
+    hidden, targets = _to_predict(model, batch)
     return head_cross_entropy(hidden, _head(model), targets, _cap(model))
 
 
 def next_token_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Cross-entropy of each position's next token, float32 [positions]; 0 where there is no target."""
+    hidden, targets = _to_predict(model, batch)
+    losses = token_cross_entropy(hidden, _head(model), targets, _cap(model))
+    if PLACES not in batch.targets:
+        return losses
+    return losses.new_zeros(batch.targets["lm"].numel()).scatter(0, batch.targets[PLACES], losses)
+
+
+def _to_predict(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Hidden states and targets of the positions that predict: float [n, width], int64 [n]; of all, where the batch
+    does not say which do. The others' logits, as those of prompts, would be computed for nothing.
+    """
     hidden, targets = _hidden_states(model, batch.inputs), batch.targets["lm"].flatten()
-    return token_cross_entropy(hidden, _head(model), targets, _cap(model))
+    places = batch.targets.get(PLACES)
+    return (hidden, targets) if places is None else (hidden.index_select(0, places), targets[places])
+
+
+def places_of(targets: Tensor) -> Tensor:
+    """Where there is something to predict in the flattened rows: int64 [n]."""
+    return (targets.flatten() != IGNORED).nonzero()[:, 0]
 
 
 def following(row: Array, before: int) -> Array:

@@ -22,12 +22,14 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
 from pretune_trainer.tasks.language import (
     NOTHING,
+    PLACES,
     encode,
     following,
     language_model,
     log_probabilities,
     padded,
     padded_inputs,
+    places_of,
 )
 
 
@@ -118,8 +120,8 @@ class Preference(Task[Preferred]):
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Two rows a pack, first all chosen, then all rejected: input_ids, attention_mask int64 [2 packs, width].
 
-        Targets: "lm" int64 [2 packs, width], the answers' tokens, aligned with the position that predicts;
-        "reference" float32 [packs, 2], log-probabilities before training; "kept" bool [packs].
+        Targets: "lm" int64 [2 packs, width], the answers' tokens, aligned with the position that predicts, and their
+        "places"; "reference" float32 [packs, 2], log-probabilities before training; "kept" bool [packs].
         """
         examples = [pack.examples[0] if pack.examples else None for pack in packs]
         rows = [NOTHING if each is None else each[name] for name in ("ids", "rejected") for each in examples]
@@ -130,8 +132,10 @@ class Preference(Task[Preferred]):
         nothing = np.zeros(2, np.float32)
         reference = [nothing if each is None else each.get("reference", nothing) for each in examples]
         kept = torch.tensor([each is not None for each in examples])
+        wanted = padded(targets, IGNORED, most)
         found = {
-            "lm": padded(targets, IGNORED, most),
+            "lm": wanted,
+            PLACES: places_of(wanted),
             "reference": torch.from_numpy(np.stack(reference).astype(np.float32)),
             "kept": kept,
         }
