@@ -238,6 +238,6 @@ def _activations(made: Design, tuned: Tuned, batch: Batch) -> int | None:
         raise
     except Exception:  # tensors without content refuse in many ways
         return None
-    ids = batch.inputs.get("input_ids")
+    widths = [value.shape[1] for name, value in batch.inputs.items() if name.endswith("input_ids")]
     # Padded rows are as long as the longest that was seen; what is kept grows with their length.
-    return kept if ids is None else kept * max(ids.shape[1], made.task.layout.length) // ids.shape[1]
+    return kept * max(*widths, made.task.layout.length) // max(widths) if widths else kept

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.language import NOTHING, padded_inputs
 from pretune_trainer.tasks.sentence_transformers import save_settings
+
+_QUERY: Final = "query_"
+"""Stands before the names of what the model reads of queries."""
+_READ: Final = ("input_ids", "attention_mask")
 
 
 class Embedding(Task[Searched]):
@@ -96,9 +101,10 @@ class Embedding(Task[Searched]):
         return [each for each in texts if each.strip()]
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
-        """Rows of all queries, then of their documents, then of each first negative, and so on, padded on the right:
-        input_ids, attention_mask int64 [kinds * packs, width]. Target "name" int64 [kinds, packs] names each text, 0
-        where there is none.
+        """Documents, then each first negative, and so on, padded on the right: input_ids, attention_mask int64
+        [(kinds - 1) * packs, width]; and queries, which are mostly shorter, by themselves: query_input_ids,
+        query_attention_mask int64 [packs, their width]. Target "name" int64 [kinds, packs] names each text, 0 where
+        there is none.
 
         Every rank has as many rows, so that they can be gathered.
         """
@@ -106,7 +112,10 @@ class Embedding(Task[Searched]):
         rows = [each[kind] for kind in range(2 + self.negatives) for each in drawn]
         names = torch.tensor([_name(row) for row in rows]).reshape(-1, len(packs))
         pairs = sum(1 for pack in packs if pack.examples)
-        inputs = padded_inputs(rows, self.pad, self.layout.length)
+        queries, documents = (
+            padded_inputs(part, self.pad, self.layout.length) for part in (rows[: len(packs)], rows[len(packs) :])
+        )
+        inputs = documents | {_QUERY + name: tensor for name, tensor in queries.items()}
         return Batch(inputs, {"name": names}, {"pair": pairs}, sum(map(len, rows)))
 
     def _drawn(self, pack: Pack) -> list[Array]:
@@ -131,7 +140,8 @@ class Embedding(Task[Searched]):
 
     def _vectors(self, model: nn.Module, batch: Batch) -> Tensor:
         """Unit vectors: float32 [kinds, packs, width]."""
-        vectors = unit(pooled(model, batch.inputs, self.spec.pooling))
+        kinds = [{name: batch.inputs[before + name] for name in _READ} for before in (_QUERY, "")]
+        vectors = torch.cat([unit(pooled(model, inputs, self.spec.pooling)) for inputs in kinds])
         return vectors.reshape(*batch.targets["name"].shape, -1)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Searched]:
