@@ -13,7 +13,7 @@ from transformers import AutoModelForCTC, PreTrainedModel, Wav2Vec2CTCTokenizer
 
 from pretune_api.model import Architecture
 from pretune_trainer.data.audio import Samples
-from pretune_trainer.data.example import Pack, Row
+from pretune_trainer.data.example import Example, Pack, Row
 from pretune_trainer.errors import BadRowError, UserError, quoted
 from pretune_trainer.metrics.transcripts import Transcript
 from pretune_trainer.model.build import Build
@@ -71,7 +71,7 @@ class SpeechCtc(SpeechTask):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Waves [packs, samples]; targets "letters" int64 [packs, longest], "frames" and "length" int64 [packs]."""
-        examples = clips_of(packs, np.zeros(self.sounds.samples(self.sounds.fewest_frames), np.int16))
+        examples = self._clips(packs)
         lengths = [len(example["answer"]) for example in examples]
         letters = [torch.from_numpy(example["answer"].astype(np.int64)) for example in examples]
         targets = {
@@ -82,6 +82,10 @@ class SpeechCtc(SpeechTask):
         inputs = self.heard(examples, padding=True, return_attention_mask=True)
         return Batch(inputs, targets, {"ctc": sum(lengths)}, frames_in(examples, self.sounds.rate), packs)
 
+    def _clips(self, packs: Sequence[Pack]) -> list[Example]:
+        """The clip of each row; the shortest that the model can read where there is none."""
+        return clips_of(packs, np.zeros(self.sounds.samples(self.sounds.fewest_frames), np.int16))
+
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over clips; its mean is taken over letters."""
         return {"ctc": self._losses(self._log_probabilities(model, batch), batch).sum()}
@@ -90,7 +94,8 @@ class SpeechCtc(SpeechTask):
         """What the likeliest letters of all frames say."""
         log_p = self._log_probabilities(model, batch)
         losses = self._losses(log_p, batch).tolist()
-        spelled = [ids[:count] for ids, count in zip(log_p.argmax(-1).tolist(), batch.targets["frames"], strict=True)]
+        letters, frames = log_p.argmax(-1).tolist(), batch.targets["frames"].tolist()
+        spelled = [ids[:count] for ids, count in zip(letters, frames, strict=True)]
         written = self.tokenizer.batch_decode(spelled) if self.writes else None
         return transcripts(clips_of(batch.packs, np.zeros(0, np.int16)), losses, written)
 
@@ -98,8 +103,9 @@ class SpeechCtc(SpeechTask):
         """Of each letter, and the blank, in each frame: float32 [n, frames, letters]."""
         if not self.sounds.by_itself:
             return logits_of(model, batch.inputs).log_softmax(-1)
-        waves, mask = batch.inputs["input_values"], batch.inputs["attention_mask"]
-        clips = (wave[None, : int(own.sum())] for wave, own in zip(waves, mask, strict=True))
+        # As they are known here: to be told by the mask would be to wait for the device, clip by clip.
+        lengths = [len(clip["audio"]) for clip in self._clips(batch.packs)]
+        clips = (wave[None, :length] for wave, length in zip(batch.inputs["input_values"], lengths, strict=True))
         rows = [logits_of(model, {"input_values": clip})[0] for clip in clips]
         return pad_sequence(rows, batch_first=True).log_softmax(-1)
 
