@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForZeroShotImageClassification, PretrainedConfig, PreTrainedModel
 
 from pretune_api.contrastive import Contrastive as Spec
+from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
-from pretune_trainer.data.images import Pixels, checked
+from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
@@ -79,8 +80,8 @@ class Contrastive(Task[Compared]):
         """One example a pair: ids int32 [n] with an end, file uint8 [bytes], and label int32 [1] with zeroShot."""
         captions = [_caption(row) for row in rows]
         encoded = encode_whole(self.tokenizer, captions, self.layout.length)
-        for row, ids in zip(rows, encoded, strict=True):
-            content = checked(row.content(self.spec.image_column), row.place, self.spec.smallest_side)
+        files = checked(rows, self.spec.smallest_side, self.spec.image_column)
+        for row, ids, content in zip(rows, encoded, files, strict=True):
             example: dict[str, Array] = {"ids": np.array(ids, np.int32), "file": np.frombuffer(content, np.uint8)}
             yield [example | self._label(row)]
 
@@ -96,14 +97,15 @@ class Contrastive(Task[Compared]):
 
         Every rank has as many rows, so that they can be gathered.
         """
-        blank = np.zeros((3, self.images.height, self.images.width), np.float32)
-        pixels = [self._shown(pack) if pack.examples else blank for pack in packs]
+        pixels = list(ahead(self._shown, packs, DECODED_AT_ONCE))
         ids = [pack.examples[0]["ids"].tolist() if pack.examples else [] for pack in packs]
         inputs = {"input_ids": self._padded(ids), "pixel_values": torch.from_numpy(np.stack(pixels))}
         pairs = torch.tensor([bool(pack.examples) for pack in packs])
         return Batch(inputs, {"pair": pairs}, {"pair": int(pairs.sum())}, sum(map(len, ids)), packs)
 
     def _shown(self, pack: Pack) -> Pixels:
+        if not pack.examples:
+            return np.zeros((3, self.images.height, self.images.width), np.float32)
         random = None if pack.held_out else pack.random(self.seed)
         return shown(pack.examples[0]["file"], self.images, self.spec, random)
 

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from pretune_api.objectives import ImageClassification as Spec
+from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import mixed, shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.data.images import Pixels, checked
+from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
 from pretune_trainer.model.batch_norm import freeze_batch_norms, has_batch_norms
@@ -63,9 +64,8 @@ class ImageClassification(Task[Judged]):
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example an image: file uint8 [bytes], label int32 [1]."""
-        for row in rows:
+        for row, content in zip(rows, checked(rows, self.spec.smallest_side), strict=True):
             label = label_number(row, row.value(self.spec.label_column), self.numbers, self.where)
-            content = checked(row.content(), row.place, self.spec.smallest_side)
             yield [{"file": np.frombuffer(content, np.uint8), "label": np.array([label], np.int32)}]
 
     def class_of(self, example: Example) -> int:
@@ -83,7 +83,7 @@ class ImageClassification(Task[Judged]):
             nothing = torch.tensor([IGNORED])
             targets = {"label": nothing, "other": nothing, "share": torch.ones(1)}
             return Batch({"pixel_values": blank}, targets, {"label": 0})
-        pixels, others, shares = zip(*map(self._shown, kept), strict=True)
+        pixels, others, shares = zip(*ahead(self._shown, kept, DECODED_AT_ONCE), strict=True)
         targets = {
             "label": torch.tensor([_label(pack.examples[0]) for pack in kept]),
             "other": torch.tensor(others),

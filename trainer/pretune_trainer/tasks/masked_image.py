@@ -10,9 +10,10 @@ from transformers import AutoModelForPreTraining, PretrainedConfig, PreTrainedMo
 
 from pretune_api.masked_image import MaskedImage as Spec
 from pretune_api.model import Architecture
+from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.data.images import Images, Pixels, checked
+from pretune_trainer.data.images import DECODED_AT_ONCE, Images, Pixels, checked
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.mean_loss import MeanLoss
@@ -60,8 +61,7 @@ class MaskedImage(Task[float]):
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example an image: file uint8 [bytes]."""
-        for row in rows:
-            content = checked(row.content(), row.place, self.spec.smallest_side)
+        for content in checked(rows, self.spec.smallest_side):
             yield [{"file": np.frombuffer(content, np.uint8)}]
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
@@ -73,7 +73,7 @@ class MaskedImage(Task[float]):
         if not kept:
             blank = torch.zeros(1, 3, self.images.height, self.images.width)
             return Batch({"pixel_values": blank, "noise": torch.arange(self.patches)[None]}, {}, {"image": 0})
-        pixels, noise = zip(*map(self._shown, kept), strict=True)
+        pixels, noise = zip(*ahead(self._shown, kept, DECODED_AT_ONCE), strict=True)
         inputs = {"pixel_values": torch.from_numpy(np.stack(pixels)), "noise": torch.from_numpy(np.stack(noise))}
         return Batch(inputs, {}, {"image": len(kept)}, len(kept))
 

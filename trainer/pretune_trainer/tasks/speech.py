@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_api.speech import SpeechRecognition as Spec
+from pretune_trainer.ahead import ahead
 from pretune_trainer.data.audio import FULL, Samples, checked
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.errors import BadRowError, quoted
@@ -17,6 +18,8 @@ from pretune_trainer.tasks.base import Context, Task
 
 _FRAMES: Final = 50
 """A second weighs as much as so many tokens: the frames that models of speech see of it."""
+_DECODED_AT_ONCE: Final = 4
+"""Clips decoded and resampled at once, each in a thread: the libraries let others work meanwhile."""
 
 
 class SpeechTask(Task[Transcript]):
@@ -42,12 +45,14 @@ class SpeechTask(Task[Transcript]):
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a clip: audio int16 [samples], answer int32 [n], and said uint8: the transcript in UTF-8."""
-        for row in rows:
+        for row, audio in zip(rows, ahead(self._audio, rows, _DECODED_AT_ONCE), strict=True):
             said = self._said(row)
-            audio = checked(row.content(), row.place, self.sounds.rate, self.seconds)
             answer = np.asarray(self.answer(row, said), np.int32)
             self.check(row, audio, answer)
             yield [{"audio": audio, "answer": answer, "said": np.frombuffer(said.encode(), np.uint8)}]
+
+    def _audio(self, row: Row) -> Samples:
+        return checked(row.content(), row.place, self.sounds.rate, self.seconds)
 
     def _said(self, row: Row) -> str:
         value = row.value(self.spec.transcript_column)
