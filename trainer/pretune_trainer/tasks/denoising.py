@@ -18,7 +18,7 @@ from pretune_trainer.metrics.recovery import Answers, Recovery
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.encoder_decoder import judge_answers
+from pretune_trainer.tasks.encoder_decoder import answer_losses, judge_answers
 from pretune_trainer.tasks.language import NOTHING, Frame, encode, padded, padded_inputs, pieces
 from pretune_trainer.tasks.masking import Ids, mask_token
 from pretune_trainer.tasks.spans import Spans, longest_text, segments
@@ -81,7 +81,7 @@ class Denoising(Task[Answers]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the answers."""
-        return {"lm": judge_answers(model, batch, self.pad)[0].sum()}
+        return {"lm": answer_losses(model, batch, self.pad).sum()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Answers]:
         """Losses and right tokens, each from the right ones before it."""

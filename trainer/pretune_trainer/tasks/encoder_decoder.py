@@ -13,14 +13,28 @@ from pretune_trainer.tasks.logits import fitting
 
 def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
     """The loss of each token of the targets "lm", and whether it was the likeliest: float32, bool [packs * width]."""
+    logits, targets = _logits(model, batch, pad), batch.targets["lm"].flatten()
+    return _losses(logits, targets), logits.argmax(-1) == targets
+
+
+def answer_losses(model: nn.Module, batch: Batch, pad: int) -> Tensor:
+    """The loss of each token of the targets "lm", float32 [packs * width]; the likeliest ones are not looked for."""
+    return _losses(_logits(model, batch, pad), batch.targets["lm"].flatten())
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+
+
+def _logits(model: nn.Module, batch: Batch, pad: int) -> Tensor:
+    """Of each token from the right ones before it: float32 [packs * width, vocabulary]."""
     assert isinstance(model, PreTrainedModel)
     targets = batch.targets["lm"]
     before = torch.full_like(targets, _first_token(model))
     before[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORED, pad)
-    given = fitting(batch.inputs, model)
-    logits = model(**given, decoder_input_ids=before, use_cache=False).logits.flatten(0, 1).float()
-    losses = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return losses, logits.argmax(-1) == targets.flatten()
+    logits = model(**fitting(batch.inputs, model), decoder_input_ids=before, use_cache=False).logits
+    assert isinstance(logits, Tensor)
+    return logits.flatten(0, 1).float()
 
 
 def _first_token(model: PreTrainedModel) -> int:

@@ -128,20 +128,14 @@ class MaskedLM(Task[PairAnswers]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the hidden tokens, and over the pairs."""
-        return {key: losses.sum() for key, (losses, _) in self._judged(model, batch).items()}
+        logits = self._logits(model, batch)
+        return {key: _losses(of_key, batch.targets[key]).sum() for key, of_key in logits.items()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[PairAnswers]:
         """Losses and right answers."""
-        answers = {
-            key: Answers(float(losses.detach().double().sum()), int(right.sum()), batch.counts[key])
-            for key, (losses, right) in self._judged(model, batch).items()
-        }
-        return [PairAnswers(answers["mlm"], answers.get("nsp"))]
-
-    def _judged(self, model: nn.Module, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """By key, the loss of each target, and whether it was right."""
         logits = self._logits(model, batch)
-        return {key: _judge(of_key, batch.targets[key]) for key, of_key in logits.items()}
+        answers = {key: _answers(of_key, batch.targets[key], batch.counts[key]) for key, of_key in logits.items()}
+        return [PairAnswers(answers["mlm"], answers.get("nsp"))]
 
     def _logits(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(model, PreTrainedModel)
@@ -163,9 +157,13 @@ class MaskedLM(Task[PairAnswers]):
         return [PairRecovery()]
 
 
-def _judge(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    losses = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
-    return losses, logits.argmax(-1) == targets
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
+
+
+def _answers(logits: Tensor, targets: Tensor, count: int) -> Answers:
+    losses, right = _losses(logits, targets), logits.argmax(-1) == targets
+    return Answers(float(losses.detach().double().sum()), int(right.sum()), count)
 
 
 def _judges_pairs(model: PreTrainedModel) -> bool:

@@ -16,7 +16,8 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.gather import are_several
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context
-from pretune_trainer.tasks.encoder_decoder import judge_answers
+from pretune_trainer.tasks.encoder_decoder import answer_losses
+from pretune_trainer.tasks.generation import PLAINLY
 from pretune_trainer.tasks.language import padded
 from pretune_trainer.tasks.logits import fitting
 from pretune_trainer.tasks.speech import SpeechTask, clips_of, frames_in, transcripts
@@ -81,12 +82,12 @@ class SpeechSeq2Seq(SpeechTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the transcripts."""
-        return {"lm": judge_answers(model, batch, self.pad)[0].sum()}
+        return {"lm": answer_losses(model, batch, self.pad).sum()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Transcript]:
         """The likelihood of the transcripts, and what the model writes where that is looked at."""
         assert isinstance(model, PreTrainedModel)
-        losses = judge_answers(model, batch, self.pad)[0].view(batch.targets["lm"].shape).sum(1)
+        losses = answer_losses(model, batch, self.pad).view(batch.targets["lm"].shape).sum(1)
         written = self._written(model, batch) if self.writes else None
         return transcripts(clips_of(batch.packs, np.zeros(0, np.int16)), losses.tolist(), written)
 
@@ -98,9 +99,9 @@ class SpeechSeq2Seq(SpeechTask):
         """
         ids = model.generate(
             **fitting(batch.inputs, model),
-            do_sample=False,
             num_beams=1,
             synced_gpus=are_several(),
             force_unique_generate_call=True,
+            **PLAINLY,
         )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -17,7 +17,7 @@ from pretune_trainer.metrics.writing import Draft, WritingReport
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.encoder_decoder import judge_answers
+from pretune_trainer.tasks.encoder_decoder import answer_losses
 from pretune_trainer.tasks.encoding import Offsets, added_around, encode_with_offsets
 from pretune_trainer.tasks.generation import write
 from pretune_trainer.tasks.judging import likelihood
@@ -189,12 +189,12 @@ class TextToText(Task[Draft]):
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the tokens of the answers."""
-        return {"lm": judge_answers(model, batch, self.pad)[0].sum() if self.both else next_token_loss(model, batch)}
+        return {"lm": answer_losses(model, batch, self.pad).sum() if self.both else next_token_loss(model, batch)}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[Draft]:
         """The likelihood of the wanted texts, and what the model writes where that is looked at."""
         assert isinstance(model, PreTrainedModel)
-        losses = judge_answers(model, batch, self.pad)[0] if self.both else next_token_losses(model, batch)
+        losses = answer_losses(model, batch, self.pad) if self.both else next_token_losses(model, batch)
         judged = likelihood(losses, batch.targets["lm"], self.tokenizer)
         return [Draft(judged, self._written(model, batch) if self.writes else ())]
 
