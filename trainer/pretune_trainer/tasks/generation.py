@@ -25,9 +25,11 @@ PLAINLY: Final[dict[str, Any]] = {
     "stop_strings": None,
     "token_healing": False,
     "cache_implementation": None,
+    "use_cache": True,
 }
 """Asks `generate` for the one text that the model thinks likeliest, whatever a parent's file says: several texts, words
-drawn at random, searches that need code of a hub, ends and caches that need more than the model."""
+drawn at random, searches that need code of a hub, ends and caches that need more than the model; or no cache at all, as
+in files of models that were trained without, so that each token would cost as much as the whole text before it."""
 
 
 def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int, beams: int) -> list[list[int]]:
