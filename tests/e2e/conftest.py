@@ -106,10 +106,34 @@ def kueue(cluster: Cluster) -> Cluster:
 @pytest.fixture(scope="module")
 def team(request: pytest.FixtureRequest, installation: Installation) -> Iterator[Namespace]:
     """A namespace of people who train, with the credentials of their store."""
-    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
-    with namespace(installation.cluster, f"team-{name}") as made:
+    with namespace(installation.cluster, f"team-{_module(request)}") as made:
         made.apply(secret("s3", installation.s3.environment))
         yield made
+
+
+@pytest.fixture(scope="module")
+def store(request: pytest.FixtureRequest, installation: Installation) -> S3Server:
+    """Another team's store, with the corpora in it; it does not run yet."""
+    server = s3_server(installation.s3.folder / _module(request), installation.s3.address)
+    server.make_bucket("models")
+    corpora.write(server.folder / "buckets" / "corpora")
+    return server
+
+
+@pytest.fixture(scope="module")
+def other_team(request: pytest.FixtureRequest, installation: Installation, store: S3Server) -> Iterator[Namespace]:
+    """The namespace of the other team, whose credentials are those of its own store."""
+    with namespace(installation.cluster, f"team-other-{_module(request)}") as made:
+        made.apply(secret("s3", store.environment))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> dict[str, float]:
+    """Metrics of the job that goes through what clusters do, run on this machine with as many ranks."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    storage = corpora.run_on_this_machine([corpora.survivor()], installation.buckets / "corpora", folder)
+    return corpora.metrics_of(storage, "pretrainjob-survivor")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +148,12 @@ def crowded(installation: Installation) -> Iterator[Namespace]:
         }
         made.apply(quota, secret("s3", installation.s3.environment))
         yield made
+
+
+def _module(request: pytest.FixtureRequest) -> str:
+    """What the test's module is about."""
+    name: str = request.module.__name__
+    return name.rpartition(".")[2].removeprefix("test_")
 
 
 def _values(images: dict[str, str]) -> Document:

@@ -13,6 +13,9 @@ from e2e.world import Document, as_yaml
 
 ROOT = Path(__file__).parents[2]
 CHAIN = ROOT / "examples" / "chain.yaml"
+SURVIVORS_STEPS = 1_200
+SURVIVORS_CHECKPOINTS = 50
+"""Steps from one checkpoint to the next."""
 _PREPARED = ROOT / "examples" / "demo" / "data"
 _ROWS = {"general/modules": 120, "domain/modules": 60, "labels/train": 3_000, "labels/validation": 400}
 
@@ -28,6 +31,23 @@ def write(folder: Path) -> None:
 def chain() -> list[Document]:
     """The jobs of the example."""
     return list(YAML(typ="safe", pure=True).load_all(CHAIN))
+
+
+def survivor() -> Document:
+    """The first job of the chain, longer: what clusters do meanwhile must not show in what it learns."""
+    [job, *_] = chain()
+    job["metadata"]["name"] = "survivor"
+    job["spec"]["training"]["maxSteps"] = SURVIVORS_STEPS
+    job["spec"]["checkpoint"] = {"everySteps": SURVIVORS_CHECKPOINTS}
+    return job
+
+
+def in_store(job: Document, endpoint: str) -> Document:
+    """The same job, with data and storage in another S3 store."""
+    found = copy.deepcopy(job)
+    for place in (*found["spec"]["data"]["train"], found["spec"]["storage"]):
+        place["endpoint"] = endpoint
+    return found
 
 
 def run_on_this_machine(documents: list[Document], corpora: Path, folder: Path) -> Path:

@@ -1,36 +1,16 @@
 """Each namespace has a store of its own: others' credentials open it not, and when it is away its jobs wait for it."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from e2e import corpora
-from e2e.cluster.s3 import S3Server, s3_server
-from e2e.conftest import Installation
-from e2e.world import Document, Namespace, condition, namespace, secret
+from e2e.cluster.s3 import S3Server
+from e2e.world import Document, Namespace, condition
 
 pytestmark = pytest.mark.long
 
 START_SECONDS = 400.0
 AWAY_SECONDS = 240.0
 """Time in which an attempt gives its store up, which it asks for a minute, and the operator says so."""
-
-
-@pytest.fixture(scope="module")
-def store(installation: Installation) -> S3Server:
-    """Another team's store, with the corpora in it; it does not run yet."""
-    server = s3_server(installation.s3.folder / "other", installation.s3.address)
-    server.make_bucket("models")
-    corpora.write(server.folder / "buckets" / "corpora")
-    return server
-
-
-@pytest.fixture(scope="module")
-def other_team(installation: Installation, store: S3Server) -> Iterator[Namespace]:
-    """The namespace of the other team, whose credentials are those of its own store."""
-    with namespace(installation.cluster, "team-other") as made:
-        made.apply(secret("s3", store.environment))
-        yield made
 
 
 def job(name: str) -> Document:
@@ -41,18 +21,10 @@ def job(name: str) -> Document:
     return found
 
 
-def in_store(job: Document, store: S3Server) -> Document:
-    """The same job in the other team's store."""
-    spec = job["spec"]
-    for place in (*spec["data"]["train"], spec["storage"]):
-        place["endpoint"] = store.endpoint
-    return job
-
-
 def test_a_store_that_is_away_is_waited_for_and_the_job_goes_on_from_its_commit(
     other_team: Namespace, store: S3Server
 ) -> None:
-    patient = in_store(job("patient"), store)
+    patient = corpora.in_store(job("patient"), store.endpoint)
     patient["spec"]["training"]["maxSteps"] = 300
     patient["spec"]["checkpoint"] = {"everySteps": 50}
     with store.running():

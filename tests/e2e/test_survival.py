@@ -7,41 +7,22 @@ import pytest
 from e2e import corpora
 from e2e.conftest import Installation
 from e2e.tracker import Tracker
-from e2e.world import Document, Namespace
+from e2e.world import Namespace
 
 pytestmark = pytest.mark.long
 
 JOB = "pretrainjob/survivor"
-STEPS = 1_200
-EVERY = 50
 KILL_RAY = "for process in /proc/[0-9]*; do grep -qx raylet $process/comm && kill -9 ${process#/proc/}; done; true"
 """Ends Ray on a worker at once, and so its pod's container: no hook runs, as when a machine dies."""
 START_SECONDS = 400.0
 """Time that a Ray cluster may take here from nothing to the first step."""
 
 
-def survivor() -> Document:
-    """The first job of the chain, longer."""
-    [job, *_] = corpora.chain()
-    job["metadata"]["name"] = "survivor"
-    job["spec"]["training"]["maxSteps"] = STEPS
-    job["spec"]["checkpoint"] = {"everySteps": EVERY}
-    return job
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, installation: Installation) -> dict[str, float]:
-    """Metrics of the same job, run on this machine with as many ranks."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    storage = corpora.run_on_this_machine([survivor()], installation.buckets / "corpora", folder)
-    return corpora.metrics_of(storage, "pretrainjob-survivor")
-
-
 @pytest.fixture(scope="module")
 def training(team: Namespace, tracker: Tracker, undisturbed: dict[str, float]) -> Namespace:
     """The namespace, with the job at work, and a tracker told of it."""
-    team.apply(tracker.credentials, tracker.followed(survivor()))
-    team.wait_for_step(JOB, EVERY + 1, START_SECONDS)
+    team.apply(tracker.credentials, tracker.followed(corpora.survivor()))
+    team.wait_for_step(JOB, corpora.SURVIVORS_CHECKPOINTS + 1, START_SECONDS)
     return team
 
 
@@ -108,5 +89,5 @@ def test_a_tracker_has_seen_one_run_go_on_through_all_of_it(training: Namespace,
     [run] = tracker.runs(training, "survivor")
     assert run.info.status == "FINISHED"
     steps = tracker.losses(run)
-    assert (min(steps), max(steps)) == (1, STEPS)
+    assert (min(steps), max(steps)) == (1, corpora.SURVIVORS_STEPS)
     assert {name: run.data.metrics[f"validation/{name}"] for name in status["metrics"]} == status["metrics"]
