@@ -47,7 +47,7 @@ def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: f
     """Cross-entropy of each token, float32 [tokens], 0 where the target is `IGNORED`. For evaluation: no gradient."""
     losses = [
         F.cross_entropy(capped(head(rows).float(), cap), wanted, ignore_index=IGNORED, reduction="none")
-        for rows, wanted in zip(hidden.split(_CHUNK_TOKENS), targets.split(_CHUNK_TOKENS), strict=True)
+        for rows, wanted in zip(torch.split(hidden, _CHUNK_TOKENS), torch.split(targets, _CHUNK_TOKENS), strict=True)
     ]
     return torch.cat(losses)
 
