@@ -32,7 +32,7 @@ def _text(representer: Any, text: str) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style='"' if text.lower() in TRUTHS else None)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(documents())
 def test_a_valid_job_written_as_yaml_is_read_as_the_same_job(document: dict[str, Any]) -> None:
     job = parse(document)
@@ -42,7 +42,7 @@ def test_a_valid_job_written_as_yaml_is_read_as_the_same_job(document: dict[str,
     assert parse(written_and_read(job.brief())) == job
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(documents())
 def test_what_the_models_accept_the_api_server_accepts_and_stores_as_the_same_job(document: dict[str, Any]) -> None:
     server = SERVERS[document["kind"]]

@@ -79,7 +79,8 @@ def test_an_operator_that_does_its_work_is_healthy() -> None:
 
 
 def test_before_the_first_list_it_is_healthy_but_not_ready() -> None:
-    health = replace(Parts(started=False, alive=False).health, resync=Parts(last=float("-inf")))
+    resync: Any = Parts(last=float("-inf"))
+    health = replace(Parts(started=False, alive=False).health, resync=resync)
     assert health.problems() == []
     assert health.ready() != []
 

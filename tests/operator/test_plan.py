@@ -124,7 +124,7 @@ def test_ranks_are_gpus_or_workers_where_there_are_none() -> None:
     assert ranks_of(Compute(workers=3, gpus_per_worker=0)) == 3
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(documents())
 def test_any_job_is_planned_and_its_run_config_survives_being_json(document: dict[str, Any]) -> None:
     job = parse(document)

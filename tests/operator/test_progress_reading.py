@@ -52,7 +52,7 @@ class Pod:
                 pass
 
         self.address, self._server = _listen(Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def seen(self, **fields: Any) -> SeenPod:
         return SeenPod("head", "Running", ip=self.address, **fields)
@@ -261,7 +261,7 @@ def test_a_head_that_answers_slowly_holds_a_reconcile_no_longer_than_one_that_is
 ) -> None:
     monkeypatch.setattr(reading, "_ANSWER_SECONDS", 0.5)
     address, server = _listen(Dribbling(begins))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     began = time.monotonic()
     assert readings.look(JOB, ray_job(), SeenPod("head", "Running", ip=address), ending=True) is None
     assert time.monotonic() - began < 5, "it dribbles for twice that time"

@@ -118,14 +118,14 @@ def kept(corpus) -> list[tuple[str, bool]]:
 
 
 @given(corpora)
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_what_is_clean_stays_as_it_is(corpus):
     once = kept(corpus)
     assert kept(once) == once
 
 
 @given(corpora, st.randoms(use_true_random=False))
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_order_of_documents_decides_which_copy_stays_and_nothing_else(corpus, random):
     shuffled = random.sample(corpus, len(corpus))
 
@@ -139,7 +139,7 @@ def test_the_order_of_documents_decides_which_copy_stays_and_nothing_else(corpus
 
 
 @given(corpora)
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_without_the_validation_no_fewer_training_documents_stay(corpus):
     training = [document for document in corpus if not document[1]]
     assert len(kept(training)) >= sum(not held_out for _, held_out in kept(corpus))

@@ -136,7 +136,7 @@ def test_what_ngrams_say_again_is_counted_once_where_they_overlap():
 
 
 @given(st.lists(st.sampled_from(words(400)), min_size=2, max_size=60))
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_shares_of_ngrams_are_those_of_a_plain_count(text):
     def plain() -> Reason | None:
         size = sum(map(len, text))
@@ -215,14 +215,14 @@ texts = st.lists(
 
 
 @given(texts)
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_edits_change_nothing_the_second_time(text):
     once = c4_lines(mask(text, ["emailAddress"], Counter()))
     assert c4_lines(mask(once, ["emailAddress"], Counter())) == once
 
 
 @given(texts)
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_with_more_filters_fewer_documents_stay(text):
     filters = ["c4", "gopherQuality", "gopherRepetition"]
     judged = [judge(text, Cleaning(filters=filters[:count])) is None for count in range(len(filters) + 1)]

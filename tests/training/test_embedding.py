@@ -70,7 +70,7 @@ def example(query: int, document: int, negatives: list[int]) -> Example:
 text = st.integers(0, len(TEXTS) - 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(text, text, st.lists(text, max_size=2)), min_size=1, max_size=5), st.integers(0, 2))
 def test_the_loss_is_that_of_each_query_by_itself(
     inputs: Inputs, model: torch.nn.Module, rows: list[tuple[int, int, list[int]]], blank: int

@@ -35,7 +35,7 @@ class WithoutModels(BaseHTTPRequestHandler):
 @contextmanager
 def empty_hub() -> Iterator[int]:
     with HTTPServer(("127.0.0.1", 0), WithoutModels) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server.server_port

@@ -80,7 +80,7 @@ def test_a_parent_elsewhere_is_no_circle() -> None:
     assert names(parents_first([job(finetune("chat", "in-the-cluster"))])) == ["chat"]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.data(), st.integers(1, 8))
 def test_in_any_forest_every_job_comes_after_its_parent(data: st.DataObject, size: int) -> None:
     parents = [data.draw(st.integers(-1, index - 1)) for index in range(size)]

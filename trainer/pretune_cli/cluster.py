@@ -68,13 +68,14 @@ class Cluster:
             UserError: there is no kubeconfig, or no client to use it with.
         """
         try:
-            from kubernetes import client, config
+            from kubernetes import client
+            from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config
         except ImportError as error:
             raise UserError("kubernetes", "its client is not installed; pip install 'pretune[operator]'") from error
         try:
-            _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-            config.load_kube_config()  # type: ignore[no-untyped-call]
-        except config.ConfigException as error:
+            _, context = list_kube_config_contexts()
+            load_kube_config()
+        except ConfigException as error:
             said = str(error).rstrip(".")
             raise UserError("kubeconfig", f"{said}; set KUBECONFIG to the kubeconfig of a cluster") from error
         self._given = namespace

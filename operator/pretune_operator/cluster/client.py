@@ -71,7 +71,7 @@ class Client:
 
     def __init__(self, connections: int) -> None:
         """Credentials are those of the pod, or of the kubeconfig that the environment names."""
-        load_config()  # type: ignore[no-untyped-call]
+        load_config()
         self._configuration = Configuration.get_default_copy()
         self._configuration.connection_pool_maxsize = connections
         # Only a connection that could not be made is tried again here; the work queue tries everything else again.

@@ -92,19 +92,19 @@ class AnswerReport(Metric[Answer]):
         return "" if self.unanswerable and answer.none_score > answer.score else answer.text
 
 
-def normalised(text: str) -> str:
+def _normalised(text: str) -> str:
     """Lower case, without punctuation, articles and superfluous spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def exact_match(text: str, right: str) -> bool:
     """Whether two answers are the same once normalised."""
-    return normalised(text) == normalised(right)
+    return _normalised(text) == _normalised(right)
 
 
 def word_f1(text: str, right: str) -> float:
     """Harmonic mean of precision and recall of words; 1 where neither has any."""
-    said, expected = normalised(text).split(), normalised(right).split()
+    said, expected = _normalised(text).split(), _normalised(right).split()
     if not said or not expected:
         return float(said == expected)
     common = sum((Counter(said) & Counter(expected)).values())

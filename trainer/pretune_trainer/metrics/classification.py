@@ -88,7 +88,7 @@ class ClassificationReport(Metric[Judged]):
         scores = precision_recall_f1(self.hits, self.predicted, self.expected)
         weights = ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
         figures = {"loss": mean(self.loss, self.examples), "accuracy": mean(self.right, self.examples)}
-        figures |= agreement(*self._classes())
+        figures |= _agreement(*self._classes())
         for name, values in scores.items():
             figures[f"{name}Macro"] = float(values.mean())
             figures[f"{name}Weighted"] = float(values @ weights)
@@ -113,7 +113,7 @@ class ClassificationReport(Metric[Judged]):
         )
 
 
-def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:
+def _agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:
     """Mean recall of the classes that occur, and Matthews' correlation coefficient as in Gorodkin (2004), by name.
 
     Counts [labels] are of each label's right answers, of its answers, and of the examples that have it.
@@ -131,7 +131,7 @@ def agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: N
 def precision_recall_f1(
     hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]
 ) -> dict[str, Floats]:
-    """The three figures of each label [labels], by name, from the counts that `agreement` takes."""
+    """The three figures of each label [labels], by name, from the counts that `_agreement` takes."""
     return {
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, expected),

@@ -28,7 +28,7 @@ class TaggedText:
 class Tagger:
     """Reads the rows of a task whose words have tags."""
 
-    def __init__(self, tags: TagSet, column: str, where: str, *, texts_change: bool = False) -> None:
+    def __init__(self, tags: TagSet, column: str, where: str, *, texts_change: bool) -> None:
         self.tags = tags
         self.column = column
         self.texts_change = texts_change
