@@ -33,7 +33,8 @@ from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import StorageError, UserError
 from pretune_trainer.inputs import gather_inputs, load_tokenizer
 from pretune_trainer.methods.base import Tuned
-from pretune_trainer.model.origin import Source
+from pretune_trainer.model.image_size import images_for
+from pretune_trainer.model.origin import Source, model_type
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent, Start
@@ -305,6 +306,16 @@ def test_a_tokenizer_that_transformers_makes_of_nothing_is_none(tmp_path: Path, 
 def test_a_parent_that_reads_no_text_is_named_where_a_tokenizer_is_wanted(tmp_path: Path, kind: str) -> None:
     AutoConfig.for_model(kind).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=rf"^spec.model.from: {kind} models read no text; use another parent"):
+        load_tokenizer(Source(str(tmp_path)))
+
+
+def test_a_configuration_that_is_missing_or_refused_is_told_whatever_is_learnt(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^spec.model.from: there is no model to start from: "):
+        images_for(Source(str(tmp_path)), None, "spec.task.imageClassification.imageSize")
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}')
+    with pytest.raises(UserError, match=r"transformers refuses its config.json: Field 'hidden_size' expected int"):
+        model_type(Source(str(tmp_path)))
+    with pytest.raises(UserError, match=r"transformers refuses its config.json: Field 'hidden_size' expected int"):
         load_tokenizer(Source(str(tmp_path)))
 
 

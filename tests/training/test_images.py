@@ -246,7 +246,7 @@ def test_a_parent_that_reads_no_images_is_refused(tmp_path: Path) -> None:
 def test_a_text_task_refuses_a_parent_that_reads_images(tmp_path: Path) -> None:
     seeing, _ = run(Ranks(), classified(tmp_path, training__max_steps=1))
     folder = as_parent(seeing)
-    with pytest.raises(UserError, match=r"spec\.tokenizer: "):
+    with pytest.raises(UserError, match=r"^spec\.model\.from: vit models read no text; use another parent$"):
         gathered(classification(tmp_path / "text", folder))
 
 

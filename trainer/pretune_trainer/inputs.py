@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
@@ -225,7 +226,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, **source.arguments)
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError, StrictDataclassError) as error:
         if (kind := textless_type(source)) is not None:
             raise UserError("spec.model.from", f"{kind} models read no text; use another parent") from error
         said, nothing_read = why_not_loaded(error), isinstance(error, TypeError)  # wav2vec2's opens no file at all

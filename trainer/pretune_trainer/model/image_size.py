@@ -1,13 +1,13 @@
 """How large the images are that a model reads, and how they are normalised."""
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 from transformers.image_processing_base import ImageProcessingMixin
 
 from pretune_api.model import Architecture
 from pretune_trainer.data.images import Images
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.configuration import make_config
-from pretune_trainer.model.origin import Source
+from pretune_trainer.model.origin import Source, parent_config
 
 _PATCHES = frozenset({"siglip2"})
 """Types that are given an image's patches instead of it (NaFlex)."""
@@ -41,7 +41,7 @@ def _config(origin: Architecture | Source) -> tuple[PretrainedConfig, str]:
     """The model's configuration, and the field that it comes from."""
     if isinstance(origin, Architecture):
         return make_config(origin, None, 0, {}), "spec.model.architecture"
-    return AutoConfig.from_pretrained(origin.name, **origin.arguments), "spec.model.from"
+    return parent_config(origin), "spec.model.from"
 
 
 def _settings(source: Source) -> dict[str, object]:

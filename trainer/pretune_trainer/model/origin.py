@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import AutoConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from pretune_api.model import Architecture
@@ -34,19 +35,28 @@ def model_type(origin: Architecture | Source) -> str:
     Raises:
         UserError: there is no configuration, or it is of no known type.
     """
-    if isinstance(origin, Architecture):
-        return origin.type
+    return origin.type if isinstance(origin, Architecture) else str(parent_config(origin).model_type)
+
+
+def parent_config(source: Source) -> PretrainedConfig:
+    """The configuration of an existing model.
+
+    Raises:
+        UserError: there is none, it is of no known type, or transformers refuses it.
+    """
     try:
-        return str(AutoConfig.from_pretrained(origin.name, **origin.arguments).model_type)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise UserError("spec.model.from", f"there is no model to start from: {why_not_loaded(error)}") from error
+    assert isinstance(config, PretrainedConfig)
+    return config
 
 
 def textless_type(source: Source) -> str | None:
     """The type of a model without a vocabulary, such as vit; None of any other, and where there is no model."""
     try:
-        config = AutoConfig.from_pretrained(source.name, **source.arguments)
-    except (OSError, ValueError):
+        config = parent_config(source)
+    except UserError:
         return None
     return None if hasattr(text_config(config), "vocab_size") else str(config.model_type)
 
@@ -55,12 +65,12 @@ def is_encoder_decoder(origin: Architecture | Source) -> bool:
     """Whether the model has an encoder and a decoder (T5, BART)."""
     if isinstance(origin, Architecture):
         return bool(default_config(origin.type).is_encoder_decoder)
-    return bool(AutoConfig.from_pretrained(origin.name, **origin.arguments).is_encoder_decoder)
+    return bool(parent_config(origin).is_encoder_decoder)
 
 
 def positions(source: Source) -> int | None:
     """Tokens that an existing model can read at once; None where its configuration sets no bound."""
-    return reach(text_config(AutoConfig.from_pretrained(source.name, **source.arguments)))
+    return reach(text_config(parent_config(source)))
 
 
 def check_type(origin: Architecture | Source, wanted: str, stage: str) -> None:
@@ -95,7 +105,7 @@ def check_language_model(source: Source, where: str) -> None:
     Raises:
         UserError: it is none.
     """
-    config = AutoConfig.from_pretrained(source.name, **source.arguments)
+    config = parent_config(source)
     found = config.architectures or []
     if not {*found} & {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}:
         kind = " ".join(found) or config.model_type

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +22,8 @@ _OWN_CODE: Final = "contains custom code"
 
 def why_not_loaded(error: Exception) -> str:
     """What transformers or safetensors say of a parent that cannot be loaded, in a sentence."""
+    if isinstance(error, StrictDataclassError):
+        return f"transformers refuses its config.json: {lines_of(error.__cause__ or error)[0]}"
     said = lines_of(error)[0]
     if isinstance(error, SafetensorError):
         return f"its weights are cut off or damaged ({said}); fetch them again"

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from transformers import (
-    AutoConfig,
     AutoFeatureExtractor,
     PretrainedConfig,
     SequenceFeatureExtractor,
@@ -16,7 +15,7 @@ from pretune_api.model import Architecture
 from pretune_api.speech import SpeechRecognition
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.configuration import make_config
-from pretune_trainer.model.origin import Source
+from pretune_trainer.model.origin import Source, parent_config
 
 CTC_FAMILIES: Final = frozenset({"hubert", "wav2vec2", "wavlm"})
 """Model types that read waves and are trained with CTC; a test holds each to it."""
@@ -105,7 +104,7 @@ def _config(origin: Architecture | Source) -> tuple[PretrainedConfig, str]:
     if isinstance(origin, Architecture):
         fields = NEW if origin.type in CTC_FAMILIES else {}
         return make_config(origin, None, 0, fields), "spec.model.architecture"
-    return AutoConfig.from_pretrained(origin.name, **origin.arguments), "spec.model.from"
+    return parent_config(origin), "spec.model.from"
 
 
 def _parents(source: Source) -> SequenceFeatureExtractor | None:
