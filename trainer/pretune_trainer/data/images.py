@@ -23,8 +23,7 @@ Pixels = NDArray[np.float32]
 FILE_NAME: Final = "preprocessor_config.json"
 """Where transformers looks for an image processor."""
 DECODED_AT_ONCE: Final = 8
-"""Images decoded, and changed, at once, each in a thread: Pillow lets others work meanwhile, and one thread alone, some
-200 photos a second, would let a GPU wait."""
+"""Images decoded, and changed, at once, each in a thread: Pillow lets others work meanwhile."""
 _CHANNELS: Final = 3
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 """Formats that Pillow decodes itself. Whatever else it knows is not to be had from anybody's data: to show EPS, it has
