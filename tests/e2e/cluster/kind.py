@@ -9,8 +9,12 @@ from pathlib import Path
 from .binaries import programs
 from .cluster import Cluster
 from .image import names_of
+from .node import TUNABLES
 
 _NAME = "pretune"
+_NETWORK = "kind"
+"""kind makes it unless it is there, and leaves it."""
+_KERNEL = Path("/proc/sys")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Kind(Cluster):
 
     @property
     def host(self) -> str:
-        networks = json.loads(_run("docker", "network", "inspect", "kind"))
+        networks = json.loads(_run("docker", "network", "inspect", _NETWORK))
         gateways: list[str] = [config.get("Gateway", "") for config in networks[0]["IPAM"]["Config"]]
         return next(gateway for gateway in gateways if "." in gateway)
 
@@ -32,10 +36,16 @@ class Kind(Cluster):
 
     def start(self) -> None:
         self.folder.mkdir(parents=True)
+        self._found.write_text(json.dumps({name: (_KERNEL / name).read_text().strip() for name in TUNABLES}))
         _kind("create", "cluster", "--name", _NAME, "--kubeconfig", self.kubeconfig, "--wait=120s")
 
     def stop(self) -> None:
+        if self._found.exists() and self.runs():
+            # The node's kubelet has set them, for the whole machine.
+            found = json.loads(self._found.read_text())
+            _run("docker", "exec", self.node, "sysctl", "--quiet", "--write", *(f"{n}={v}" for n, v in found.items()))
         _kind("delete", "cluster", "--name", _NAME, "--kubeconfig", self.kubeconfig)
+        subprocess.run(["docker", "network", "rm", _NETWORK], capture_output=True)  # others may use it
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def runs(self) -> bool:
@@ -49,6 +59,11 @@ class Kind(Cluster):
 
     def remove_image(self, image: str) -> None:
         self._ctr("images", "remove", *names_of(image, self._ctr("images", "list")))
+
+    @property
+    def _found(self) -> Path:
+        """What was found of the kernel's settings."""
+        return self.folder / "kernel.json"
 
     def _ctr(self, *arguments: str) -> str:
         return _run("docker", "exec", self.node, "ctr", "--namespace", "k8s.io", *arguments)

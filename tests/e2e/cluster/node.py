@@ -18,7 +18,7 @@ STARTED = "started"
 
 _WRITTEN = ("/run", "/var/log", "/var/lib/cni")
 """Folders that programs write to whatever they are told: the node has its own."""
-_TUNABLES = {
+TUNABLES = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
     "kernel/panic": 10,
@@ -46,7 +46,7 @@ def _leave_machine_alone(folder: Path) -> None:
     """Mounts, seen by the node alone, over what would otherwise be changed on this machine."""
     for written in _WRITTEN:
         subprocess.run(["mount", "-t", "tmpfs", "node", written], check=True)
-    for name, value in _TUNABLES.items():
+    for name, value in TUNABLES.items():
         wanted = folder / "tunables" / name
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.write_text(f"{value}\n")
