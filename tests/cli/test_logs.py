@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -154,6 +155,13 @@ def test_of_a_file_whose_job_has_changed_since_the_one_that_ran_is_named(
     assert main([command, str(folder / "job.yaml")]) == 2
     said = f"this job has not run, but one with another spec, data or parent has: {ran.as_uri()}; repeat its --set"
     assert said in capsys.readouterr().err
+
+
+def test_a_log_is_followed_without_a_look_at_other_jobs(folder: Path, capsys: Capture) -> None:
+    run(folder, "general")
+    with patch("pretune_cli.job_folder.namesake") as looked_for:
+        shown(capsys, folder / "job.yaml", "--follow")
+    looked_for.assert_not_called()
 
 
 def test_of_a_file_that_was_run_elsewhere_and_otherwise_the_log_is_found_by_the_same_options(

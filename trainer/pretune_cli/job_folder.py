@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pretune_api.jobs import Job
 from pretune_api.status import Status
-from pretune_api.storage import Location
+from pretune_api.storage import Location, Storage
 from pretune_cli.chain import name_of, order
 from pretune_cli.documents import file_uri, load
-from pretune_cli.namesakes import namesakes
+from pretune_cli.namesakes import namesake
 from pretune_cli.stages import Stages
 from pretune_trainer.errors import UserError
 from pretune_trainer.storage.store import Store
@@ -36,17 +35,19 @@ class JobFolder:
     """The folder in the storage."""
     status: Status | None = None
     """None where no cluster was asked."""
-    namesakes: Sequence[Store] = ()
-    """Of a job in a file that has not begun: other jobs of its name that have, the last one first."""
+    storage: Storage | None = None
+    """Of a job in a file: where other jobs of its name are, too."""
 
     def check_begun(self) -> None:
         """Tell where a job of that name has run, if this one has not.
 
         Raises:
             UserError: there is one, with another spec, other data or another parent.
+            StorageError: the storage cannot be read.
         """
-        if self.namesakes:
-            said = f"this job has not run, but one with another spec, data or parent has: {self.namesakes[0].uri}"
+        other = namesake(self.storage, self.store) if self.storage else None
+        if other is not None:
+            said = f"this job has not run, but one with another spec, data or parent has: {other.uri}"
             raise UserError(self.store.uri, f"{said}; repeat its --set, or specify that folder instead of the file")
 
 
@@ -67,15 +68,11 @@ def job_folders(job: str, namespace: str | None, overrides: Sequence[str]) -> It
     if file.is_file() and not _FOLDER.match(file_uri(job, Path.cwd())):
         jobs = order([document.job for document in load([file], overrides)], missing=_BY_FOLDER)
         for one, folder in Stages(jobs, ranks=1, device="cpu").folders():
-            yield name_of(one) if len(jobs) > 1 else None, partial(_of_file, one, folder)
+            yield name_of(one) if len(jobs) > 1 else None, partial(JobFolder, folder, storage=one.spec.storage)
     elif overrides:
         raise UserError("--set", f"applies to files of jobs, and {job} is not one; remove --set and --storage")
     else:
         yield None, partial(_locate, job, namespace)
-
-
-def _of_file(job: Job, folder: Store) -> JobFolder:
-    return JobFolder(folder, namesakes=namesakes(job.spec.storage, folder))
 
 
 def _locate(job: str, namespace: str | None) -> JobFolder:

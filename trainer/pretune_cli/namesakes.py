@@ -1,5 +1,6 @@
 """Jobs of one kind and name on one machine: another spec, other data or another parent makes another one."""
 
+from operator import itemgetter
 from typing import Final
 
 from pretune_api.manifest import COMMITTED_NAME
@@ -10,20 +11,19 @@ _UID: Final = 9
 """Characters that the name of a job's folder ends with: a dash, and the part of its uid."""
 
 
-def namesakes(storage: Storage, job: Store) -> list[Store]:
-    """The folders of other jobs of that kind and name that have committed something, the last one first; none if `job`
-    itself has begun.
+def namesake(storage: Storage, job: Store) -> Store | None:
+    """The folder of the other job of that kind and name that has committed last; None if none has, or `job` has begun.
 
     Raises:
         StorageError: the storage cannot be read.
     """
     if job.folders():
-        return []
+        return None
     path = job.uri.removeprefix(f"{storage.uri.rstrip('/')}/")
     root, begins = Store.open(storage), path[:-_UID]
     named = [root.child(folder) for folder in root.folders(path.rpartition("/")[0]) if folder[:-_UID] == begins]
-    committed = [(when, folder.uri, folder) for folder in named if (when := _last_commit(folder))]
-    return [folder for *_, folder in sorted(committed, reverse=True)]
+    committed = [(when, folder) for folder in named if (when := _last_commit(folder))]
+    return max(committed, key=itemgetter(0))[1] if committed else None
 
 
 def _last_commit(job: Store) -> int:

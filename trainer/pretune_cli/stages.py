@@ -9,7 +9,7 @@ from pretune_api.names import ExitCode
 from pretune_api.run_config import Folder, RunConfig
 from pretune_cli.chain import name_of, namespace_of
 from pretune_cli.identity import fingerprint, uid
-from pretune_cli.namesakes import namesakes
+from pretune_cli.namesakes import namesake
 from pretune_cli.streams import tell
 from pretune_operator.plan import Inputs, plan
 from pretune_trainer.data.storage_overlap import check_storage_overlap
@@ -82,8 +82,8 @@ class Stages:
     def _attempt(self, job: Job, config: RunConfig) -> Generator[RunConfig, Ending, Ending]:
         """One order, and the driver's log of it."""
         folder = Store.open(config.storage).child(config.job.folder)
-        if others := namesakes(config.storage, folder):
-            self.say(f"{name_of(job)}: spec, data or parent are not those of {others[0].uri}; training starts anew")
+        if other := namesake(config.storage, folder):
+            self.say(f"{name_of(job)}: spec, data or parent are not those of {other.uri}; training starts anew")
         earlier = attempts_of(folder)
         config = config.model_copy(update={"attempt": max(earlier, default=0) + 1})
         with in_storage(Loggers())(config, DRIVER) as log:
