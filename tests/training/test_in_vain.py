@@ -19,12 +19,15 @@ from pretune_trainer.data.example import Cursor, Pack, Place, Row
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.build import Build
+from pretune_trainer.model.flops import Utilization
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.rank import run_rank
+from pretune_trainer.report import Step
 from pretune_trainer.tasks import TASKS, Context
 from pretune_trainer.tasks.generation import write
 from pretune_trainer.trainee import make_trainee
 from support.images import classified
-from support.jobs import finetune, write_rows
+from support.jobs import Recorder, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
 from support.objectives import denoised, masked
 from support.runs import gathered
@@ -55,6 +58,7 @@ def test_the_words_of_a_prompt_are_not_predicted_since_nobody_learns_them(kind: 
     wanted = int((batch.targets["lm"] != -100).sum())
     assert 0 < wanted < batch.inputs["input_ids"].numel() / 2
     assert set(predicted) == {wanted}
+    assert batch.predicted == wanted < batch.tokens
 
 
 def test_memory_is_tried_with_rows_of_which_all_is_learnt(tmp_path: Path) -> None:
@@ -67,6 +71,19 @@ def test_memory_is_tried_with_rows_of_which_all_is_learnt(tmp_path: Path) -> Non
     head.register_forward_hook(lambda _, given, logits: predicted.append(len(given[0])))
     trainee.probe(longest, inputs.config.training, Ranks(), most=1, rows=1)
     assert predicted == [len(longest["ids"]) - 1]
+
+
+def test_logits_that_are_not_computed_are_no_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "pretune_trainer.trainee.utilization", lambda *_: Utilization(0.0, flops_per_logits=1.0, peak=1.0)
+    )
+    rows = ({"text": text[:80], "summary": "Yes."} for text in paragraphs()[:50])
+    task = {"summarization": {"maxTargetTokens": 16}}
+    recorder = Recorder()
+    run_rank(finetune(tmp_path, task, write_rows(tmp_path / "texts.jsonl", rows)), Ranks(), recorder)
+    steps = recorder.of(Step)
+    assert steps
+    assert all(0 < step.mfu * step.seconds < step.tokens / 2 for step in steps)
 
 
 @pytest.mark.parametrize("config", [masked, denoised])

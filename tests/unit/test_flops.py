@@ -40,8 +40,10 @@ def test_a_token_costs_six_flops_a_parameter_and_four_where_it_is_frozen() -> No
 
 
 def test_utilization_is_the_share_of_the_peak() -> None:
-    assert Utilization(flops_per_token=6e9, peak=1e15).of(tokens=100_000, seconds=1.0) == pytest.approx(0.6)
-    assert math.isnan(Utilization(flops_per_token=6e9, peak=math.nan).of(tokens=1, seconds=1.0))
+    known, unknown = (Utilization(flops_per_token=4e9, flops_per_logits=2e9, peak=peak) for peak in (1e15, math.nan))
+    assert known.of(tokens=100_000, predicted=100_000, seconds=1.0) == pytest.approx(0.6)
+    assert known.of(tokens=100_000, predicted=10_000, seconds=1.0) == pytest.approx(0.42)
+    assert math.isnan(unknown.of(tokens=1, predicted=1, seconds=1.0))
 
 
 def training(precision: Literal["fp32", "bf16"] = "bf16") -> Training:
@@ -52,22 +54,24 @@ LLAMA, BERT = TINY["llama"], ARCHITECTURES["bert"]["config"]
 
 
 @pytest.mark.parametrize(
-    ("auto", "kind", "fields", "looked_up"),
+    ("auto", "kind", "fields", "tables", "heads"),
     [
-        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": False}, True),
-        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": True}, False),
-        (AutoModelForSequenceClassification, "bert", BERT | {"tie_word_embeddings": True}, True),
+        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": False}, 2, 1),
+        (AutoModelForCausalLM, "llama", LLAMA | {"tie_word_embeddings": True}, 1, 1),
+        (AutoModelForSequenceClassification, "bert", BERT | {"tie_word_embeddings": True}, 1, 0),
     ],
 )
-def test_an_embedding_costs_something_only_where_it_is_the_head_too(
-    auto: Any, kind: str, fields: dict[str, Any], looked_up: bool
+def test_an_embedding_costs_something_only_where_it_is_the_head_too_and_then_for_what_is_predicted(
+    auto: Any, kind: str, fields: dict[str, Any], tables: int, heads: int
 ) -> None:
     model = auto.from_config(AutoConfig.for_model(kind, vocab_size=512, **fields))
-    embedding = model.get_input_embeddings().weight
-    parameters = sum(parameter.numel() for parameter in model.parameters()) - looked_up * embedding.numel()
-    assert utilization(model, training(), Ranks()).flops_per_token == 6 * parameters
+    table = model.get_input_embeddings().weight.numel()
+    body = sum(parameter.numel() for parameter in model.parameters()) - tables * table
+    found = utilization(model, training(), Ranks())
+    assert (found.flops_per_token, found.flops_per_logits) == (6 * body, 6 * heads * table)
     model.requires_grad_(False)
-    assert utilization(model, training(), Ranks()).flops_per_token == 4 * parameters
+    found = utilization(model, training(), Ranks())
+    assert (found.flops_per_token, found.flops_per_logits) == (4 * body, 4 * heads * table)
 
 
 def test_a_peak_is_that_of_all_ranks_and_known_for_bf16_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ class StepBatches:
     """Targets of the step over all ranks, by key of the loss."""
     tokens: int
     """Tokens of the step over all ranks."""
+    predicted: int
+    """Those of them whose logits are computed."""
     after: Cursor
     """Where the next step begins."""
     spread: Spread
@@ -38,8 +40,9 @@ def step_batches(steps: Iterable[StepPacks], task: Task[Any], rows: int, ranks: 
         keys = sorted(batches[0].counts)
         mine = [sum(batch.counts[key] for batch in batches) for key in keys]
         spread = Spread.over(ranks, time.perf_counter() - mark)
-        *counts, tokens = ranks.add([*mine, sum(batch.tokens for batch in batches)])
-        yield StepBatches(batches, dict(zip(keys, counts, strict=True)), tokens, step.after, spread)
+        size = [sum(batch.tokens for batch in batches), sum(batch.predicted for batch in batches)]
+        *counts, tokens, predicted = ranks.add([*mine, *size])
+        yield StepBatches(batches, dict(zip(keys, counts, strict=True)), tokens, predicted, step.after, spread)
         mark = time.perf_counter()
 
 

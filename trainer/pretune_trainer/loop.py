@@ -146,7 +146,7 @@ class Loop:
             tokens_total=self.state.tokens,
             seconds=seconds,
             data_wait_seconds=waited,
-            mfu=self.parts.utilization.of(batches.tokens, seconds),
+            mfu=self.parts.utilization.of(batches.tokens, batches.predicted, seconds),
             slowest_rank=batches.spread.slowest_rank,
             slowest_seconds=batches.spread.slowest_seconds,
             fastest_seconds=batches.spread.fastest_seconds,

@@ -1,11 +1,12 @@
 """How much of a device's arithmetic training uses: model FLOPs utilization (PaLM, Chowdhery 2022, appendix B)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pretune_api.training import Training
@@ -52,28 +53,34 @@ class Utilization:
     """What a token costs, and what all ranks' devices could do."""
 
     flops_per_token: float
+    """Without its logits."""
+    flops_per_logits: float
+    """Of one token's logits: not all that is read is predicted."""
     peak: float
     """FLOP/s of all devices; not a number where it is not known."""
 
-    def of(self, tokens: int, seconds: float) -> float:
-        """Share of the peak that `tokens` in `seconds` are: at least so much, as attention's own is not counted."""
-        return tokens * self.flops_per_token / (seconds * self.peak)
+    def of(self, tokens: int, predicted: int, seconds: float) -> float:
+        """Share of the peak that `tokens`, and the logits of those `predicted`, in `seconds` are: at least so much, as
+        attention's own is not counted.
+        """
+        return (tokens * self.flops_per_token + predicted * self.flops_per_logits) / (seconds * self.peak)
 
 
 def utilization(model: PreTrainedModel, training: Training, ranks: Ranks) -> Utilization:
     """Of this model on these devices; call before it is sharded. Known for bf16 on some GPUs."""
-    unused = _looked_up(model)
-    used = [parameter for parameter in model.parameters() if parameter is not unused]
-    trained = sum(parameter.numel() for parameter in used if parameter.requires_grad)
+    # By the tensors: BERT's configuration says that the two are one also where there is no such head, to classify.
+    embedding, head = _weight(token_embedding(model)), _weight(model.get_output_embeddings())
+    body = [parameter for parameter in model.parameters() if parameter is not embedding and parameter is not head]
     known = ranks.device.type == "cuda" and training.precision == "bf16"
     peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if known else math.nan
-    return Utilization(flops_per_token(sum(p.numel() for p in used), trained), peak * ranks.size)
+    return Utilization(_flops(body), _flops([] if head is None else [head]), peak * ranks.size)
 
 
-def _looked_up(model: PreTrainedModel) -> Tensor | None:
-    """The input embedding, unless it is the head too; a configuration says that it is also where there is no such head,
-    as BERT's does of a classification."""
-    embedding, head = token_embedding(model), model.get_output_embeddings()
-    if embedding is None or getattr(head, "weight", None) is embedding.weight:
-        return None
-    return embedding.weight
+def _weight(module: nn.Module | None) -> Tensor | None:
+    weight = getattr(module, "weight", None)
+    return weight if isinstance(weight, Tensor) else None
+
+
+def _flops(parameters: Sequence[Tensor]) -> float:
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return flops_per_token(sum(parameter.numel() for parameter in parameters), trained)

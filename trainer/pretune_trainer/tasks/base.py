@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Self
+from typing import Any, Final, Generic, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from pretune_trainer.data.images import Images
 from pretune_trainer.metrics.base import Metric, Outcome
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.sounds import Sounds
+
+PLACES: Final = "places"
+"""Target with the positions that predict, where not all do."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Batch:
     """What the batch was made of, where judging a model needs more than tensors: texts, names of examples."""
     slices: tuple[str, ...] = ()
     """Slices of the validation that all of it belongs to."""
+
+    @property
+    def predicted(self) -> int:
+        """Tokens whose logits are computed."""
+        places = self.targets.get(PLACES)
+        return self.tokens if places is None else len(places)
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""

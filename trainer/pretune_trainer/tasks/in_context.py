@@ -13,10 +13,9 @@ from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
-from pretune_trainer.tasks.base import Batch, Context
+from pretune_trainer.tasks.base import PLACES, Batch, Context
 from pretune_trainer.tasks.language import (
     NOTHING,
-    PLACES,
     encode,
     following,
     language_model,

@@ -19,7 +19,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.configuration import text_config
 from pretune_trainer.model.losses import IGNORED, capped, head_cross_entropy, token_cross_entropy
 from pretune_trainer.model.trial import trial
-from pretune_trainer.tasks.base import Batch
+from pretune_trainer.tasks.base import PLACES, Batch
 
 Ids = NDArray[np.int32]
 
@@ -28,8 +28,6 @@ Tokens = Mapping[str, Array]
 _BY_TOKEN: Final = ("ids", "words")
 _ROUND: Final = 8
 """Widths of batches are multiples of this: tensor cores like it, and there are fewer shapes."""
-PLACES: Final = "places"
-"""Target with the positions that predict, where not all do."""
 NOTHING: Final = np.zeros(0, np.int64)
 """A row without tokens."""
 _FACTORS: Final = ("logit_scale", "lm_head_multiplier")

@@ -18,7 +18,7 @@ from pretune_trainer.model.body import has_weights
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.model.trial import trial
-from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.base import PLACES, Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, Frame, encode_words, padded, padded_inputs, pieces_of
 from pretune_trainer.tasks.masking import Ids, Masking
 from pretune_trainer.tasks.sentence_pairs import pair, runs, sentences
@@ -100,7 +100,7 @@ class MaskedLM(Task[PairAnswers]):
         width = inputs["input_ids"].shape[1]
         targets = {
             "mlm": torch.from_numpy(np.concatenate([row["ids"][row["places"]] for row in rows])),
-            "places": torch.from_numpy(np.concatenate([n * width + row["places"] for n, row in enumerate(rows)])),
+            PLACES: torch.from_numpy(np.concatenate([n * width + row["places"] for n, row in enumerate(rows)])),
         }
         counts = {"mlm": len(targets["mlm"])}
         if self.spec.next_sentence:
@@ -139,7 +139,7 @@ class MaskedLM(Task[PairAnswers]):
 
     def _logits(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(model, PreTrainedModel)
-        places = batch.targets["places"]
+        places = batch.targets[PLACES]
         head: str | None = getattr(model, "head_apart", None)
         if head is None:
             outputs = model(**batch.inputs)

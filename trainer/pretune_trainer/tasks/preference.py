@@ -18,11 +18,10 @@ from pretune_trainer.metrics.preference import Preferred, Rewards
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.dropout import drop_nothing
 from pretune_trainer.model.losses import IGNORED
-from pretune_trainer.tasks.base import Batch, Context, Task
+from pretune_trainer.tasks.base import PLACES, Batch, Context, Task
 from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
 from pretune_trainer.tasks.language import (
     NOTHING,
-    PLACES,
     encode,
     following,
     language_model,
