@@ -202,7 +202,7 @@ def test_a_warm_up_that_training_does_not_outlast_is_told(tmp_path: Path) -> Non
     run_rank(job, Ranks(), recorder)
     assert f"{recorder.of(Step)[-1].learning_rate:.1e}" == "4.5e-05"
     assert recorder.of(Said)[-1].text == (
-        "spec.training.warmupSteps: training ends after 9 steps, so the learning rate rises to 4.5e-05 alone,"
+        "spec.training.warmupSteps: training ends with step 9, so the learning rate rises to 4.5e-05 alone,"
         " not to 5.0e-05; lower it, or train longer"
     )
 

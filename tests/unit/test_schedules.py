@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pretune_api.training import Schedule, Training
 from pretune_trainer.optim import schedule
+from pretune_trainer.training_plan import warmup_sentence
 
 SCHEDULES: list[Schedule] = ["constant", "linear", "cosine", "inverseSquareRoot", "warmupStableDecay"]
 
@@ -67,3 +68,9 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
 def test_inverse_square_root_falls_as_in_attention_is_all_you_need() -> None:
     rates = _rates("inverseSquareRoot", 400, warmup_steps=100)
     assert rates[399] == pytest.approx((100 / 399) ** 0.5)
+
+
+@pytest.mark.parametrize(("steps", "told"), [(101, False), (100, False), (90, True), (1, True)])
+def test_a_warm_up_is_told_where_the_rate_that_it_ends_at_is_another(steps: int, told: bool) -> None:
+    training = Training(tokens_per_step=1, max_steps=steps, learning_rate=3e-4, warmup_steps=100)
+    assert (warmup_sentence(training, steps) is not None) == told

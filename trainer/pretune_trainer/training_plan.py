@@ -40,11 +40,12 @@ def warmup_sentence(training: Training, total_steps: int) -> str | None:
 
     Few rows make few steps: a model that has hardly learnt says the commonest label, and no loss tells why.
     """
-    if training.warmup_steps < total_steps:
+    last = schedule(training, total_steps)(total_steps - 1)
+    reached, wanted = (f"{rate:.1e}" for rate in (last, training.learning_rate))
+    if training.warmup_steps < total_steps or reached == wanted:
         return None
-    reached = schedule(training, total_steps)(total_steps - 1)
-    said = f"training ends after {total_steps} steps, so the learning rate rises to {reached:.1e} alone"
-    return f"spec.training.warmupSteps: {said}, not to {training.learning_rate:.1e}; lower it, or train longer"
+    said = f"training ends with step {total_steps}, so the learning rate rises to {reached} alone"
+    return f"spec.training.warmupSteps: {said}, not to {wanted}; lower it, or train longer"
 
 
 def rows_per_step(config: RunConfig) -> int:
