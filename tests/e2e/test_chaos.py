@@ -126,9 +126,11 @@ def test_what_was_learnt_is_what_an_undisturbed_run_learns(status: Document, und
     assert status["metrics"] == {name: pytest.approx(value, abs=1e-4) for name, value in undisturbed.items()}
 
 
-def test_no_two_attempts_were_there_at_once(status: Document) -> None:
+def test_no_attempt_was_made_before_the_one_before_had_ended(status: Document) -> None:
     for before, after in pairwise(status["attempts"]):
-        assert datetime.fromisoformat(before["completionTime"]) <= datetime.fromisoformat(after["startTime"])
+        ended = datetime.fromisoformat(before["completionTime"])
+        # Of one that an operator made and did not live to tell of, Kubernetes tells the whole second.
+        assert ended.replace(microsecond=0) <= datetime.fromisoformat(after["startTime"])
 
 
 def test_no_attempt_lost_what_another_had_committed(status: Document) -> None:

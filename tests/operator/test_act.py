@@ -159,10 +159,10 @@ def test_what_is_deleted_is_of_the_kind_that_is_meant(
     server = Server()
     scene = Scene(server).knows(name)
     labels = {"pretune.dev/uid": UID, f"pretune.dev/{label}": "1"}
-    raw = {"metadata": meta(name) | {"labels": labels, "ownerReferences": [{"uid": UID}]}}
+    raw = {"metadata": meta(name) | {"uid": "its own", "labels": labels, "ownerReferences": [{"uid": UID}]}}
     scene.cache.put(stored(parse(resource, raw)))
     scene.actor.act(scene.job, view(), action)
-    assert server.deleted == [(resource.kind, name, f"uid of {name}")]
+    assert server.deleted == [(resource.kind, name, "its own")]
 
 
 @pytest.mark.parametrize("error", [GONE, CONFLICT], ids=str)
