@@ -17,8 +17,12 @@ from typing import Any
 
 import pytest
 
+from pretune_api.jobs import Job
+from pretune_api.manifest import COMMITTED_NAME
 from pretune_cli import run as command
 from pretune_cli.__main__ import main
+from pretune_cli.documents import load
+from pretune_cli.identity import fingerprint
 from support.stand_in import obey
 
 TESTS = Path(__file__).parents[1]
@@ -99,8 +103,8 @@ def start(file: Path, *options: str) -> subprocess.Popen[str]:
         signal.signal(signal.SIGHUP, inherited)
 
 
-def end(process: subprocess.Popen[str], timeout: float = 120) -> Ended:
-    output, errors = process.communicate(timeout=timeout)
+def end(process: subprocess.Popen[str]) -> Ended:
+    output, errors = process.communicate(timeout=120)
     return Ended(process.returncode, output, errors)
 
 
@@ -156,6 +160,30 @@ def test_another_model_in_the_folder_that_is_the_parent_makes_another_job(folder
     assert run(file).trained() == []
     model.write_text('{"saved": "anew"}')
     assert run(file).trained() == ["FinetuneJob/tuned"]
+
+
+def tuned_from(folder: Path, model: str) -> Job:
+    text = job("FinetuneJob", "tuned", "base").replace("pretrainJob: base", f"uri: {model}")
+    return load([write(folder, text)])[0].job
+
+
+def test_an_artifact_is_the_same_model_whenever_it_was_copied(folder: Path) -> None:
+    tuned, committed = tuned_from(folder, "model"), folder / "model" / COMMITTED_NAME
+    committed.parent.mkdir()
+    committed.write_text("a digest")
+    before = fingerprint(tuned)
+    os.utime(committed, (0, 0))
+    assert fingerprint(tuned) == before
+    committed.write_text("another digest")
+    assert fingerprint(tuned) != before
+
+
+def test_what_a_job_stores_in_its_model_s_folder_does_not_make_another_job_of_it(folder: Path) -> None:
+    tuned = tuned_from(folder, ".")
+    before = fingerprint(tuned)
+    (folder / "storage" / "local").mkdir(parents=True)
+    (folder / "storage" / "local" / "log").write_text("step 1")
+    assert fingerprint(tuned) == before
 
 
 def test_tensorboard_and_history_are_written_below_the_jobs_folder(
@@ -246,14 +274,14 @@ def wait_for(process: subprocess.Popen[str], event: str) -> None:
     for line in process.stdout:
         if json.loads(line)["event"] == event:
             return
-    raise AssertionError(f"ended without {event}")
+    raise AssertionError(f"ended without {event}: {end(process).errors}")
 
 
 def test_ctrl_c_commits_says_how_to_go_on_and_leaves_with_its_own_status(folder: Path) -> None:
     process = start(write(folder, job("PretrainJob", "waits-long"), job("PretrainJob", "next", parent="waits-long")))
     wait_for(process, "Said")
     process.send_signal(signal.SIGINT)
-    ended = end(process, timeout=20)
+    ended = end(process)
     assert ended.status == 75
     assert [line["event"] for line in ended.lines] == ["Committed", "Ended"]
     assert ended.endings() == [("PretrainJob/waits-long", "Stopped")]
@@ -269,7 +297,7 @@ def test_a_closed_terminal_asks_to_stop_and_ctrl_c_after_that_leaves_at_once(fol
     assert process.stderr is not None
     assert "Ctrl-C again to exit immediately" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    assert end(process, timeout=10).status == 130
+    assert end(process).status == 130
 
 
 def test_progress_and_metrics_are_served_where_asked(folder: Path) -> None:

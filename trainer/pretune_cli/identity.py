@@ -40,12 +40,16 @@ def uid(fingerprint: str, job: Job, artifacts: Mapping[str, Folder]) -> str:
 
 
 def _model_in(uri: str, storage: Storage) -> object:
-    """What tells one model in a folder from another: an artifact's digest, or name, size and time of its files."""
-    folder = Store.open(storage.model_copy(update={"uri": uri}))
+    """What tells one model in a folder from another: an artifact's digest, or name, size and time of its files.
+
+    What jobs store there is no part of it: it would be another model each time.
+    """
+    folder, stored = Store.open(storage.model_copy(update={"uri": uri})), f"{storage.uri.rstrip('/')}/"
     try:
         return folder.get(COMMITTED_NAME).decode()
     except MissingObjectError:
-        return [[file.path, file.size, file.modified] for file in folder.list()]
+        files = [file for file in folder.list() if not f"{folder.uri}/{file.path}".startswith(stored)]
+        return [[file.path, file.size, file.modified] for file in files]
 
 
 def _digest(document: object) -> str:
