@@ -185,6 +185,12 @@ def test_a_ray_cluster_is_an_orphan_once_its_ray_job_is_gone_and_no_owner_takes_
     assert (attempt(cache).deleting, attempt(cache).orphan) == (True, orphan)
 
 
+def test_an_orphan_that_is_being_deleted_is_not_deleted_again(cache: Cache) -> None:
+    put(cache, RAY_CLUSTERS, CLUSTER, **described(CLUSTER, ownerReferences=[], **LEAVING))
+    put_pod(cache, "worker", "worker")
+    assert attempt(cache).orphan is None
+
+
 def test_an_attempt_is_seen_until_its_last_pod_is_gone(cache: Cache) -> None:
     put_pod(cache, "worker", "worker")
     found = attempt(cache)
