@@ -178,6 +178,15 @@ def test_an_artifact_is_the_same_model_whenever_it_was_copied(folder: Path) -> N
     assert fingerprint(tuned) != before
 
 
+def test_a_model_below_the_storage_is_told_from_another(folder: Path) -> None:
+    tuned, config = tuned_from(folder, "storage/base"), folder / "storage" / "base" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+    before = fingerprint(tuned)
+    config.write_text('{"saved": "anew"}')
+    assert fingerprint(tuned) != before
+
+
 def test_what_a_job_stores_in_its_model_s_folder_does_not_make_another_job_of_it(folder: Path) -> None:
     tuned = tuned_from(folder, ".")
     before = fingerprint(tuned)

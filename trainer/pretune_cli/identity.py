@@ -44,11 +44,12 @@ def _model_in(uri: str, storage: Storage) -> object:
 
     What jobs store there is no part of it: it would be another model each time.
     """
-    folder, stored = Store.open(storage.model_copy(update={"uri": uri})), f"{storage.uri.rstrip('/')}/"
+    folder = Store.open(storage.model_copy(update={"uri": uri}))
+    stored = f"{storage.uri.rstrip('/')}/".removeprefix(f"{folder.uri}/")
     try:
         return folder.get(COMMITTED_NAME).decode()
     except MissingObjectError:
-        files = [file for file in folder.list() if not f"{folder.uri}/{file.path}".startswith(stored)]
+        files = [file for file in folder.list() if not (stored and file.path.startswith(stored))]
         return [[file.path, file.size, file.modified] for file in files]
 
 
