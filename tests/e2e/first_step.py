@@ -1,13 +1,11 @@
 """From `kubectl apply` to the first training step, part by part, as the objects of the cluster tell it."""
 
-import json
 import subprocess
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from e2e.world import Document, Namespace
-from pretune_api.names import PROGRESS_PORT
 
 _POLL_SECONDS = 0.25
 
@@ -45,12 +43,10 @@ def _first_step(team: Namespace, reference: str, end: float) -> datetime:
 def _steps(team: Namespace, reference: str) -> int:
     """Steps that the job's head says are done; 0 where there is none, or it says nothing yet."""
     for head in team.pods(reference, "head"):
-        path = f"/api/v1/namespaces/{team.name}/pods/{head['metadata']['name']}:{PROGRESS_PORT}/proxy/progress"
         try:
-            progress = json.loads(team.kubectl("get", "--raw", path))
+            return int(team.progress(head).get("step", 0))
         except subprocess.CalledProcessError:
             return 0
-        return int(progress.get("step", 0))
     return 0
 
 

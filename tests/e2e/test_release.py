@@ -1,7 +1,5 @@
 """What administrators do to a release while people train: no run is disturbed, and in the end nothing is left."""
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +9,6 @@ from e2e import corpora
 from e2e.conftest import SYSTEM, Installation
 from e2e.rights import allowed
 from e2e.world import Document, Namespace
-from pretune_api.names import PROGRESS_PORT
 
 JOB = "pretrainjob/bystander"
 START_SECONDS = 400.0
@@ -50,9 +47,7 @@ def _restarts(made: Document) -> int:
 def step_of(team: Namespace) -> int:
     """The step that the head pod itself tells."""
     [head] = team.pods(JOB, "head")
-    url = f"http://{head['status']['podIP']}:{PROGRESS_PORT}/progress"
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        step: int = json.load(answer)["step"]
+    step: int = team.progress(head)["step"]
     return step
 
 

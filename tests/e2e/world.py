@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ruamel.yaml import YAML
 
 from e2e.cluster.access import Api
+from pretune_api.names import PROGRESS_PORT
 
 Document = dict[str, Any]
 
@@ -76,6 +77,16 @@ class Namespace:
         _, _, name = reference.partition("/")
         selector = f"pretune.dev/name={name},ray.io/node-type={node_type}"
         return [pod for pod in self.items("pods", "-l", selector) if "deletionTimestamp" not in pod["metadata"]]
+
+    def progress(self, head: Document) -> Document:
+        """What a job's head pod itself tells; through the API server, since this machine may not reach pods.
+
+        Raises:
+            CalledProcessError: it tells nothing yet.
+        """
+        path = f"/api/v1/namespaces/{self.name}/pods/{head['metadata']['name']}:{PROGRESS_PORT}/proxy/progress"
+        told: Document = json.loads(self.kubectl("get", "--raw", path))
+        return told
 
     def ray_jobs(self, reference: str) -> list[Document]:
         """The RayJobs of the job KIND/NAME, oldest attempt first."""
