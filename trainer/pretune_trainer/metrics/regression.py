@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.classification import Floats
 
 
@@ -68,16 +68,13 @@ class RegressionReport(Metric[Guessed]):
 
     def result(self) -> dict[str, float]:
         """Errors in the number's unit; correlations are not a number where nothing varies."""
-        mse = self._mean(self.squared)
+        mse = mean(self.squared, self.examples)
         (of_expected, shared), (_, of_predicted) = np.where(self.least < self.most, self.moments, 0.0).tolist()
         both = math.sqrt(of_expected * of_predicted)
         return {
             "loss": mse,
-            "mae": self._mean(self.absolute),
+            "mae": mean(self.absolute, self.examples),
             "rmse": math.sqrt(mse),
             "pearson": shared / both if both else math.nan,
             "r2": 1.0 - self.squared / of_expected if of_expected else math.nan,
         }
-
-    def _mean(self, total: float) -> float:
-        return total / self.examples if self.examples else math.nan

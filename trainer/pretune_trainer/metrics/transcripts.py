@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from pretune_trainer.metrics.base import Metric
+from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
 from pretune_trainer.metrics.sequences import edits
 
@@ -62,8 +62,7 @@ class TranscriptReport(Metric[Transcript]):
 
     def result(self) -> dict[str, float]:
         """loss in nats a target, wer and cer as shares, which can exceed 1."""
-        found = {"loss": (self.loss, self.targets), "wer": self.words, "cer": self.characters}
-        return {name: sum_ / count if count else math.nan for name, (sum_, count) in found.items()}
+        return {"loss": mean(self.loss, self.targets), "wer": mean(*self.words), "cer": mean(*self.characters)}
 
     def exhibits(self) -> Exhibits:
         """Some of what was written, beside what was said."""
