@@ -173,6 +173,14 @@ def test_what_older_runs_have_not_finished_is_removed_and_nothing_else(store: St
     assert left == {begun[1].path, begun[2].path}
 
 
+def test_a_store_lists_what_is_unfinished_once(azure: AzureAccount) -> None:
+    job = Store.open(Location(uri="az://tests/real/job"))
+    write(job.child(Commit(1, 2).path))
+    with patch.object(Store, "list", autospec=True, side_effect=Store.list) as listed:
+        remove_unfinished(job, "checkpoints", before=3)
+    listed.assert_called_once()
+
+
 def test_an_emptied_folder_that_stays_is_not_removed_again(azure: AzureAccount) -> None:
     azure.blobs["real/job/checkpoints/0001/step-00000002/"] = b""  # as Data Lake Storage has it
     with patch("pretune_trainer.storage.commit.remove") as removed:

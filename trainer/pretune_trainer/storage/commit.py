@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Literal, TypeVar
@@ -124,9 +124,7 @@ def verify_file(folder: Store, file: File, digest: Callable[[str, int], str]) ->
 
 def commits(job: Store, kind: Kind) -> list[Commit]:
     """The committed folders of a job, newest first: the highest run, then the highest step."""
-    paths = {object_.path for object_ in job.list(kind)}
-    found = {commit for path in paths if (commit := _commit_of(path)) and f"{commit.path}/{COMMITTED_NAME}" in paths}
-    return sorted(found, reverse=True)
+    return sorted(_committed(_paths(job, kind)), reverse=True)
 
 
 def kept(commits: Iterable[Commit], keep: int, best_step: int | None) -> set[Commit]:
@@ -184,8 +182,18 @@ def _describe(folder: Store, object_: Object) -> File:
 
 def _uncommitted(job: Store, kind: Kind) -> list[Commit]:
     """Folders without a marker. On a file system there may be no whole file in one; elsewhere emptied ones may stay."""
-    paths = _folders(job, kind) if job.is_local else [object_.path for object_ in job.list(kind)]
-    return sorted({commit for path in paths if (commit := _commit_of(path))} - {*commits(job, kind)})
+    folders = _folders(job, kind) if job.is_local else []  # before the markers: what is committed meanwhile has one
+    paths = _paths(job, kind)
+    return sorted({commit for path in (*folders, *paths) if (commit := _commit_of(path))} - _committed(paths))
+
+
+def _paths(job: Store, kind: Kind) -> set[str]:
+    return {object_.path for object_ in job.list(kind)}
+
+
+def _committed(paths: Set[str]) -> set[Commit]:
+    """What has its marker among a job's paths."""
+    return {commit for path in paths if (commit := _commit_of(path)) and f"{commit.path}/{COMMITTED_NAME}" in paths}
 
 
 def _folders(job: Store, kind: Kind) -> list[str]:
