@@ -46,10 +46,15 @@ def head_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: fl
 def token_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, cap: float | None = None) -> Tensor:
     """Cross-entropy of each token, float32 [tokens], 0 where the target is `IGNORED`. For evaluation: no gradient."""
     losses = [
-        F.cross_entropy(capped(head(rows).float(), cap), wanted, ignore_index=IGNORED, reduction="none")
+        cross_entropies(capped(head(rows).float(), cap), wanted)
         for rows, wanted in zip(torch.split(hidden, _CHUNK_TOKENS), torch.split(targets, _CHUNK_TOKENS), strict=True)
     ]
     return torch.cat(losses)
+
+
+def cross_entropies(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each row of logits [n, classes], float32 [n], 0 where the target is `IGNORED`."""
+    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from pretune_trainer.errors import UserError
-from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.model.losses import IGNORED, cross_entropies
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.tasks.logits import fitting
 
@@ -14,16 +13,12 @@ from pretune_trainer.tasks.logits import fitting
 def judge_answers(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
     """The loss of each token of the targets "lm", and whether it was the likeliest: float32, bool [packs * width]."""
     logits, targets = _logits(model, batch, pad), batch.targets["lm"].flatten()
-    return _losses(logits, targets), logits.argmax(-1) == targets
+    return cross_entropies(logits, targets), logits.argmax(-1) == targets
 
 
 def answer_losses(model: nn.Module, batch: Batch, pad: int) -> Tensor:
     """The loss of each token of the targets "lm", float32 [packs * width]; the likeliest ones are not looked for."""
-    return _losses(_logits(model, batch, pad), batch.targets["lm"].flatten())
-
-
-def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+    return cross_entropies(_logits(model, batch, pad), batch.targets["lm"].flatten())
 
 
 def _logits(model: nn.Module, batch: Batch, pad: int) -> Tensor:

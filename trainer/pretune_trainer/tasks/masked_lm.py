@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedModel
 
 from pretune_api.objectives import MaskedLM as Spec
@@ -16,7 +15,7 @@ from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
 from pretune_trainer.model.body import has_weights
 from pretune_trainer.model.build import Build
-from pretune_trainer.model.losses import IGNORED
+from pretune_trainer.model.losses import IGNORED, cross_entropies
 from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import PLACES, Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, Frame, encode_words, padded, padded_inputs, pieces_of
@@ -129,7 +128,7 @@ class MaskedLM(Task[PairAnswers]):
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed over the hidden tokens, and over the pairs."""
         logits = self._logits(model, batch)
-        return {key: _losses(of_key, batch.targets[key]).sum() for key, of_key in logits.items()}
+        return {key: cross_entropies(of_key, batch.targets[key]).sum() for key, of_key in logits.items()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> list[PairAnswers]:
         """Losses and right answers."""
@@ -157,12 +156,8 @@ class MaskedLM(Task[PairAnswers]):
         return [PairRecovery()]
 
 
-def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
-
-
 def _answers(logits: Tensor, targets: Tensor, count: int) -> Answers:
-    losses, right = _losses(logits, targets), logits.argmax(-1) == targets
+    losses, right = cross_entropies(logits, targets), logits.argmax(-1) == targets
     return Answers(float(losses.detach().double().sum()), int(right.sum()), count)
 
 
