@@ -146,13 +146,13 @@ def test_of_a_file_with_one_job_the_last_attempt_is_shown_as_of_its_folder(folde
     assert shown(capsys, folder / "job.yaml", "--rank", "0") == shown(capsys, storage, "--rank", "0")
 
 
-@pytest.mark.parametrize("command", ["logs", "report"])
+@pytest.mark.parametrize("command", [["logs"], ["logs", "--attempt", "1"], ["logs", "--rank", "0"], ["report"]])
 def test_of_a_file_whose_job_has_changed_since_the_one_that_ran_is_named(
-    folder: Path, command: str, capsys: Capture
+    folder: Path, command: list[str], capsys: Capture
 ) -> None:
     (ran,) = run(folder, "general").glob("local/*")
     (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("maxSteps: 10", "maxSteps: 11"))
-    assert main([command, str(folder / "job.yaml")]) == 2
+    assert main([*command, str(folder / "job.yaml")]) == 2
     said = f"this job has not run, but one with another spec, data or parent has: {ran.as_uri()}; repeat its --set"
     assert said in capsys.readouterr().err
 

@@ -77,5 +77,7 @@ def _missing(job: JobFolder, attempt: int, process: str) -> UserError:
     if processes := processes_of(job.store, attempt):
         return UserError(where, f"there is no such log; available: {', '.join(processes)}")
     known = attempts_of(job.store)
+    if not known:
+        job.check_begun()
     others = f"; there are logs of attempts {', '.join(map(str, known))}" if known else ""
     return UserError(where, f"attempt {attempt} has no log{others}")
