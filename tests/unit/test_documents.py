@@ -142,7 +142,7 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "job.yaml: PretrainJob/general: spec.training.maxSteps: 0 is too small; write 1 or more",
         'map.yaml: ConfigMap/a: kind: unknown kind "ConfigMap"; known: PretrainJob, FinetuneJob',
         "map.yaml: document 2: a job is a mapping with apiVersion, kind, metadata and spec, not [1]",
-        "missing.yaml: cannot be read: No such file or directory",
+        "missing.yaml: there is no such file; check its path",
     ]
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_told_why(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("a: é".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin.yaml: is not UTF-8 text"):
         yaml.documents(tmp_path / "latin.yaml")
-    with pytest.raises(UserError, match=r"none.yaml: cannot be read: No such file or directory"):
+    with pytest.raises(UserError, match=r"none.yaml: there is no such file; check its path"):
         yaml.documents(tmp_path / "none.yaml")
 
 

@@ -251,7 +251,8 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="overrides",
         metavar="PATH=VALUE",
-        help="override a field in every job that has it, such as spec.training.maxSteps=100; may be repeated",
+        help="override a field, such as spec.training.maxSteps=100, in every job that can have it; a part of a choice,"
+        " such as spec.method.lora.rank=4, only in those that have made the choice, if any has; may be repeated",
     )
 
 

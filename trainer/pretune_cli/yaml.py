@@ -69,6 +69,8 @@ def documents(file: Path) -> list[object]:
         raise UserError(str(file), "is not UTF-8 text") from error
     except IsADirectoryError as error:
         raise UserError(str(file), f"is a folder; name the files in it, such as {file}/*.yaml") from error
+    except FileNotFoundError as error:
+        raise UserError(str(file), "there is no such file; check its path") from error
     except OSError as error:
         raise UserError(str(file), f"cannot be read: {error.strerror}") from error
     return documents_of(text, str(file))
