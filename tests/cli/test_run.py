@@ -187,11 +187,15 @@ def test_a_model_below_the_storage_is_told_from_another(folder: Path) -> None:
     assert fingerprint(tuned) != before
 
 
-def test_what_a_job_stores_in_its_model_s_folder_does_not_make_another_job_of_it(folder: Path) -> None:
-    tuned = tuned_from(folder, ".")
+@pytest.mark.parametrize("model", [".", "storage"])
+@pytest.mark.parametrize("stored", ["local", "cache"])
+def test_what_a_job_stores_in_its_model_s_folder_does_not_make_another_job_of_it(
+    folder: Path, model: str, stored: str
+) -> None:
+    tuned = tuned_from(folder, model)
     before = fingerprint(tuned)
-    (folder / "storage" / "local").mkdir(parents=True)
-    (folder / "storage" / "local" / "log").write_text("step 1")
+    (folder / "storage" / stored).mkdir(parents=True)
+    (folder / "storage" / stored / "log").write_text("step 1")
     assert fingerprint(tuned) == before
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pretune_api.jobs import Job
 from pretune_api.manifest import COMMITTED_NAME
 from pretune_api.run_config import Folder
-from pretune_api.storage import Storage
+from pretune_cli.chain import namespace_of
 from pretune_trainer.data.inputs import data_sources
+from pretune_trainer.data.storage_overlap import CACHE
 from pretune_trainer.errors import MissingObjectError
 from pretune_trainer.storage.store import Store
 
@@ -29,7 +30,7 @@ def fingerprint(job: Job) -> str:
         for file in source.opened.files()
     ]
     parents = [(parent.uri, parent.digest) for parent in job.spec.parents()]
-    models = [_model_in(uri, job.spec.storage) for uri, digest in parents if uri is not None and digest is None]
+    models = [_model_in(uri, job) for uri, digest in parents if uri is not None and digest is None]
     return _digest([job.kind, job.metadata.name, spec, files, *models])
 
 
@@ -39,17 +40,19 @@ def uid(fingerprint: str, job: Job, artifacts: Mapping[str, Folder]) -> str:
     return _digest([fingerprint, parents])
 
 
-def _model_in(uri: str, storage: Storage) -> object:
+def _model_in(uri: str, job: Job) -> object:
     """What tells one model in a folder from another: an artifact's digest, or name, size and time of its files.
 
     What jobs store there is no part of it: it would be another model each time.
     """
+    storage = job.spec.storage
     folder = Store.open(storage.model_copy(update={"uri": uri}))
-    stored = f"{storage.uri.rstrip('/')}/".removeprefix(f"{folder.uri}/")
+    below = f"{storage.uri.rstrip('/')}/".removeprefix(f"{folder.uri}/")
+    stored = (below,) if below else (f"{CACHE}/", f"{namespace_of(job)}/")
     try:
         return folder.get(COMMITTED_NAME).decode()
     except MissingObjectError:
-        files = [file for file in folder.list() if not (stored and file.path.startswith(stored))]
+        files = [file for file in folder.list() if not file.path.startswith(stored)]
         return [[file.path, file.size, file.modified] for file in files]
 
 

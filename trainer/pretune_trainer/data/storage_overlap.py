@@ -8,7 +8,7 @@ from pretune_api.storage import Storage
 from pretune_trainer.data.globs import folder_of, is_glob, path_in
 from pretune_trainer.errors import UserError
 
-_CACHE: Final = "cache"
+CACHE: Final = "cache"
 """Folder below `storage.uri` that all jobs share."""
 
 
@@ -18,7 +18,7 @@ def check_storage_overlap(data: Data, storage: Storage, namespace: str) -> None:
     Raises:
         UserError: a source is a folder around it, or a glob that reaches into it.
     """
-    own = [f"{path_in(storage.uri)}/{folder}" for folder in (_CACHE, namespace)]
+    own = [f"{path_in(storage.uri)}/{folder}" for folder in (CACHE, namespace)]
     for where, source in _sources(data):
         if _same_store(source, storage) and any(_reaches(source, folder) for folder in own):
             raise UserError(
