@@ -63,7 +63,8 @@ def local(tmp_path: Path) -> "Store":
 def store(request: pytest.FixtureRequest) -> "Store":
     """An empty folder in a store: one of this machine, of a real S3 endpoint, of Azure and of Google."""
     if request.param == "file":
-        return request.getfixturevalue("local")
+        local: Store = request.getfixturevalue("local")
+        return local
     from pretune_trainer.storage.store import Store
 
     return Store.open(request.getfixturevalue(request.param).new_folder())

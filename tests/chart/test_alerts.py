@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generated import CHART
+from known import unknown_metrics
 from ruamel.yaml import YAML
-
-from chart.generated import CHART
-from chart.known import unknown_metrics
 
 ROOT = CHART.parents[1]
 RUNBOOKS = ROOT / "docs/runbooks"

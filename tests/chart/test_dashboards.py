@@ -7,12 +7,11 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from generated import DASHBOARDS
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
-
-from chart.generated import DASHBOARDS
-from chart.known import unknown_metrics
+from known import unknown_metrics
 
 Json = dict[str, Any]
 WRITTEN = {path.stem: json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))}

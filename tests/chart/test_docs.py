@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import generated
 import pytest
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
-from chart import generated
 from pretune_api.names import Cause
 from pretune_api.problems import parse
 from pretune_cli.__main__ import main

@@ -8,9 +8,9 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
+import generated
 import pytest
 
-from chart import generated
 from pretune_api.problems import parse
 from pretune_cli.__main__ import main
 from pretune_operator.cluster.kinds import JOBS

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import generated
 import pytest
 from jsonschema import Draft7Validator
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from chart import generated
 from pretune_api import schema
 from pretune_operator.settings import Settings
 

@@ -64,11 +64,7 @@ def _unknown(schema: Schema, value: Any, path: str) -> Iterator[str]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unknown(schema.get("items", {}), item, f"{path}[{index}]")
-    if (
-        not isinstance(value, dict)
-        or "additionalProperties" in schema
-        or "x-kubernetes-preserve-unknown-fields" in schema
-    ):
+    if not isinstance(value, dict) or "additionalProperties" in schema:
         return
     properties = schema.get("properties", {}) | (METADATA if path == ".metadata" else {})
     for name, item in value.items():
@@ -111,7 +107,7 @@ def _with_nulls(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {key: _with_nulls(value) for key, value in schema.items()}
-    return found | {"type": [found["type"], "null"]} if found.get("nullable") is True else found
+    return found | {"type": [found["type"], "null"]} if found.get("nullable") is True and "type" in found else found
 
 
 def _twins(schema: Schema, value: Any, path: str) -> Iterator[tuple[str, str]]:

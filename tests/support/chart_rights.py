@@ -14,7 +14,7 @@ SYSTEM = "pretune-system"
 
 def grant(plane: ControlPlane, release: str, *namespaces: str) -> None:
     """Apply the chart's service account and roles, those of some namespaces or of the whole cluster."""
-    command = [programs("helm") / "helm", "template", release, CHART, "--namespace", SYSTEM]
+    command: list[str | Path] = [programs("helm") / "helm", "template", release, CHART, "--namespace", SYSTEM]
     command += ["--kube-version", version("kubernetes"), "--set-json", f"watchNamespaces={json.dumps(namespaces)}"]
     for template in ("serviceaccount", "rbac"):
         shown = [*command, "--show-only", f"templates/{template}.yaml"]

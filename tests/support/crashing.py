@@ -70,8 +70,8 @@ class CrashingStore(Store):
         # Within it, the parts of `create` are one operation.
         return self.plan.run(f"create {path}", lambda: self.behind().create(path, data))
 
-    def list(self, prefix: str = "") -> Sequence[Object]:
-        return self.plan.run(f"list {prefix}", lambda: super(CrashingStore, self).list(prefix))
+    def list(self, prefix: str = "", after: str | None = None) -> list[Object]:
+        return self.plan.run(f"list {prefix}", lambda: super(CrashingStore, self).list(prefix, after))
 
     def delete(self, path: str) -> None:
         return self.plan.run(f"delete {path}", lambda: super(CrashingStore, self).delete(path))

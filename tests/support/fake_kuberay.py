@@ -223,8 +223,9 @@ class Head:
 def document(play: Play, labels: dict[str, str]) -> Json:
     """What the driver says at /progress."""
     name, attempt = labels[f"{_LABEL}/name"], int(labels[f"{_LABEL}/attempt"])
-    progress = {"state": play.value, "run": attempt, "step": 5, "total": 10, "percent": 50, "loss": 2.5, "fromStep": 0}
-    progress |= {"checkpoint": {"step": 4, "ageSeconds": 1.0}, "metrics": {"loss": 2.25}, "ending": None}
+    progress: Json = {"state": play.value, "run": attempt, "step": 5, "total": 10, "percent": 50}
+    progress |= {"loss": 2.5, "fromStep": 0, "checkpoint": {"step": 4, "ageSeconds": 1.0}, "metrics": {"loss": 2.25}}
+    progress["ending"] = None
     ending: Json = {
         "exitCode": 0,
         "cause": None,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -44,11 +44,12 @@ def _start(
     return ours, process
 
 
-def _outcome(pipe: Connection) -> tuple[str, T]:
+def _outcome(pipe: Connection) -> tuple[str, Any]:
     try:
-        return pipe.recv()
+        text, value = pipe.recv()
     except EOFError:
         return "a rank has died", None
+    return text, value
 
 
 def _rank(

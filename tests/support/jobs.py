@@ -1,7 +1,7 @@
 """Jobs that are small enough to run in a test, on real text."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def write_corpus(folder: Path, documents: int = 300) -> str:
     return write_rows(folder / "corpus.jsonl", ({"text": text} for text in paragraphs()[:documents]))
 
 
-def write_rows(path: Path, rows: Iterator[Mapping[str, object]]) -> str:
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> str:
     """Rows as JSON lines; their URI."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(json.dumps(row) for row in rows))

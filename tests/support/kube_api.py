@@ -38,7 +38,8 @@ class KubeApi:
         return self._call("GET", path)
 
     def items(self, path: str) -> list[Json]:
-        return self.get(path)["items"]
+        items: list[Json] = self.get(path)["items"]
+        return items
 
     def create(self, path: str, body: Json) -> Json:
         return self._call("POST", path, body)
@@ -71,7 +72,8 @@ class KubeApi:
         answer = self._pool.request(method, self.server + path, body=content, headers=headers)
         if answer.status >= 400:
             raise RefusedError(answer.status, _message(answer.data))
-        return json.loads(answer.data)
+        document: Json = json.loads(answer.data)
+        return document
 
 
 def _message(said: bytes) -> str:

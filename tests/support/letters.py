@@ -2,18 +2,22 @@
 
 import json
 import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pretune_api.data import Data
 from pretune_api.storage import Location
-from pretune_trainer.data.example import Layout
-from pretune_trainer.data.token_cache import token_cache
-from pretune_trainer.data.tokenise import Tokenisation
+from pretune_trainer.data.example import Example, Layout, Row
+from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.tokenise import Tokenisation, Tokenises
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -23,10 +27,10 @@ class Letters:
     layout: Layout = field(default_factory=lambda: Layout(length=16, packs=True))
     fingerprint: str = "letters/1"
     nothing_learnt: str = "they are null, blank or too short"
-    columns: tuple[str, ...] = ()
+    columns: Sequence[str] = ()
     seen: int = 0
 
-    def examples(self, rows):
+    def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         for row in rows:
             self.seen += 1
             ids = np.frombuffer(row.text().encode(), np.uint8).astype(np.int32)
@@ -39,46 +43,61 @@ class ThreadRanks(Ranks):
     """Ranks that are threads of this process."""
 
     meeting: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
-    places: list = field(default_factory=list)
+    places: list[Any] = field(default_factory=list)
 
-    def gather(self, value):
+    def gather(self, value: T) -> list[T]:
         self.places[self.rank] = value
         self.meeting.wait(30)
         values = list(self.places)
         self.meeting.wait(30)
         return values
 
-    def share(self, value):
+    def share(self, value: T) -> T:
         return self.gather(value)[0]
 
 
-def on_ranks(size, work):
-    """What `work(ranks)` returns, or raises, on each of `size` ranks."""
-    meeting, places, results = threading.Barrier(size), [None] * size, [None] * size
+def on_ranks(size: int, work: Callable[[Ranks], T]) -> list[T]:
+    """What `work(ranks)` returns on each of `size` ranks."""
+    results, errors = _tried_on_ranks(size, work)
+    assert len(results) == size, errors
+    return results
 
-    def run(rank):
+
+def errors_on_ranks(size: int, work: Callable[[Ranks], object]) -> list[Exception]:
+    """What `work(ranks)` raises on each of `size` ranks."""
+    _, errors = _tried_on_ranks(size, work)
+    assert len(errors) == size
+    return errors
+
+
+def _tried_on_ranks(size: int, work: Callable[[Ranks], T]) -> tuple[list[T], list[Exception]]:
+    meeting, places = threading.Barrier(size), [None] * size
+    results: dict[int, T] = {}
+    errors: dict[int, Exception] = {}
+
+    def run(rank: int) -> None:
         try:
             results[rank] = work(ThreadRanks(rank=rank, size=size, meeting=meeting, places=places))
         except Exception as error:
-            results[rank] = error
+            errors[rank] = error
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    return results
+    return [results[rank] for rank in sorted(results)], [errors[rank] for rank in sorted(errors)]
 
 
-def write_jsonl(path: Path, texts) -> Path:
+def write_jsonl(path: Path, texts: Iterable[object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
 
 
-def data_of(*uris, **fields) -> Data:
+def data_of(*uris: str | Path | Mapping[str, object], **fields: Any) -> Data:
     """Training data from files or folders, or from sources given as fields."""
-    train = [uri if isinstance(uri, dict) else {"uri": f"file://{uri}"} for uri in uris]
+    train = [uri if isinstance(uri, Mapping) else {"uri": f"file://{uri}"} for uri in uris]
     return Data.model_validate({"train": train, "sequenceLength": 16, **fields})
 
 
@@ -86,10 +105,16 @@ def store_at(folder: Path) -> Store:
     return Store.open(Location(uri=f"file://{folder}"))
 
 
-def make_cache(folder: Path, data: Data, task=None, ranks=None, stop=lambda: False):
+def make_cache(
+    folder: Path,
+    data: Data,
+    task: Tokenises | None = None,
+    ranks: Ranks | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TokenCache:
     tokenisation = Tokenisation(data, task or Letters(), "tokenizer")
     return token_cache(tokenisation, store_at(folder / "store"), ranks or Ranks(), stop)
 
 
-def text_of(example) -> str:
+def text_of(example: Example) -> str:
     return bytes(example["ids"].astype(np.uint8)).decode()

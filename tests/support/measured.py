@@ -1,6 +1,6 @@
 """What a test measures: for the table "Quality gates" in README.md, and for whoever wants to know."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -24,7 +24,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A line for each test that measures: its figures, and its seconds with those of what it is the first to need."""
     stats = terminalreporter.stats.values()
     reports = [report for kind in stats for report in kind if isinstance(report, pytest.TestReport)]
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for report in reports:
         seconds[report.nodeid] += report.duration
     for report in reports:

@@ -99,7 +99,7 @@ class OperatorProcess:
 
 
 def _operate(command: list[str], kubeconfig: str, log: str, dies_after: int | None) -> None:
-    from kubernetes import config
+    import kubernetes.config as config
     from kubernetes.config import kube_config
 
     from pretune_operator.__main__ import main

@@ -60,7 +60,8 @@ def path_of(result: RankResult) -> Path:
 
 def weights_of(result: RankResult) -> dict[str, torch.Tensor]:
     """The artifact's weights."""
-    return load_file(path_of(result) / "model.safetensors")
+    weights: dict[str, torch.Tensor] = load_file(path_of(result) / "model.safetensors")
+    return weights
 
 
 def as_parent(result: RankResult) -> Folder:

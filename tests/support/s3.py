@@ -38,8 +38,8 @@ def serve(folder: Path) -> Iterator[S3Server]:
     """An endpoint with one bucket, and its credentials in the environment, until the context ends."""
     (folder / BUCKET).mkdir()
     key, secret = "TESTKEYID", secrets.token_hex(8)
-    command = [Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", ""]
-    options = ["--addr", "127.0.0.1:0", "--auth-key", f"{key},{secret}", folder]
+    command: list[str | Path] = [Path(sys.executable).with_name("rclone"), "serve", "s3", "--config", ""]
+    options: list[str | Path] = ["--addr", "127.0.0.1:0", "--auth-key", f"{key},{secret}", folder]
     with (
         patch.dict(os.environ, _credentials(key, secret)),
         subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process,

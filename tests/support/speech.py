@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from numpy.typing import NDArray
 
 from pretune_api.run_config import Folder, RunConfig
 from support.jobs import run_config
@@ -50,14 +51,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def tones(said: str, random: np.random.Generator, rate: int = RATE, seconds: float = 0.08) -> np.ndarray:
+def tones(said: str, random: np.random.Generator, rate: int = RATE, seconds: float = 0.08) -> NDArray[np.float32]:
     """A tone for each letter, nothing for a space; float32 [samples], loudness, pitch and pace of each clip its own."""
     pace, pitch, loudness = random.uniform([0.9, 0.97, 0.1], [1.2, 1.03, 0.5])
     time = np.arange(int(seconds * pace * rate)) / rate
     shape = np.hanning(len(time))
     tones = {letter: shape * np.sin(2 * np.pi * pitch * (300 + 140 * n) * time) for n, letter in enumerate(LETTERS)}
     heard = np.concatenate([tones.get(letter, 0 * time) for letter in said])
-    return (loudness * (heard + random.normal(0, 0.01, len(heard)))).astype(np.float32)
+    clip: NDArray[np.float32] = (loudness * (heard + random.normal(0, 0.01, len(heard)))).astype(np.float32)
+    return clip
 
 
 def sentences(random: np.random.Generator, count: int, words: int = 60, most: int = 3) -> list[str]:

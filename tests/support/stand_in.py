@@ -63,7 +63,7 @@ def obey(config: RunConfig, ranks: Ranks, reporter: Reporter) -> RankResult:
         reporter.tell(Committed(10, 0.0, 0.1, 1))
         raise StopRequestedError("stopped at step 10, which is committed")
     reporter.tell(Evaluated(10, {"loss": 2.0}, 0.1))
-    return ranks.share(_publish(config) if ranks.is_first else None)
+    return ranks.once(lambda: _publish(config))
 
 
 def _wait_for_stop(ranks: Ranks, reporter: Reporter) -> None:

@@ -104,9 +104,8 @@ class _RayJob:
 
     def seen(self) -> SeenAttempt:
         """What the cluster shows of it."""
-        known = {"gpus": 1, "image": self.image, "ray_cluster": f"c-{self.number}"}
-        bare = SeenAttempt(self.number, self.name, BEGIN, deleting=self.deleted, **known)
-        shown = self._phase(bare)
+        bare = SeenAttempt(self.number, self.name, BEGIN, gpus=1, image=self.image, ray_cluster=f"c-{self.number}")
+        shown = self._phase(replace(bare, deleting=self.deleted))
         if self.leaves_in is None:
             return shown
         shown = replace(shown, ray_cluster=None)
@@ -291,9 +290,9 @@ class World:
                 for preflight in self.preflights.values():
                     preflight.deleted |= preflight.name == name
             case DeleteCluster(name):
-                ray_job = self.ray_jobs.get(int(name.removeprefix("c-")))
-                if ray_job is not None and ray_job.leaves_in is None:
-                    ray_job.leaves_in = ray_job.fate.draining
+                owner = self.ray_jobs.get(int(name.removeprefix("c-")))
+                if owner is not None and owner.leaves_in is None:
+                    owner.leaves_in = owner.fate.draining
 
     def _try(self, number: int) -> None:
         if number in self.preflights:

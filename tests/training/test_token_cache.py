@@ -15,7 +15,7 @@ from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
-from support.letters import Letters, data_of, make_cache, on_ranks, text_of, write_jsonl
+from support.letters import Letters, data_of, errors_on_ranks, make_cache, on_ranks, text_of, write_jsonl
 
 LONG = Layout(length=1000, packs=True)
 
@@ -114,13 +114,15 @@ def test_a_stopped_run_keeps_what_is_done_and_the_next_does_the_rest(tmp_path, c
 
 
 def test_what_stops_one_rank_stops_all(tmp_path, corpus):
-    ended = on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks, stop=lambda: ranks.rank == 1))
+    ended = errors_on_ranks(
+        3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks, stop=lambda: ranks.rank == 1)
+    )
     assert [type(error) for error in ended] == [StopRequestedError] * 3
 
 
 def test_a_bad_row_on_one_rank_is_told_by_all(tmp_path, corpus):
     (corpus / "2.jsonl").write_text('{"text": 1}\n')
-    ended = on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks))
+    ended = errors_on_ranks(3, lambda ranks: make_cache(tmp_path, data_of(corpus), ranks=ranks))
     sentence = f"file://{corpus}/2.jsonl row 1: column 'text' holds int, expected text"
     assert [(type(error), str(error)) for error in ended] == [(BadRowError, sentence)] * 3
 
