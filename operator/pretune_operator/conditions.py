@@ -1,8 +1,7 @@
 """Conditions: what is true of a job, by type, and the one word that follows from them."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 from pretune_api.status import Condition, State, Status
 
@@ -91,27 +90,6 @@ def is_draining(status: Status) -> bool:
 def is_checking(status: Status) -> bool:
     """Whether a preflight was made, and nothing has come of it yet."""
     return reason(status, ConditionType.PREFLIGHT_PASSED) == Reason.CHECKING
-
-
-def stated(
-    about: ConditionType,
-    value: bool | None,
-    why: str,
-    message: str,
-    generation: int,
-    now: datetime,
-    before: Condition | None,
-) -> Condition:
-    """A condition that follows `before`: its time changes only with its value. None is unknown."""
-    word: Literal["True", "False", "Unknown"] = "Unknown" if value is None else "True" if value else "False"
-    return Condition(
-        type=about,
-        status=word,
-        reason=why,
-        message=shortened(message),
-        last_transition_time=before.last_transition_time if before and before.status == word else now,
-        observed_generation=generation,
-    )
 
 
 def with_condition(status: Status, after: Condition) -> Status:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pretune_api.status import Status
-from pretune_operator.conditions import ConditionType, condition, state_of, stated, with_condition
+from pretune_api.status import Condition, Status
+from pretune_operator.conditions import ConditionType, condition, shortened, state_of, with_condition
 from pretune_operator.decision import Action, Decision
 from pretune_operator.events import events_between
 
@@ -30,9 +30,17 @@ class Draft:
         return cls(status, status.model_copy(update={"observed_generation": generation}), generation, now)
 
     def says(self, about: ConditionType, value: bool | None, why: str, message: str) -> Self:
-        """State a condition; None is unknown."""
+        """State a condition, whose time changes only with its value; None is unknown."""
+        word: Literal["True", "False", "Unknown"] = "Unknown" if value is None else "True" if value else "False"
         known = condition(self.before, about)
-        after = stated(about, value, why, message, self.generation, self.now, known)
+        after = Condition(
+            type=about,
+            status=word,
+            reason=why,
+            message=shortened(message),
+            last_transition_time=known.last_transition_time if known and known.status == word else self.now,
+            observed_generation=self.generation,
+        )
         return replace(self, status=with_condition(self.status, after))
 
     def takes_back(self, about: ConditionType, why: str, message: str) -> Self:

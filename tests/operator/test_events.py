@@ -6,7 +6,8 @@ import pytest
 
 from pretune_api.names import Cause
 from pretune_api.status import Condition, Status
-from pretune_operator.conditions import ConditionType, Reason, stated
+from pretune_operator.conditions import ConditionType, Reason
+from pretune_operator.draft import Draft
 from pretune_operator.events import events_between
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -14,7 +15,8 @@ NORMAL, WARNING = "Normal", "Warning"
 
 
 def _condition(about: ConditionType, why: str, value: bool | None = False) -> Condition:
-    return stated(about, value, why, "It is so.", 1, NOW, None)
+    (condition,) = Draft.begun(Status(), 1, NOW).says(about, value, why, "It is so.").status.conditions
+    return condition
 
 
 def _told(*after: Condition, before: tuple[Condition, ...] = ()) -> list[tuple[str, str]]:
