@@ -45,6 +45,8 @@ _COLUMNS: Final = [
 ]
 
 _INT32_MAX: Final = 2**31 - 1
+_COMPARED_LEVELS: Final = 4
+"""Of mappings in free-form mappings: as deep as the models of transformers nest their configurations, and one more."""
 
 
 def definition(job: JobModel) -> dict[str, Any]:
@@ -168,8 +170,18 @@ def _free_form(values: JsonSchemaValue | bool, definitions: dict[str, JsonSchema
     """How a mapping's values are described; Kubernetes prunes unknown keys by itself."""
     if isinstance(values, bool):
         return {}
-    described = _structural(values, definitions)
-    return {"additionalProperties": described} if described else {"x-kubernetes-preserve-unknown-fields": True}
+    return {"additionalProperties": _structural(values, definitions) or _anything(_COMPARED_LEVELS)}
+
+
+def _anything(levels: int) -> dict[str, Any]:
+    """A value of any kind; and the values in it, if it is a mapping, so many levels down.
+
+    A bare x-kubernetes-preserve-unknown-fields would accept the same. But of what no schema describes the API server
+    does not see that it is unchanged (apiserver 0.34, `CorrelatedObject.Key`): a rule that an upgrade adds to the spec
+    would refuse all writes of status of a stored job that breaks it, instead of sparing it as it spares others.
+    """
+    found = {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
+    return found | {"additionalProperties": _anything(levels - 1)} if levels else found
 
 
 def _format(node: JsonSchemaValue) -> dict[str, str]:

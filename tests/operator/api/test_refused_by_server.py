@@ -9,7 +9,7 @@ from pretune_api import FinetuneJob, PretrainJob
 from support.api_server import ApiServer
 from support.job_world import PLURALS
 from support.kube_api import KubeApi, RefusedError
-from support.specs import PRETRAIN, listed
+from support.specs import PRETRAIN, changed, listed
 
 Document = dict[str, Any]
 
@@ -51,9 +51,11 @@ def test_what_only_transformers_knows_is_accepted(api: KubeApi, document: Docume
 
 def test_what_shapes_a_job_cannot_be_changed(plane: ControlPlane, api: KubeApi, namespace: str) -> None:
     path = f"/apis/pretune.dev/v1alpha1/namespaces/{namespace}/pretrainjobs"
-    api.create(path, PRETRAIN)
-    with pytest.raises(RefusedError, match="cannot be changed"):
-        api.merge(f"{path}/general", {"spec": {"training": {"maxSteps": 11}}})
+    api.create(path, changed(PRETRAIN, {"spec.model.architecture.config.rope": {"full": {"factor": 1}}}))
+    deep = {"model": {"architecture": {"config": {"rope": {"full": {"factor": 2}}}}}}
+    for spec in ({"training": {"maxSteps": 11}}, deep):
+        with pytest.raises(RefusedError, match="cannot be changed"):
+            api.merge(f"{path}/general", {"spec": spec})
     assert api.merge(f"{path}/general", {"spec": {"compute": {"workers": 2}}})["spec"]["compute"]["workers"] == 2
 
 
