@@ -30,6 +30,9 @@ RECONCILE_SECONDS: Final = 300.0
 RESYNC_SECONDS: Final = 2 * LONGEST_SECONDS
 """Age of the last census at most."""
 
+Answer = tuple[HTTPStatus, str, bytes]
+"""Status, content type and body."""
+
 
 @dataclass(frozen=True)
 class Health:
@@ -106,16 +109,12 @@ class HealthServer:
 
     def __init__(self, health: Health, port: int) -> None:
         """Raises OSError if the port is taken."""
-        answers: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {
+        self._server = _Server(("", port), _Handler)
+        self._server.routes = {
             "/healthz": lambda: _verdict(health.problems()),
             "/readyz": lambda: _verdict(health.ready()),
             "/metrics": lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, health.measured()),
         }
-
-        class Handler(_Handler):
-            routes = answers
-
-        self._server = _Server(("", port), Handler)
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
@@ -128,6 +127,7 @@ class _Server(ThreadingHTTPServer):
     """Listens on both families: a pod's addresses are of IPv4, of IPv6, or of both."""
 
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    routes: dict[str, Callable[[], Answer]]
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
@@ -136,11 +136,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     timeout = 30.0
-    routes: dict[str, Callable[[], tuple[HTTPStatus, str, bytes]]] = {}
 
     def do_GET(self) -> None:
-        answer = self.routes.get(self.path.partition("?")[0])
+        answer = self.server.routes.get(self.path.partition("?")[0])
         code, kind, body = answer() if answer else (HTTPStatus.NOT_FOUND, "text/plain", b"not found\n")
         self.send_response(code)
         self.send_header("Content-Type", kind)
@@ -152,6 +152,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Probes are not worth a line."""
 
 
-def _verdict(problems: list[str]) -> tuple[HTTPStatus, str, bytes]:
+def _verdict(problems: list[str]) -> Answer:
     code = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     return code, "text/plain", ("\n".join(problems or ["ok"]) + "\n").encode()

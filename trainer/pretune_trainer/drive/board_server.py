@@ -41,8 +41,8 @@ class BoardServer:
         Raises:
             OSError: a port is taken.
         """
-        self._public = _listen((host, port), _public_routes(board), None)
-        self._desk = _listen((host, desk_port), _desk_routes(board), token)
+        self._public = _Server((host, port), _public_routes(board), None)
+        self._desk = _Server((host, desk_port), _desk_routes(board), token)
         for server in (self._public, self._desk):
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
 
@@ -112,20 +112,13 @@ def _json(document: dict[str, Any]) -> Answer:
     return HTTPStatus.OK, _JSON, json.dumps(document).encode()
 
 
-def _listen(address: tuple[str, int], routes: dict[str, Route], token: str | None) -> ThreadingHTTPServer:
-    class Handler(_Handler):
-        pass
-
-    Handler.routes, Handler.token = routes, token
-    return _Server(address, Handler)
-
-
 class _Server(ThreadingHTTPServer):
     """Listens at an address of either family; at the one of IPv6 that stands for all, on both families."""
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, address: tuple[str, int], routes: dict[str, Route], token: str | None) -> None:
+        self.routes, self.token = routes, token
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
+        super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
@@ -139,8 +132,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    routes: dict[str, Route]
-    token: str | None
+    server: _Server
     timeout = 30.0
 
     def do_GET(self) -> None:  # the name that http.server calls
@@ -155,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, name: str) -> None:
         if not self._admitted():
             return self._send((HTTPStatus.UNAUTHORIZED, _JSON, b"{}"))
-        route = self.routes.get(name)
+        route = self.server.routes.get(name)
         if route is None:
             return self._send((HTTPStatus.NOT_FOUND, _JSON, b"{}"))
         # Whoever may merely read sends no body that would be kept in memory.
@@ -165,10 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(route(json.loads(self.rfile.read(size) or b"{}")))
 
     def _admitted(self) -> bool:
-        if self.token is None:
+        if self.server.token is None:
             return True
         given = self.headers.get("Authorization", "").encode()
-        return hmac.compare_digest(given, f"Bearer {self.token}".encode())
+        return hmac.compare_digest(given, f"Bearer {self.server.token}".encode())
 
     def _send(self, answer: Answer) -> None:
         status, content_type, body = answer
