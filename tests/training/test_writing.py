@@ -154,6 +154,17 @@ def test_each_prompt_has_one_text_to_be_judged_however_its_parent_would_write(sa
     assert write(model, prompts, **common) == expected
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_decoder_that_is_deeper_than_its_encoder_writes(beams: int) -> None:
+    writing = task(Summarization(**SHORT))
+    deep = Architecture(type="t5", config=T5 | {"num_layers": 1, "num_decoder_layers": 3})
+    torch.manual_seed(0)
+    model = writing.model(Build(deep, writing.tokenizer, 64)).eval()
+    (written,) = write(model, [np.arange(4, 12)], writing.pad, 6, beams)
+    best = model.generate(torch.arange(4, 12)[None], max_new_tokens=6, num_beams=beams, use_cache=False)
+    assert written == best[0].tolist()
+
+
 def test_texts_and_answers_end_where_the_positions_of_a_model_end() -> None:
     writing = task(Summarization(max_target_tokens=21), length=21)
     model = writing.model(Build(Architecture(type="bart", config=BART), writing.tokenizer, 21)).eval()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from pretune_trainer.data.example import Array
 from pretune_trainer.model.attention import VARLEN
@@ -56,9 +56,19 @@ def write(model: PreTrainedModel, prompts: Sequence[Array], pad: int, most: int,
             num_beams=beams,
             synced_gpus=are_several(),
             **PLAINLY,
+            **_cache(model),
         )
     start = 0 if model.config.is_encoder_decoder else width
     return list(written[: len(prompts), start:].tolist())
+
+
+def _cache(model: PreTrainedModel) -> dict[str, EncoderDecoderCache]:
+    """One that grows, for a model of T5's kin with the deeper decoder: transformers 5.23 makes one of as many layers as
+    the encoder has."""
+    layers = getattr(model.config, "num_decoder_layers", None)
+    if layers is None or layers <= model.config.num_hidden_layers:
+        return {}
+    return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
 @contextmanager
