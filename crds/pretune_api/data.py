@@ -13,9 +13,9 @@ from pretune_api.units import ColumnName
 class Source(Location):
     """A collection of documents: a file, a folder or a glob."""
 
-    format: Literal["parquet", "jsonl", "text", "image", "audio"] | None = None
-    """Format of the files; by default, it is derived from each file's name (.parquet, .jsonl, .txt, .png, .jpg, .wav,
-    .flac, .mp3, .ogg; also with .gz or .zst)."""
+    format: Literal["parquet", "jsonl", "csv", "text", "image", "audio"] | None = None
+    """Format of the files; by default, it is derived from each file's name (.parquet, .jsonl, .csv, .tsv, .txt, .png,
+    .jpg, .wav, .flac, .mp3, .ogg; also with .gz or .zst)."""
     column: ColumnName = "text"
     """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for text, image and
     audio files; for images with a metadata.csv or metadata.jsonl next to them, it is a column of that file."""

@@ -20,6 +20,7 @@ from pretune_trainer.tasks import Context
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
 from support.jobs import Recorder, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
+from support.sources import read
 
 
 def task() -> SequenceRegression:
@@ -60,6 +61,14 @@ def test_what_is_no_number_is_named_with_its_file_and_row(target: object) -> Non
 def test_a_decimal_of_a_table_is_a_number() -> None:
     ((example,),) = task().examples([row("a", Decimal("12.50"))])
     assert example["target"].tolist() == [12.5]
+
+
+def test_where_columns_hold_text_alone_the_number_is_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,target\na,3.5\nb,"-2e3"\nc,"1,5"\n')
+    *found, comma = read(tmp_path / "a.csv")
+    assert [example["target"].tolist() for (example,) in task().examples(found)] == [[3.5], [-2000.0]]
+    with pytest.raises(BadRowError, match=r"a.csv row 3: column 'target' holds '1,5', expected a number"):
+        list(task().examples([comma]))
 
 
 def test_rows_end_where_the_positions_of_a_model_end() -> None:

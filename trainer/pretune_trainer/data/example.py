@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pretune_trainer.errors import BadRowError
+from pretune_trainer.errors import BadRowError, shortened
 
 Array = NDArray[np.generic]
 
@@ -57,6 +57,8 @@ class Row:
     """Where it stands."""
     column: str
     """The source's column with the text."""
+    holds_text_alone: bool = False
+    """Whether its columns can hold nothing but text, as those of CSV: a number is what is written there."""
 
     def text(self, column: str | None = None) -> str:
         """The text in a column: the source's own if none is named.
@@ -86,6 +88,15 @@ class Row:
             )
         return found
 
+    def number(self, column: str) -> object:
+        """The value of a column with numbers: where there is text alone, the number that is written.
+
+        Raises:
+            BadRowError: there is no such column.
+        """
+        value = self.value(column)
+        return _written_number(value) if self.holds_text_alone and isinstance(value, str) else value
+
     def name_in(self, column: str) -> str:
         """The value of a column with names, such as labels or groups; what is no text is written as JSON.
 
@@ -102,9 +113,17 @@ class Row:
             BadRowError: there is no such column.
         """
         if column not in self.values:
-            known = ", ".join(sorted(self.values)) or "none"
+            known = ", ".join(map(shortened, sorted(self.values))) or "none"
             raise BadRowError(str(self.place), f"there is no column '{column}'; known: {known}")
         return self.values[column]
+
+
+def _written_number(text: str) -> float | str:
+    """As JSON or Python write it; the text where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Rows of files, streamed: a file is never whole in memory, unless it is one document."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pretune_api.data import Source
 from pretune_trainer.ahead import ahead
+from pretune_trainer.data.delimited import delimited
 from pretune_trainer.data.example import Place, Row
 from pretune_trainer.data.lines import record_of, text_of
 from pretune_trainer.data.sources import Format, OpenedSource, SourceFile, explained, transcript_of
@@ -42,7 +42,13 @@ _UNIT: Final = 256 * 2**20
 """Bytes of row groups, before compression, that make one unit."""
 _CUT: Final = 64 * 2**20
 """Bytes of a file of lines that make one unit: one large file would keep one rank at work, and all others waiting."""
-_BY_RUNS: Final[dict[Format, int]] = {"jsonl": 4 * 2**20, "text": 4 * 2**20, "image": _UNIT, "audio": _UNIT}
+_BY_RUNS: Final[dict[Format, int]] = {
+    "jsonl": 4 * 2**20,
+    "csv": 4 * 2**20,
+    "text": 4 * 2**20,
+    "image": _UNIT,
+    "audio": _UNIT,
+}
 """Formats of files that may be many and small, and bytes of them that make one unit: a few MiB of text take seconds."""
 
 
@@ -101,7 +107,7 @@ def rows(opened: OpenedSource, unit: Unit, columns: Sequence[str] = ()) -> Itera
     """The rows of a unit. Of Parquet only the source's column is read, and `columns`; the source's `values` are added.
 
     Raises:
-        BadRowError: a row is not valid JSON, or not UTF-8.
+        BadRowError: a row is not valid JSON or CSV, or not UTF-8.
         UserError: the file is truncated or damaged.
         StorageError: the store refuses or cannot be reached.
     """
@@ -143,7 +149,8 @@ def _runs(number: int, files: Sequence[SourceFile], most: int) -> Iterator[Unit]
 
 
 def is_cut(source: Source, file: SourceFile) -> bool:
-    """Whether a file is read in several units: one of lines, larger than these are, that need not be unpacked."""
+    """Whether a file is read in several units: one of lines, larger than these are, that need not be unpacked. Not of
+    CSV: whether a line begins a record is known only to whoever has read all before it."""
     of_lines = file.format == "jsonl" or (file.format == "text" and source.document == "line")
     return of_lines and file.compression is None and file.size > _CUT
 
@@ -221,24 +228,13 @@ def _json_records(
             yield place, record_of(line, place)
 
 
+def _csv(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
+    for place, record in _csv_records(opened, unit.file):
+        yield Row(record, place, opened.source.column, holds_text_alone=True)
+
+
 def _csv_records(opened: OpenedSource, file: SourceFile) -> Iterator[tuple[Place, dict[str, object]]]:
-    """The records of a CSV file, each with as many fields as its header (RFC 4180)."""
-    texts = (f"{text_of(line, Place(file.uri, number))}\n" for number, line in enumerate(_lines(opened, file), start=1))
-    lines, number = filter(None, csv.reader(texts, strict=True)), 0
-    try:
-        header = next(lines, [])
-        for number, fields in enumerate(lines, start=1):
-            place = Place(file.uri, number)
-            if len(fields) != len(header):
-                said = f"there are {len(fields)} fields, but the header has {len(header)}; quote fields with commas"
-                raise BadRowError(str(place), said)
-            yield place, dict(zip(header, fields, strict=True))
-    except csv.Error as error:
-        gist = str(error).partition(" - ")[0]
-        raise BadRowError(
-            str(Place(file.uri, number + 1)),
-            f"the CSV is not valid ({gist}); quote fields with commas, quotes or line breaks",
-        ) from error
+    return delimited(_lines(opened, file), file.uri, file.delimiter)
 
 
 def _plain(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterator[Row]:
@@ -360,6 +356,7 @@ def _stream(opened: OpenedSource, file: SourceFile, start: int) -> Iterator[pa.N
 _READERS: Final[dict[Format, Callable[[OpenedSource, Unit, Sequence[str]], Iterator[Row]]]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
+    "csv": _csv,
     "text": _plain,
     "image": _images,
     "audio": _audio,

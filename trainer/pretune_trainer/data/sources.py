@@ -18,7 +18,7 @@ from pretune_trainer.data.globs import folder_of, is_glob, path_in, pattern_of, 
 from pretune_trainer.data.objects import Objects
 from pretune_trainer.errors import PretuneError, StorageDeniedError, StorageError, UserError
 
-Format = Literal["parquet", "jsonl", "text", "image", "audio", "metadata"]
+Format = Literal["parquet", "jsonl", "csv", "text", "image", "audio", "metadata"]
 METADATA: Final = ("metadata.csv", "metadata.jsonl")
 """Files that say what is known of the images in their folder, as in Hugging Face's imagefolder."""
 _TRANSCRIPT: Final = ".txt"
@@ -29,6 +29,8 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".txt": "text",
     ".text": "text",
     ".md": "text",
@@ -89,6 +91,11 @@ class SourceFile:
     """What its bytes are."""
     compression: str | None
     """Codec around them."""
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between the fields of a record in CSV: a tab where its name says so."""
+        return "\t" if _extension(self.path) == ".tsv" else ","
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,7 @@ class OpenedSource:
             raise UserError(
                 f"{self.where}.uri",
                 f"the format of {uri} is not clear from its name; set format, or use one of {known}"
-                " (convert tables such as CSV to Parquet or JSONL; leave other files out with a glob, such as *.jpg)",
+                " (convert tables such as Excel's to CSV or Parquet; leave other files out with a glob, such as *.jpg)",
             )
         if form == "parquet" and compression is not None:
             raise UserError(
@@ -219,8 +226,7 @@ class OpenedSource:
     def _format(self, info: fs.FileInfo) -> Format | None:
         if info.base_name in METADATA and self.source.format in (None, "image"):
             return "metadata"
-        stem = _uncompressed(info.path)[0]
-        extension = "." + stem.rpartition("/")[2].rpartition(".")[2].lower()
+        extension = _extension(info.path)
         if extension == _TRANSCRIPT and self.source.format == "audio":
             return "text"
         return self.source.format or _FORMATS.get(extension)
@@ -302,6 +308,11 @@ def _s3(source: Source) -> fs.S3FileSystem:
         # Even then the SDK asks EC2's metadata service, where no variable names a region, and waits 4 s for an answer.
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     return fs.S3FileSystem(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS))
+
+
+def _extension(path: str) -> str:
+    """How a file's name ends, before that of a compression: .jsonl of a.jsonl.gz."""
+    return "." + _uncompressed(path)[0].rpartition("/")[2].rpartition(".")[2].lower()
 
 
 def _uncompressed(path: str) -> tuple[str, str | None]:

@@ -51,7 +51,7 @@ class SequenceRegression(Task[Guessed]):
             yield [example] if text.strip() else []
 
     def _target(self, row: Row) -> float:
-        value = row.value(self.column)
+        value = row.number(self.column)
         if isinstance(value, Decimal):
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
