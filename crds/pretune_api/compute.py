@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from pretune_api.base import Rule, Spec
-from pretune_api.units import LABEL_KEY, EnvName, JobName, LabelValue, ObjectName, Quantity
+from pretune_api.units import LABEL_KEY, EnvName, FolderPath, JobName, LabelValue, ObjectName, Quantity
 
 _RESERVED: Final = "^(pretune[.]dev/|ray[.]io/|kueue[.]x-k8s[.]io/|app[.]kubernetes[.]io/created-by$)"
 """Labels that we, KubeRay and Kueue tell pods by."""
+_IMAGES: Final = "^/(bin|boot|dev|etc|lib[0-9x]*|opt|proc|root|run|sbin|sys|tmp|usr|var)(/|$)"
+"""Folders of trainer images, and what the operator and Kubernetes mount into them."""
 
 
 class SecretKey(Spec):
@@ -47,6 +49,26 @@ class ImagePullSecret(Spec):
     """Name of the Secret."""
 
 
+class Volume(Spec):
+    """A PersistentVolumeClaim in the job's namespace, mounted read-only; workers on several nodes need one with the
+    access mode ReadOnlyMany or ReadWriteMany."""
+
+    claim: ObjectName
+    """Name of the PersistentVolumeClaim."""
+    mount_path: FolderPath
+    """Folder at which pods see it: in /data, a file general/a.parquet of the volume is file:///data/general/a.parquet."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="mountPath",
+            message="must not be in /bin, /boot, /dev, /etc, /lib, /opt, /proc, /root, /run, /sbin, /sys, /tmp, /usr or"
+            " /var, which pods need as they are; use another folder, such as /data",
+            cel=f"!self.mountPath.matches('{_IMAGES}')",
+            holds=lambda self: not re.match(_IMAGES, self.mount_path),
+        ),
+    )
+
+
 class Resources(Spec):
     """Requests and limits of each worker, in addition to its GPUs; they default to those of the pool."""
 
@@ -75,6 +97,8 @@ class Compute(Spec):
     """Service account of the pods, for workload identity; its token is not mounted."""
     env: Annotated[list[EnvVar], Field(max_length=64)] = []
     """Environment variables of the trainer."""
+    volumes: Annotated[list[Volume], Field(max_length=8)] = []
+    """PersistentVolumeClaims with data or models, which the job then names as file:///path."""
     resources: Resources = Resources()
     """CPU, memory and local disk of each worker."""
     shared_memory: Quantity | None = None
@@ -98,4 +122,16 @@ class Compute(Spec):
             cel=f"!has(self.labels) || !self.labels.exists(key, key.matches('{_RESERVED}'))",
             holds=lambda self: not any(re.match(_RESERVED, key) for key in self.labels),
         ),
+        Rule(
+            field="volumes",
+            message="every mountPath must differ from the others, and lie in none of them",
+            cel="!has(self.volumes) || self.volumes.all(outer, self.volumes.exists_one(inner,"
+            " (inner.mountPath + '/').startsWith(outer.mountPath + '/')))",
+            holds=lambda self: all(_mounted_in(outer, self.volumes) == [outer] for outer in self.volumes),
+        ),
     )
+
+
+def _mounted_in(outer: Volume, volumes: list[Volume]) -> list[Volume]:
+    """Those of `volumes` that are mounted at the folder of `outer`, itself for one, or below it."""
+    return [inner for inner in volumes if f"{inner.mount_path}/".startswith(f"{outer.mount_path}/")]

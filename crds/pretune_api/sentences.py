@@ -98,4 +98,5 @@ def _description(model: type[Spec], location: tuple[int | str, ...]) -> str:
     for name in above:
         found = field_model(found, name) if found else None
     assert found is not None, "pydantic misses fields of models only"
-    return (found.model_fields[python_names(found)[last]].description or "").rstrip(".")
+    written = found.model_fields[python_names(found)[last]].description or ""
+    return " ".join(written.split()).rstrip(".")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 T = TypeVar("T")
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-_URI: Final = r"^((s3|gs|az|pvc)://.|file:///).*$"
+_URI: Final = r"^((s3|gs|az)://.|file:///).*$"
 _HTTP: Final = r"^https?://[^\s/?#@]+([/?#].*)?$"
 """No user and no password: an address is shown in status, logs and the artifact."""
 _DIGEST: Final = r"^sha256:[0-9a-f]{64}$"
@@ -18,6 +18,8 @@ _MODEL_TYPE: Final = r"^[a-z0-9_-]+$"
 _METRIC: Final = r"^[a-z][A-Za-z0-9]*$"
 _OBJECT: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 _QUANTITY: Final = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+_FOLDER: Final = r"^(/[.]*[A-Za-z0-9_-][A-Za-z0-9_.-]*)+$"
+"""No `.` and no `..`, no colon, which Kubernetes refuses, and nothing that a URI would write in another way."""
 _ENV: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 LANGUAGE: Final = r"^[a-z]{2,3}$"
 PROMPT: Final = r"\{text\}"
@@ -30,7 +32,7 @@ _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 LOOKS: Final = {
     _NAME: "lowercase letters, digits and dashes, such as general-v2",
-    _URI: "s3://bucket/path, gs://, az://, pvc://name/path or file:///path; `pretune run` also takes ./path",
+    _URI: "s3://bucket/path, gs://, az:// or file:///path; `pretune run` also takes ./path",
     _HTTP: "https://host or http://host:port, without a user or a password",
     _DIGEST: "sha256: and 64 hex digits",
     _COMMIT: "a commit of 40 hex digits; a branch or a tag can move",
@@ -39,6 +41,7 @@ LOOKS: Final = {
     _METRIC: "the name of a metric, such as loss or f1Macro",
     _OBJECT: "lowercase letters, digits, dashes and dots, such as s3-credentials",
     _QUANTITY: "a Kubernetes quantity, such as 500m, 8 or 64Gi; put it in quotes",
+    _FOLDER: "an absolute path of letters, digits, dots, dashes and underscores, such as /data/corpora",
     LANGUAGE: "a language code, such as de",
     _ENV: "letters, digits and underscores, such as HF_HOME",
     PROMPT: 'a template that contains {text}, such as "summarize: {text}"',
@@ -52,10 +55,13 @@ JobName = Annotated[str, Field(min_length=1, max_length=63, pattern=_NAME)]
 """A DNS-1123 label."""
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=_OBJECT)]
-"""A DNS-1123 subdomain: the name of a Secret, a ServiceAccount or a PriorityClass."""
+"""A DNS-1123 subdomain: the name of a Secret, a ServiceAccount, a PersistentVolumeClaim or a PriorityClass."""
 
 Quantity = Annotated[str, Field(min_length=1, max_length=32, pattern=_QUANTITY)]
 """An amount in Kubernetes' notation: 500m, 8, 64Gi."""
+
+FolderPath = Annotated[str, Field(min_length=2, max_length=256, pattern=_FOLDER)]
+"""A folder of pods, as an absolute path without a slash at its end."""
 
 EnvName = Annotated[str, Field(min_length=1, max_length=253, pattern=_ENV)]
 """The name of an environment variable."""
@@ -70,7 +76,8 @@ Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
 """A time in seconds, at most a year."""
 
 URI = Annotated[str, Field(min_length=4, max_length=1024, pattern=_URI)]
-"""Where something lies: s3://bucket/path, gs://, az://, pvc://name/path, or file:///path for `pretune run`."""
+"""Where something lies: s3://bucket/path, gs://, az://, or file:///path, on the machine of `pretune run` or on a volume
+of the cluster (compute.volumes)."""
 
 Endpoint = Annotated[str, Field(max_length=1024, pattern=_HTTP)]
 """Address of a service that speaks HTTP."""

@@ -1,5 +1,6 @@
 """Why attempts fail or do not start: one table of what follows from each cause, and where causes are read from."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -63,6 +64,9 @@ _NO_IMAGE: Final = {
 }
 """Reasons for which the kubelet has no image to start."""
 
+_CLAIMS: Final = re.compile(r'persistentvolumeclaim "|unbound immediate PersistentVolumeClaims')
+"""What schedulers say of a claim that does not exist, is being deleted, or has no volume."""
+
 _WORKERS_MEMORY: Final = "spec.compute.resources.memory"
 _HEADS_MEMORY: Final = "settings.head.resources.memory of the chart"
 """Who gives a pod its memory: a head's is no job's to say."""
@@ -117,8 +121,17 @@ def unstarted(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose pods did not all run in time."""
     obstacle = obstacle_of(attempt)
     if obstacle is None:
-        return Cause.UNKNOWN, "its pods did not all run within failurePolicy.startDeadlineSeconds, for no known reason"
+        return Cause.UNKNOWN, f"its pods did not all run within failurePolicy.startDeadlineSeconds{_held_up(attempt)}"
     return obstacle.cause, obstacle.message
+
+
+def _held_up(attempt: SeenAttempt) -> str:
+    """Where to look for what no pod's status tells, such as a volume that a node cannot mount."""
+    pod = next((pod for pod in attempt.pods if pod.phase == "Pending" and pod.node), None)
+    if pod is None:
+        return ", for no known reason"
+    events = f"kubectl get events --field-selector involvedObject.name={pod.name}"
+    return f": {pod.name} was still starting on node {pod.node}; its events may say why, such as FailedMount: {events}"
 
 
 def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:
@@ -157,9 +170,17 @@ def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
 def obstacles_of(pod: SeenPod) -> Iterator[Obstacle]:
     """Why a pod does not run yet; nothing where it does, or needs no more than a moment."""
     if pod.phase == "Pending" and pod.unschedulable:
-        yield Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, f"{pod.name} cannot be scheduled: {pod.unschedulable}")
+        yield _unscheduled(pod, pod.unschedulable)
     elif pod.waiting_reason:
         yield from _waiting(pod, pod.waiting_reason)
+
+
+def _unscheduled(pod: SeenPod, why: str) -> Obstacle:
+    said = f"{pod.name} cannot be scheduled: {why}"
+    if _CLAIMS.search(why):
+        advice = "spec.compute.volumes: every claim must exist in the job's namespace and be bound to a volume"
+        return Obstacle(Cause.USER_ERROR, "ClaimNotReady", f"{advice}; {said}")
+    return Obstacle(Cause.UNSCHEDULABLE, Cause.UNSCHEDULABLE, said)
 
 
 def _waiting(pod: SeenPod, reason: str) -> Iterator[Obstacle]:

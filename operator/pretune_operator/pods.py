@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from pretune_api.compute import EnvVar, Resources
+from pretune_api.compute import EnvVar, Resources, Volume
 from pretune_api.names import DESK_FILE_VARIABLE, DESK_PORT, DISK_VARIABLE, PROGRESS_PORT
 from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
@@ -94,6 +94,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
         **_PROBES,
     }
     spec = _pod(job, container, pool, compute.shared_memory or pool.shared_memory)
+    _mount(compute.volumes, spec)
     spec |= {"terminationGracePeriodSeconds": settings.drain_seconds}
     if pool.runtime_class_name:
         spec["runtimeClassName"] = pool.runtime_class_name
@@ -115,6 +116,7 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
     # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
     shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
     spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
+    _mount(job.spec.compute.volumes, spec)
     annotations = head.annotations | {_RUN_CONFIG: config.told()}
     return _template(job, preflight_labels(job, number), annotations, spec | {"restartPolicy": "Never"})
 
@@ -160,6 +162,19 @@ def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manife
         "securityContext": _CONTAINER_SECURITY,
         "volumeMounts": [{"name": "home", "mountPath": _HOME}, {"name": "shared-memory", "mountPath": "/dev/shm"}],  # noqa: S108
     }
+
+
+def _mount(volumes: list[Volume], spec: Manifest) -> None:
+    """Mount claims into a pod that reads data or models: a head does not.
+
+    They are read-only: then no kubelet changes owners in them, and a claim that allows nothing else will do.
+    """
+    [container] = spec["containers"]
+    for number, volume in enumerate(volumes):
+        name = f"claim-{number}"
+        claim = {"claimName": volume.claim, "readOnly": True}
+        spec["volumes"].append({"name": name, "persistentVolumeClaim": claim})
+        container["volumeMounts"].append({"name": name, "mountPath": volume.mount_path, "readOnly": True})
 
 
 def _variables(placement: Placement, job: JobView) -> list[Manifest]:

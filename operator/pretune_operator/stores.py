@@ -1,28 +1,36 @@
 """How pods reach a job's stores: which they can, and with whose credentials."""
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any, Final
+from urllib.parse import unquote
 
+from pretune_api.data import Source
 from pretune_api.jobs import JobSpec
-from pretune_api.storage import Location, SecretRef
+from pretune_api.storage import SecretRef
 from pretune_operator.errors import UnfitError
 
 _LOCAL: Final = "file://"
-_CLAIM: Final = "pvc://"
 
 
 def check_stores(spec: JobSpec) -> None:
     """Refuse stores that pods would not find, or would ask with the wrong credentials.
 
     Raises:
-        UnfitError: a folder of one machine or a claim is named, or two sets of credentials are.
+        UnfitError: a folder is named that is not in every pod, or two sets of credentials are.
     """
-    for place, location in _locations(spec):
-        if location.uri.startswith(_LOCAL):
-            raise UnfitError(f"{place}.uri: {location.uri} is on a single machine; use a store that all pods can reach")
-        if location.uri.startswith(_CLAIM):
-            raise UnfitError(f"{place}.uri: pvc:// is not supported yet; use s3://, gs:// or az://")
-        if location.secret_ref not in (None, spec.storage.secret_ref):
+    if spec.storage.uri.startswith(_LOCAL):
+        raise UnfitError(f"spec.storage.uri: {spec.storage.uri} is not in an object store; use s3://, gs:// or az://")
+    mounted = [volume.mount_path for volume in spec.compute.volumes]
+    for field, uri in _read(spec):
+        if uri.startswith(_LOCAL) and not _is_below(mounted, unquote(uri.removeprefix(_LOCAL))):
+            raise UnfitError(
+                f"{field}: {uri} is on a single machine; use a store that all pods can reach, or mount the"
+                " PersistentVolumeClaim that holds it with spec.compute.volumes"
+            )
+    for place, source in _sources(spec):
+        if source.secret_ref not in (None, spec.storage.secret_ref):
             raise UnfitError(
                 f"{place}.secretRef: differs from spec.storage.secretRef, but pods have one set of credentials;"
                 " use one that can read the sources and write to the storage"
@@ -42,10 +50,23 @@ def credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
     ]
 
 
-def _locations(spec: JobSpec) -> Iterator[tuple[str, Location]]:
-    yield "spec.storage", spec.storage
+def _read(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """The URIs of all that a job reads, each after its field."""
+    for place, source in _sources(spec):
+        yield f"{place}.uri", source.uri
+    models = {"spec.model": spec.model.from_, "spec.tokenizer": spec.tokenizer and spec.tokenizer.from_}
+    for place, model in models.items():
+        if model and model.uri is not None:
+            yield f"{place}.from.uri", model.uri
+
+
+def _sources(spec: JobSpec) -> Iterator[tuple[str, Source]]:
     for number, source in enumerate(spec.data.train):
         yield f"spec.data.train[{number}]", source
     validation = spec.data.validation
     for number, source in enumerate((validation.sources if validation else None) or ()):
         yield f"spec.data.validation.sources[{number}]", source
+
+
+def _is_below(folders: list[str], path: str) -> bool:
+    return any(PurePosixPath(normpath(path)).is_relative_to(folder) for folder in folders)

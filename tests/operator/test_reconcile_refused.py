@@ -90,7 +90,7 @@ def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() 
         ({"compute": {"pool": "h200"}}, "there is no pool h200"),
         ({"compute": {"pool": "private"}}, "closed to namespace team"),
         ({"compute": {"pool": "small", "gpusPerWorker": 2}}, "more than a node of pool small has"),
-        ({"storage": {"uri": "file:///models"}}, "file:///models is on a single machine"),
+        ({"storage": {"uri": "file:///models"}}, "file:///models is not in an object store"),
         ({"data__validation": {"sources": [{"uri": "file:///held"}]}}, "data.validation.sources[0].uri: file:///held"),
     ],
 )

@@ -200,6 +200,9 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
 
 # --- pods that do not start
 
+_NO_PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+"""How the scheduler of Kubernetes 1.34 ends what it says of claims."""
+
 
 @pytest.mark.parametrize(
     ("seen", "why", "cause", "says"),
@@ -212,6 +215,20 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
         ),
         (pending(waiting_reason="ErrImageNeverPull"), "ImagePull", "ImagePull", "ErrImageNeverPull"),
         (pending(unschedulable="0/3 nodes have a100"), "Unschedulable", "Unschedulable", "0/3 nodes have a100"),
+        *(
+            (
+                pending(unschedulable=f"0/3 nodes are available: {said}{_NO_PREEMPTION}"),
+                "ClaimNotReady",
+                "UserError",
+                said,
+            )
+            for said in (
+                'persistentvolumeclaim "corpora" not found.',
+                'persistentvolumeclaim "corpora" is being deleted.',
+                'persistentvolumeclaim "corpora" bound to non-existent persistentvolume "nfs-1".',
+                "pod has unbound immediate PersistentVolumeClaims.",
+            )
+        ),
         (attempt(cluster_problem="exceeded quota: gpus"), "Quota", "Quota", "exceeded quota: gpus"),
         (attempt(cluster_problem="violates PodSecurity"), "PodsRefused", "Unknown", "violates PodSecurity"),
         (
@@ -257,6 +274,17 @@ def test_pods_that_do_not_start_say_why_and_fail_with_it_at_the_deadline(
     assert scene.status.state == ("Waiting" if cause in ("Unknown", "OutOfMemory") else "Failed")
 
 
+def test_a_claim_that_is_not_there_is_told_with_the_field_that_names_it() -> None:
+    scene = Scene()
+    scene.settle()
+    said = f'0/3 nodes are available: persistentvolumeclaim "corpora" not found.{_NO_PREEMPTION}'
+    scene.sees(pending(unschedulable=said)).settle()
+    assert scene.condition("Running").message == (
+        "spec.compute.volumes: every claim must exist in the job's namespace and be bound to a volume;"
+        f" worker cannot be scheduled: {said}"
+    )
+
+
 def test_a_pod_that_waits_for_what_is_no_failure_is_starting() -> None:
     scene = Scene()
     scene.settle()
@@ -288,6 +316,15 @@ def test_kuberays_own_start_deadline_fails_with_what_was_last_said() -> None:
     [
         (None, "Unknown", "its pods did not all run within failurePolicy.startDeadlineSeconds, for no known reason"),
         (replace(HEAD, phase="Pending", waiting_reason="ErrImagePull"), "ImagePull", "head is waiting: ErrImagePull: "),
+        (
+            replace(HEAD, phase="Pending", node="node-7"),
+            "Unknown",
+            (
+                "its pods did not all run within failurePolicy.startDeadlineSeconds: head was still starting on node"
+                " node-7; its events may say why, such as FailedMount: kubectl get events --field-selector"
+                " involvedObject.name=head"
+            ),
+        ),
     ],
 )
 def test_kuberays_own_start_deadline_fails_with_what_is_seen_by_then(

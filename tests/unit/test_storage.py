@@ -174,11 +174,6 @@ def test_a_path_that_no_store_takes_is_refused_in_words(uri: str) -> None:
         Store.open(Location(uri=uri))
 
 
-def test_an_unknown_kind_of_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"pvc:// is not a supported store; use s3://"):
-        Store.open(Location(uri="pvc://claim/folder"))
-
-
 def test_an_unreachable_store_is_given_up_within_its_time() -> None:
     location = Location(uri="s3://bucket/folder", endpoint="http://127.0.0.1:1", region="us-east-1")
     with pytest.raises(StorageError, match="s3://bucket/folder/x: cannot write: the store cannot be reached") as caught:

@@ -92,7 +92,7 @@ def test_a_folder_of_this_machine_is_refused_before_anything_is_sent(
     ended = shell.pretune("submit", write(tmp_path / "jobs.yaml", pretrain(), local))
     assert ended.returncode == 2
     assert "PretrainJob/local: spec.storage.uri" in ended.stderr
-    assert "is on a single machine" in ended.stderr
+    assert "is not in an object store" in ended.stderr
     assert World(api, namespace).items("pretrainjobs", "pretune.dev/v1alpha1") == []
 
 

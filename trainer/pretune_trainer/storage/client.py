@@ -106,10 +106,8 @@ def _bucket(scheme: str, bucket: str, location: Location, patience: Patience) ->
     if scheme == "gs":
         google: GCSConfig = {"base_url": location.endpoint} if location.endpoint else {}
         return GCSStore(bucket, config=google, client_options=client, retry_config=retries)
-    if scheme == "az":
-        azure: AzureConfig = {"endpoint": location.endpoint} if location.endpoint else {}
-        return AzureStore(bucket, config=azure, client_options=client, retry_config=retries)
-    raise StorageError(f"{location.uri}: {scheme}:// is not a supported store; use s3://, gs://, az:// or file://")
+    azure: AzureConfig = {"endpoint": location.endpoint} if location.endpoint else {}
+    return AzureStore(bucket, config=azure, client_options=client, retry_config=retries)
 
 
 def _address(location: Location) -> "S3Config":
