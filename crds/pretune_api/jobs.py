@@ -56,8 +56,8 @@ class JobSpec(Spec):
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     """Time in seconds that all attempts together may hold machines; time in a queue does not count."""
     ttl_seconds_after_finished: Seconds | None = None
-    """Time in seconds after which the RayJobs of a finished job are deleted, with all that they own; the job itself,
-    its run configs and its artifact are kept."""
+    """Time in seconds after which the RayJobs of a finished job are deleted, with all that belongs to them; the job
+    itself and its artifact are kept."""
 
     mutable: ClassVar[frozenset[str]] = frozenset(
         {

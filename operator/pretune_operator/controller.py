@@ -28,6 +28,7 @@ from pretune_operator.decision import (
     Decision,
     DeleteAttempt,
     DeleteCluster,
+    DeleteLeftovers,
     DeletePreflight,
     Event,
     StartAttempt,
@@ -215,6 +216,8 @@ def _words(action: Action) -> str:
             return f"deleting RayJob {ray_job}"
         case DeleteCluster(ray_cluster):
             return f"deleting RayCluster {ray_cluster}"
+        case DeleteLeftovers():
+            return "deleting the ConfigMaps and NetworkPolicies of all attempts"
         case StartPreflight(number):
             return f"starting preflight {number}"
         case DeletePreflight(name):

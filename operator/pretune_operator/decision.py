@@ -10,7 +10,8 @@ from pretune_api.status import Status
 
 @dataclass(frozen=True)
 class StartAttempt:
-    """Make the run config's ConfigMap and the RayJob of an attempt. What exists already is left as it is."""
+    """Make what an attempt consists of, once what those before it have left is deleted. A RayJob that exists already is
+    left as it is."""
 
     number: int
     config: RunConfig
@@ -31,6 +32,11 @@ class DeleteCluster:
 
 
 @dataclass(frozen=True)
+class DeleteLeftovers:
+    """Delete the ConfigMaps and NetworkPolicies of all attempts, of which nothing runs any more."""
+
+
+@dataclass(frozen=True)
 class StartPreflight:
     """Make the Job of a preflight. One that exists already is left as it is; one that is refused is done without."""
 
@@ -45,7 +51,7 @@ class DeletePreflight:
     job: str
 
 
-Action = StartAttempt | DeleteAttempt | DeleteCluster | StartPreflight | DeletePreflight
+Action = StartAttempt | DeleteAttempt | DeleteCluster | DeleteLeftovers | StartPreflight | DeletePreflight
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ def job(name: str, **spec: object) -> Document:
 RUNS = ("rayjobs", "rayclusters", "pods")
 """What holds machines, or tells how it went."""
 SETTINGS = ("configmaps", "networkpolicies")
-"""What else is made for a job; it goes with the job."""
+"""What else is made for a job."""
 
 
-def wait_until_gone(team: Namespace, name: str, kinds: tuple[str, ...] = RUNS + SETTINGS) -> None:
-    """Returns when nothing of these kinds is left of a job."""
-    for kind in kinds:
+def wait_until_gone(team: Namespace, name: str) -> None:
+    """Returns when nothing is left of what a job consisted of."""
+    for kind in RUNS + SETTINGS:
         selector = ("-l", f"pretune.dev/name={name}")
         team.kubectl("wait", "--for=delete", f"--timeout={SECONDS:.0f}s", kind, *selector)
         assert team.items(kind, *selector) == []
@@ -33,7 +33,7 @@ def test_a_deadline_ends_a_job_and_a_time_to_live_removes_its_children(team: Nam
     status = team.wait_for_state("pretrainjob/brief", "Failed", SECONDS)
     assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
     assert "15 s" in condition(status, "Failed")["message"]
-    wait_until_gone(team, "brief", RUNS)
+    wait_until_gone(team, "brief")
     assert team.status("pretrainjob/brief")["state"] == "Failed"
 
 

@@ -1,16 +1,26 @@
 """What is done to the cluster on behalf of a job, and what is made of it being done already."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from pretune_api.status import Condition, Status
 from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import BATCH_JOBS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPreflight, StoredRayJob
 from pretune_operator.cluster.parse import parse
-from pretune_operator.decision import DeleteAttempt, DeleteCluster, DeletePreflight, StartAttempt, StartPreflight
+from pretune_operator.decision import (
+    DeleteAttempt,
+    DeleteCluster,
+    DeleteLeftovers,
+    DeletePreflight,
+    StartAttempt,
+    StartPreflight,
+)
 from pretune_operator.errors import RefusedError
 from pretune_operator.plan import Inputs, plan
 from support.specs import PRETRAIN
@@ -19,6 +29,7 @@ from support.views import UID, settings, view
 Json = dict[str, Any]
 EXISTS = ApiError(409, "AlreadyExists", "it exists")
 CONFLICT = ApiError(409, "Conflict", "the UID in the precondition does not match")
+LEFTOVERS = [(kind, f"pretune.dev/uid={UID}") for kind in ("ConfigMap", "NetworkPolicy")]
 GONE = ApiError(404, "NotFound", "it is not here")
 
 
@@ -31,6 +42,7 @@ class Server(Client):
         self.owner = owner
         self.made: list[str] = []
         self.deleted: list[tuple[str, str, str]] = []
+        self.cleared: list[tuple[str, str]] = []
 
     def create(self, resource: Resource, body: Json) -> Json:
         if resource.kind == self.refuses and self.error:
@@ -49,6 +61,11 @@ class Server(Client):
             raise self.error
         self.deleted.append((resource.kind, name, uid))
         return {"kind": "Status", "metadata": {}}
+
+    def delete_all(self, resource: Resource, namespace: str, selector: str) -> None:
+        if self.error:
+            raise self.error
+        self.cleared.append((resource.kind, selector))
 
 
 def meta(name: str, version: int = 7) -> Json:
@@ -69,8 +86,8 @@ class Scene:
     def job(self) -> StoredJob:
         return stored(self.cache.job(JobKey("team", "PretrainJob", "general")))
 
-    def starts(self) -> None:
-        self.actor.act(self.job, view(), StartAttempt(1, self.config))
+    def starts(self, number: int = 1, status: Status | None = None) -> None:
+        self.actor.act(self.job, replace(view(), status=status or Status()), StartAttempt(number, self.config))
 
     def ray_jobs(self) -> list[str]:
         return [child.name for child in self.cache.children(self.job, StoredRayJob)]
@@ -93,6 +110,32 @@ def test_an_attempt_is_known_as_soon_as_it_is_made_and_its_ray_job_is_made_last(
     scene.starts()
     assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
     assert len(scene.ray_jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "cleared"), [(1, "NoAttempt", []), (2, "BackingOff", LEFTOVERS), (1, "Refused", LEFTOVERS)]
+)
+def test_what_attempts_have_left_goes_before_the_next_one_is_made(
+    number: int, said: str, cleared: list[tuple[str, str]]
+) -> None:
+    server = Server()
+    running = Condition(type="Running", status="False", reason=said, message="", last_transition_time=datetime.now(UTC))
+    Scene(server).starts(number, Status(conditions=[running]))
+    assert server.cleared == cleared
+    assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
+
+
+def test_what_attempts_have_left_goes_when_its_time_has_come() -> None:
+    server = Server()
+    scene = Scene(server)
+    scene.actor.act(scene.job, view(), DeleteLeftovers())
+    assert server.cleared == LEFTOVERS
+
+
+def test_an_attempt_is_made_though_what_is_left_of_others_may_not_be_deleted() -> None:
+    server = Server(error=ApiError(403, "Forbidden", "deletecollection is forbidden"))
+    Scene(server).starts(number=2)
+    assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
 
 
 def test_a_preflight_is_known_as_soon_as_it_is_made() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pretune_api.names import ExitCode
 from pretune_api.problems import parse
+from pretune_operator.decision import DeleteAttempt, DeleteLeftovers
 from pretune_operator.job import JobView
 from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.reconcile import reconcile
@@ -165,6 +166,15 @@ def test_the_active_deadline_ends_also_an_attempt_whose_workers_hold_machines_an
     assert scene.says("Failed") == ("True", "DeadlineExceeded")
 
 
+def test_the_active_deadline_ends_also_an_attempt_that_kuberay_cannot_submit() -> None:
+    scene = Scene(activeDeadlineSeconds=100)
+    scene.settle()
+    scene.sees(running(job_status="")).settle()
+    assert scene.says("Running") == ("True", "Submitted")
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 100
+
+
 def test_a_raised_deadline_and_retry_go_on() -> None:
     scene = Scene(activeDeadlineSeconds=100)
     scene.settle()
@@ -176,7 +186,7 @@ def test_a_raised_deadline_and_retry_go_on() -> None:
     assert started(scene.change(retry=2, activeDeadlineSeconds=200).settle()) == [2]
 
 
-def test_the_ray_jobs_of_a_finished_job_go_when_their_time_has_come() -> None:
+def test_what_a_finished_job_consisted_of_goes_when_their_time_has_come() -> None:
     scene = Scene(ttlSecondsAfterFinished=3600)
     scene.settle()
     scene.sees(running()).settle()
@@ -184,7 +194,7 @@ def test_the_ray_jobs_of_a_finished_job_go_when_their_time_has_come() -> None:
     scene.sees(complete(**GONE)).settle()
     assert scene.again is not None
     assert scene.again.total_seconds() == 3600
-    assert deleted(scene.after(3600).settle()) == ["job-1"]
+    assert scene.after(3600).settle() == [DeleteLeftovers(), DeleteAttempt("job-1")]
     assert scene.sees().settle() == []
     assert scene.again is None
     assert scene.status.state == "Succeeded"

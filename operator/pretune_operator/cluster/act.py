@@ -1,14 +1,25 @@
 """Carries out what was decided: makes and deletes what attempts consist of, writes status."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from pretune_api.names import API_VERSION
+from pretune_api.names import API_VERSION, Label
 from pretune_api.problems import InvalidJobError
 from pretune_api.status import Status
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import BATCH_JOBS, CHILDREN, JOBS, MADE, RAY_CLUSTERS, RAY_JOBS, Resource
+from pretune_operator.cluster.kinds import (
+    BATCH_JOBS,
+    CHILDREN,
+    CONFIG_MAPS,
+    JOBS,
+    MADE,
+    NETWORK_POLICIES,
+    RAY_CLUSTERS,
+    RAY_JOBS,
+    Resource,
+)
 from pretune_operator.cluster.objects import (
     Child,
     JobKey,
@@ -18,10 +29,12 @@ from pretune_operator.cluster.objects import (
     StoredRayJob,
 )
 from pretune_operator.cluster.parse import parse
+from pretune_operator.conditions import ConditionType, Reason, reason
 from pretune_operator.decision import (
     Action,
     DeleteAttempt,
     DeleteCluster,
+    DeleteLeftovers,
     DeletePreflight,
     StartAttempt,
     StartPreflight,
@@ -32,6 +45,8 @@ from pretune_operator.naming import Manifest
 from pretune_operator.preflight_job import preflight_job
 from pretune_operator.rayjob import manifests
 from pretune_operator.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class TakenError(Exception):
@@ -64,6 +79,8 @@ class Actor:
                 self._delete(job, RAY_JOBS, StoredRayJob, ray_job)
             case DeleteCluster(ray_cluster):
                 self._delete(job, RAY_CLUSTERS, StoredRayCluster, ray_cluster)
+            case DeleteLeftovers():
+                self._clear(job)
             case StartPreflight():
                 assert isinstance(view, JobView), "an invalid job is never tried"
                 self._start_preflight(job, view, action)
@@ -86,6 +103,8 @@ class Actor:
         self._learn(job.key, resource, written)
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
+        if action.number > 1 or reason(view.status, ConditionType.RUNNING) == Reason.REFUSED:
+            self._clear(job)
         try:
             for manifest in manifests(view, action.config, action.number, self._settings).in_order:
                 self._make(job, manifest)
@@ -93,6 +112,15 @@ class Actor:
             if error.webhook_failed:
                 raise RefusedError(str(error)) from error
             raise
+
+    def _clear(self, job: StoredJob) -> None:
+        """Delete what attempts have left: a NetworkPolicy of one that was refused says what the settings were then, and
+        agents on all nodes keep every one that exists."""
+        for resource in (CONFIG_MAPS, NETWORK_POLICIES):
+            try:
+                self._client.delete_all(resource, job.namespace, f"{Label.UID}={job.uid}")
+            except ApiError as error:  # what is left goes with the job, at the latest
+                log.warning("%s were not deleted: %s", resource.plural, error, extra={"job": str(job.key)})
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
         self._make(job, preflight_job(view, action.config, action.number, self._settings))

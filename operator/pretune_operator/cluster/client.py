@@ -21,7 +21,14 @@ MANAGER: Final = "pretune"
 """Field manager of everything that the operator writes."""
 _JSON: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "delete": "DELETE"}
+_METHODS: Final = {
+    "get": "GET",
+    "list": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "delete": "DELETE",
+    "deletecollection": "DELETE",
+}
 """Of HTTP, by the API's verb."""
 _CHUNK: Final = 100
 """Resources per answer of a list: bounds what is in memory at once."""
@@ -131,6 +138,10 @@ class Client:
         """Deletes a resource in the foreground: it is seen until everything that it owns is gone. Raises ApiError."""
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
         return _json(self._call("delete", resource, resource.path(namespace, name), options))
+
+    def delete_all(self, resource: Resource, namespace: str, selector: str) -> None:
+        """Deletes what carries these labels, which owns nothing. Raises ApiError."""
+        self._call("deletecollection", resource, resource.path(namespace), query={"labelSelector": selector})
 
     def get_raw(self, path: str) -> bytes:
         """What the API server says at a path that is no resource. Raises ApiError."""

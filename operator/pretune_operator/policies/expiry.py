@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pretune_operator.conditions import is_checking, is_draining, is_finished
-from pretune_operator.decision import DeleteAttempt, DeleteCluster, DeletePreflight
+from pretune_operator.decision import DeleteAttempt, DeleteCluster, DeleteLeftovers, DeletePreflight
 from pretune_operator.draft import Draft
 from pretune_operator.observed import Observed, SeenAttempt
 from pretune_operator.records import current, record_of
@@ -27,14 +27,14 @@ def tidied(draft: Draft, seen: Observed) -> Draft:
 
 
 def expired(draft: Draft, seen: Observed, time_to_live: int | None) -> Draft:
-    """Remove the RayJobs of a finished job once their time has come; the job and its artifact stay."""
+    """Remove what a finished job consisted of once its time has come; the job and its artifact stay."""
     finish = draft.before.completion_time
     left = [attempt for attempt in seen.attempts.values() if not attempt.deleting]
     if time_to_live is None or finish is None or not left:
         return tidied(draft, seen)
     at = finish + timedelta(seconds=time_to_live)
     if draft.now >= at:
-        return draft.does(*(DeleteAttempt(attempt.ray_job) for attempt in left))
+        return draft.does(DeleteLeftovers(), *(DeleteAttempt(attempt.ray_job) for attempt in left))
     return tidied(draft, seen).looks_again(at)
 
 

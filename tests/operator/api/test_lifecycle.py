@@ -109,6 +109,25 @@ def test_a_failure_is_followed_by_another_attempt(world: World, kuberay: FakeKub
     first, second = status["attempts"]
     assert (first["cause"], first["message"], second.get("cause")) == ("Unknown", "it broke", None)
     assert set(made(kuberay, world).values()) == {1}
+    assert {label_of_attempt(found) for found in leftovers(world)} == {"2"}
+
+
+def test_a_time_to_live_leaves_the_job_alone(world: World) -> None:
+    job = pretrain(ttlSecondsAfterFinished=0)
+    world.apply(job)
+    world.until_condition(job, "Finished")
+    wait_until(lambda: world.ray_jobs() == leftovers(world) == [], "what it consisted of is gone")
+
+
+def leftovers(world: World) -> list[Json]:
+    """What attempts were given, beside their RayJobs."""
+    policies = world.items("networkpolicies", "networking.k8s.io/v1")
+    return [found for found in [*world.items("configmaps"), *policies] if "labels" in found["metadata"]]
+
+
+def label_of_attempt(made: Json) -> str:
+    number: str = made["metadata"]["labels"]["pretune.dev/attempt"]
+    return number
 
 
 def test_a_job_fails_when_its_retries_are_used_up(world: World) -> None:
@@ -229,8 +248,10 @@ def test_an_attempt_that_a_quota_forbids_is_told_by_status_and_starts_as_the_job
     world.until_condition(job, "Finished")
     (ray_job,) = world.ray_jobs()
     (volume,) = [volume for volume in head(ray_job)["volumes"] if volume["name"] == "config"]
-    configs = {found["metadata"]["name"]: found["data"]["run.json"] for found in world.items("configmaps")}
-    assert json.loads(configs[volume["configMap"]["name"]])["ranks"] == 1
+    (config, policy) = leftovers(world)
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert json.loads(config["data"]["run.json"])["ranks"] == 1
+    assert policy["metadata"]["name"] == ray_job["metadata"]["name"]
 
 
 def head(ray_job: Json) -> Json:
