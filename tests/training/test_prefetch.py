@@ -1,32 +1,33 @@
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pretune_trainer.data.prefetch import Prefetch
 
 
-def counted(made, upto=1000):
+def counted(made: list[int], upto: int = 1000) -> Iterator[int]:
     for number in range(upto):
         made.append(number)
         yield number
 
 
-def until(condition):
+def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def test_items_come_in_order_and_end():
+def test_items_come_in_order_and_end() -> None:
     with Prefetch(iter(range(100)), 3) as ahead:
         assert list(ahead) == list(range(100))
 
 
-def test_it_runs_ahead_by_so_many_items_and_no_further():
-    made = []
+def test_it_runs_ahead_by_so_many_items_and_no_further() -> None:
+    made: list[int] = []
     with Prefetch(counted(made), 4) as ahead:
         until(lambda: len(made) == 4)
         next(ahead)
@@ -34,12 +35,12 @@ def test_it_runs_ahead_by_so_many_items_and_no_further():
         assert len(made) == 5
 
 
-def failing():
+def failing() -> Iterator[int]:
     yield 1
     raise ValueError("a damaged part")
 
 
-def test_an_error_is_raised_after_the_items_before_it_with_its_traceback():
+def test_an_error_is_raised_after_the_items_before_it_with_its_traceback() -> None:
     with Prefetch(failing(), 2) as ahead:
         assert next(ahead) == 1
         with pytest.raises(ValueError, match="a damaged part") as caught:
@@ -47,10 +48,10 @@ def test_an_error_is_raised_after_the_items_before_it_with_its_traceback():
         assert "failing" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
-def test_closing_ends_the_thread_and_the_iterator_at_once():
+def test_closing_ends_the_thread_and_the_iterator_at_once() -> None:
     closed = threading.Event()
 
-    def endless():
+    def endless() -> Iterator[int]:
         try:
             while True:
                 yield 0
@@ -66,10 +67,10 @@ def test_closing_ends_the_thread_and_the_iterator_at_once():
     assert time.monotonic() - started < 1
 
 
-def test_closing_does_not_wait_for_an_item_that_never_comes():
+def test_closing_does_not_wait_for_an_item_that_never_comes() -> None:
     gate = threading.Event()
 
-    def stuck():
+    def stuck() -> Iterator[bool]:
         yield gate.wait(30)
 
     ahead = Prefetch(stuck(), 2)
@@ -79,10 +80,10 @@ def test_closing_does_not_wait_for_an_item_that_never_comes():
     gate.set()
 
 
-def test_waiting_is_measured_and_told_once():
+def test_waiting_is_measured_and_told_once() -> None:
     gate = threading.Event()
 
-    def slow():
+    def slow() -> Iterator[bool]:
         yield gate.wait(30)
 
     with Prefetch(slow(), 2) as ahead:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -15,8 +18,15 @@ from support.group import in_ranks
 from support.listening import Listener
 from support.s3 import S3Server
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import AdamW
 
-def train(ranks, layout: str):
+    from pretune_trainer.parallel import Ranks
+    from pretune_trainer.storage.checkpoint import Checkpoints
+
+
+def train(ranks: "Ranks", layout: str) -> tuple["nn.Module", "AdamW"]:
     """A model and its AdamW after a step, with values that do not depend on the number of ranks.
 
     Its first dimensions are 5, 3, 1 and 7: none is divided evenly by 2 or 4, and some ranks hold nothing.
@@ -40,15 +50,15 @@ def train(ranks, layout: str):
     return model, optimizer
 
 
-def tensors(model, optimizer) -> Mapping[str, object]:
+def tensors(model: "nn.Module", optimizer: "AdamW") -> Mapping[str, "Tensor"]:
     """Everything that training resumes from, by flat names."""
-    found = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
+    found: dict[str, Tensor] = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
     for name, parameter in model.named_parameters():
         found |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[parameter].items()}
     return found
 
 
-def checkpoints(ranks, location: Location):
+def checkpoints(ranks: "Ranks", location: Location) -> "Checkpoints":
     from pretune_trainer.storage.checkpoint import Checkpoints
     from pretune_trainer.storage.runs import claim_run
 
@@ -57,7 +67,7 @@ def checkpoints(ranks, location: Location):
     return Checkpoints(store, run, ranks, 9, Listener())
 
 
-def state(ranks, step: int) -> CheckpointState:
+def state(ranks: "Ranks", step: int) -> CheckpointState:
     return CheckpointState(
         step=step,
         cursor=Cursor(),
@@ -69,7 +79,7 @@ def state(ranks, step: int) -> CheckpointState:
     )
 
 
-def write(ranks, location: Location, layout: str, step: int) -> None:
+def write(ranks: "Ranks", location: Location, layout: str, step: int) -> None:
     model, optimizer = train(ranks, layout)
     written = checkpoints(ranks, location)
     written.save(tensors(model, optimizer), state(ranks, step))
@@ -79,30 +89,33 @@ def write(ranks, location: Location, layout: str, step: int) -> None:
     written.wait()
 
 
-def read(ranks, location: Location, layout: str) -> tuple[int, int, dict[str, list[float]]]:
+def read(ranks: "Ranks", location: Location, layout: str) -> tuple[int, int, dict[str, list[float]]]:
     """(step, ranks that wrote it, whole tensors), after filling a model whose values are all zero."""
     model, optimizer = train(ranks, layout)
     for tensor in tensors(model, optimizer).values():
         tensor.detach().zero_()
-    loaded = checkpoints(ranks, location).latest(tensors(model, optimizer)).state
-    return loaded.step, loaded.ranks, whole(tensors(model, optimizer))
+    found = checkpoints(ranks, location).latest(tensors(model, optimizer))
+    assert found is not None
+    return found.state.step, found.state.ranks, whole(tensors(model, optimizer))
 
 
-def read_and_write(ranks, location: Location, layout: str, step: int) -> tuple[int, int, dict[str, list[float]]]:
+def read_and_write(
+    ranks: "Ranks", location: Location, layout: str, step: int
+) -> tuple[int, int, dict[str, list[float]]]:
     """What `read` finds, before the next checkpoint is written."""
     found = read(ranks, location, layout)
     write(ranks, location, layout, step)
     return found
 
 
-def whole(every: Mapping[str, object]) -> dict[str, list[float]]:
+def whole(every: Mapping[str, "Tensor"]) -> dict[str, list[float]]:
     return {
         name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).flatten().tolist()
         for name, tensor in every.items()
     }
 
 
-def expected(ranks) -> dict[str, list[float]]:
+def expected(ranks: "Ranks") -> dict[str, list[float]]:
     return whole(tensors(*train(ranks, "sharded")))
 
 
@@ -124,7 +137,7 @@ def test_a_checkpoint_is_read_by_any_number_of_ranks(local: Store, way: list[tup
             assert found == (step, writers, values)
 
 
-def bytes_read(ranks, location: Location) -> int:
+def bytes_read(ranks: "Ranks", location: Location) -> int:
     """What a rank reads of a checkpoint's tensors, as it goes on from there."""
     sizes: list[int] = []
     get_ranges = Store.get_ranges
@@ -134,8 +147,8 @@ def bytes_read(ranks, location: Location) -> int:
             sizes.extend(length for _, length in spans)
         return get_ranges(store, path, spans)
 
-    Store.get_ranges = counted
-    read(ranks, location, "sharded")
+    with patch.object(Store, "get_ranges", counted):
+        read(ranks, location, "sharded")
     return sum(sizes)
 
 
@@ -164,7 +177,7 @@ def _data_bytes(store: Store, path: str) -> int:
     return len(content) - 8 - int.from_bytes(content[:8], "little")
 
 
-def read_after(ranks, location: Location, damage: Callable[[Store], None]) -> tuple[int | None, list[str]]:
+def read_after(ranks: "Ranks", location: Location, damage: Callable[[Store], None]) -> tuple[int | None, list[str]]:
     """The step that ranks agree on, and what people are told, after damage done to the newest checkpoint."""
     written = checkpoints(ranks, location)
     for step in (10, 20):
@@ -173,19 +186,20 @@ def read_after(ranks, location: Location, damage: Callable[[Store], None]) -> tu
     ranks.once(lambda: damage(Store.open(location)))
     written = checkpoints(ranks, location)
     found = written.latest(tensors(*train(ranks, "sharded")))
-    return found and found.state.step, written._reporter.sentences
+    assert isinstance(written._reporter, Listener)
+    return found.state.step if found else None, written._reporter.sentences
 
 
-def found_with_each_shard_damaged(ranks, location: Location) -> list[int | None]:
+def found_with_each_shard_damaged(ranks: "Ranks", location: Location) -> list[int | None]:
     """The step that is found while one shard is damaged, then the next."""
     store, values = Store.open(location), tensors(*train(ranks, "sharded"))
     found = []
     for path in ranks.once(lambda: [each.path for each in store.list("checkpoints") if "shard-" in each.path]):
-        whole = ranks.once(lambda path=path: store.get(path))
-        ranks.once(lambda path=path, whole=whole: store.put(path, whole[:-1] + bytes([whole[-1] ^ 1])))
+        whole = ranks.once(partial(store.get, path))
+        ranks.once(partial(store.put, path, whole[:-1] + bytes([whole[-1] ^ 1])))
         newest = checkpoints(ranks, location).latest(values)
-        found.append(newest and newest.state.step)
-        ranks.once(lambda path=path, whole=whole: store.put(path, whole))
+        found.append(newest.state.step if newest else None)
+        ranks.once(partial(store.put, path, whole))
     return found
 
 
@@ -208,16 +222,16 @@ def test_all_ranks_fall_back_when_one_finds_damage(local: Store) -> None:
         assert "shard-00001.safetensors has changed" in sentences[0]
 
 
-def fail_on_rank_one(ranks, location: Location) -> str:
+def fail_on_rank_one(ranks: "Ranks", location: Location) -> str:
     """What each rank raises when one of them cannot write its shard."""
     written = checkpoints(ranks, location)
-    if ranks.rank == 1:
-        written._put_shard = lambda *_: Store.open(location).child("file").put("below", b"")
-    written.save(tensors(*train(ranks, "sharded")), state(ranks, 10))
-    try:
-        written.wait()
-    except PretuneError as error:
-        return str(error)
+    put = written._put_shard if ranks.rank == 0 else lambda *_: Store.open(location).child("file").put("below", b"")
+    with patch.object(written, "_put_shard", put):
+        written.save(tensors(*train(ranks, "sharded")), state(ranks, 10))
+        try:
+            written.wait()
+        except PretuneError as error:
+            return str(error)
     return ""
 
 
@@ -228,12 +242,14 @@ def test_a_rank_that_cannot_write_fails_the_checkpoint_on_all(local: Store) -> N
     assert commits(local, "checkpoints") == []
 
 
-def longest_wait_for_shards(ranks, location: Location) -> timedelta:
+def longest_wait_for_shards(ranks: "Ranks", location: Location) -> timedelta:
     """How long ranks that have written theirs wait for the others."""
     import torch
 
     channel = checkpoints(ranks, location)._channel.group
-    return channel._get_backend(torch.device("cpu")).options._timeout
+    assert channel is not None
+    timeout: timedelta = channel._get_backend(torch.device("cpu")).options._timeout
+    return timeout
 
 
 def test_a_shard_may_take_as_long_as_its_store_needs(local: Store) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from support.letters import data_of, write_jsonl
 from support.sources import opened, read, texts
 
 
-def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_out(tmp_path):
+def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_out(tmp_path: Path) -> None:
     for name in ("b/2.jsonl", "a.jsonl", "b/1.jsonl", "_SUCCESS", ".hidden/x.jsonl", "b/.1.jsonl.crc"):
         write_jsonl(tmp_path / name, [name])
     assert texts(tmp_path) == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
@@ -29,7 +30,9 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
 @pytest.mark.parametrize(
     ("history", "kind"), [("_delta_log/00000.json", "Delta"), ("t/.hoodie/hoodie.properties", "Hudi")]
 )
-def test_a_table_with_older_versions_is_refused_as_a_folder_and_read_by_a_glob(tmp_path, history, kind):
+def test_a_table_with_older_versions_is_refused_as_a_folder_and_read_by_a_glob(
+    tmp_path: Path, history: str, kind: str
+) -> None:
     for name in ("a.jsonl", history):
         write_jsonl(tmp_path / name, [name])
     with pytest.raises(UserError, match=rf"train\[0\].uri: file://{tmp_path} is a {kind} table, whose folder also has"):
@@ -37,7 +40,7 @@ def test_a_table_with_older_versions_is_refused_as_a_folder_and_read_by_a_glob(t
     assert texts(tmp_path / "*.jsonl") == ["a.jsonl"]
 
 
-def test_the_glob_that_is_advised_for_a_table_reads_nothing_of_its_history(tmp_path):
+def test_the_glob_that_is_advised_for_a_table_reads_nothing_of_its_history(tmp_path: Path) -> None:
     (tmp_path / "_delta_log").mkdir()
     for name, column in {"a": "text", "_delta_log/00010.checkpoint": "add"}.items():
         pq.write_table(pa.table({column: [name]}), tmp_path / f"{name}.parquet")
@@ -63,7 +66,7 @@ def test_the_glob_that_is_advised_for_a_table_reads_nothing_of_its_history(tmp_p
         ("e[1].ndjson", ["e[1].ndjson"]),
     ],
 )
-def test_globs_are_those_of_a_shell(tmp_path, glob, found):
+def test_globs_are_those_of_a_shell(tmp_path: Path, glob: str, found: list[str]) -> None:
     hidden = (".a.jsonl", "b/.1.jsonl", "b/.copies/1.jsonl", "b/..jsonl")
     for name in ("a.jsonl", "b/1.jsonl", "b/2.jsonl", "b/c/3.jsonl", "e[1].ndjson", *hidden):
         write_jsonl(tmp_path / name, [name])
@@ -71,11 +74,19 @@ def test_globs_are_those_of_a_shell(tmp_path, glob, found):
 
 
 @pytest.mark.parametrize(("glob", "folders"), [("*.jsonl", [""]), ("*/2.jsonl", ["", "/b"]), ("**.jsonl", ["", "/b"])])
-def test_folders_that_a_glob_cannot_reach_are_not_listed(tmp_path, monkeypatch, glob, folders):
+def test_folders_that_a_glob_cannot_reach_are_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glob: str, folders: list[str]
+) -> None:
     for name in ("a.jsonl", "b/2.jsonl"):
         write_jsonl(tmp_path / name, [name])
-    seen, listed = [], sources._listed
-    monkeypatch.setattr(sources, "_listed", lambda folder: (seen.append(folder), listed(folder))[1])
+    seen: list[str] = []
+    listed = sources._listed
+
+    def noted(folder: str) -> list[str]:
+        seen.append(folder)
+        return listed(folder)
+
+    monkeypatch.setattr(sources, "_listed", noted)
     assert opened(tmp_path / glob).files()
     assert seen == [f"{tmp_path}{folder}" for folder in folders]
 
@@ -101,13 +112,15 @@ def write_media(folder: Path) -> Path:
         ("photos/metadata.jsonl", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
     ],
 )
-def test_what_is_read_with_a_file_is_a_part_of_the_source(tmp_path, uri, fields, names, said):
+def test_what_is_read_with_a_file_is_a_part_of_the_source(
+    tmp_path: Path, uri: str, fields: dict[str, Any], names: list[str], said: list[str]
+) -> None:
     folder = write_media(tmp_path)
     assert [file.name for file in opened(folder / uri, **fields).files()] == names
     assert [row.values["text"] for row in read(folder / uri, **fields)] == said
 
 
-def test_another_transcript_is_other_data(tmp_path):
+def test_another_transcript_is_other_data(tmp_path: Path) -> None:
     sources = data_sources(data_of(write_media(tmp_path) / "*.wav"))
     before = fingerprint(sources, [source.opened.files() for source in sources])
     (tmp_path / "b.txt").write_text("three")
@@ -115,7 +128,7 @@ def test_another_transcript_is_other_data(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["100%.jsonl", "a%20b.jsonl", "a b.jsonl", "%41.jsonl"])
-def test_the_name_of_a_local_file_is_taken_as_it_is(tmp_path, name):
+def test_the_name_of_a_local_file_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     write_jsonl(tmp_path / name, [name])
     write_jsonl(tmp_path / unquote(name), [unquote(name)])
     assert texts(file_uri(name, tmp_path)) == [name]
@@ -123,17 +136,17 @@ def test_the_name_of_a_local_file_is_taken_as_it_is(tmp_path, name):
 
 @pytest.mark.parametrize("folder", ["[2026] all*", "what?", "50%5B"])
 @pytest.mark.parametrize("written", ["corpus", "corpus/*.jsonl", "corpus/a.jsonl"])
-def test_the_folder_of_a_jobs_file_is_no_glob(tmp_path, folder, written):
+def test_the_folder_of_a_jobs_file_is_no_glob(tmp_path: Path, folder: str, written: str) -> None:
     write_jsonl(tmp_path / folder / "corpus" / "a.jsonl", ["a"])
     assert texts(file_uri(written, tmp_path / folder)) == ["a"]
 
 
-def test_a_folder_is_found_by_its_name_though_that_looks_like_a_glob(tmp_path):
+def test_a_folder_is_found_by_its_name_though_that_looks_like_a_glob(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "runs[1]" / "in" / "a.jsonl", ["a"])
     assert texts(tmp_path / "runs[1]") == ["a"]
 
 
-def test_a_link_back_to_a_folder_around_it_gives_no_file_twice(tmp_path):
+def test_a_link_back_to_a_folder_around_it_gives_no_file_twice(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "apart" / "b.jsonl", ["b"])
     write_jsonl(tmp_path / "corpus" / "a.jsonl", ["a"])
     for name, target in (("current", "."), ("latest", "../corpus"), ("more", "../apart")):
@@ -142,7 +155,7 @@ def test_a_link_back_to_a_folder_around_it_gives_no_file_twice(tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["", "*.jsonl"])
-def test_a_link_to_nothing_is_no_data(tmp_path, uri):
+def test_a_link_to_nothing_is_no_data(tmp_path: Path, uri: str) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["a"])
     (tmp_path / ".#a.jsonl").symlink_to("an editor's lock")
     assert texts(tmp_path / uri) == ["a"]
@@ -168,7 +181,7 @@ def test_a_link_to_nothing_is_no_data(tmp_path, uri):
         ("gs://models", "s3://models/team-a", True),
     ],
 )
-def test_a_source_lies_apart_from_what_the_job_writes(source, storage, is_apart):
+def test_a_source_lies_apart_from_what_the_job_writes(source: str, storage: str, is_apart: bool) -> None:
     data, where = Data(train=[Source(uri=source)]), Storage(uri=storage)
     if is_apart:
         check_storage_overlap(data, where, "team")

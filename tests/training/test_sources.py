@@ -5,8 +5,10 @@ import json
 import lzma
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,13 +21,13 @@ from support.letters import write_jsonl
 from support.sources import opened, read, texts
 
 
-def write_parquet(path: Path, table, **options) -> Path:
+def write_parquet(path: Path, table: dict[str, list[Any]], **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(table), path, **options)
     return path
 
 
-def test_every_format_gives_the_same_rows(tmp_path):
+def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     wanted = ["one", "zwei ü", "", "four"]
     write_jsonl(tmp_path / "a.jsonl", wanted)
     content = (tmp_path / "a.jsonl").read_bytes()
@@ -39,7 +41,7 @@ def test_every_format_gives_the_same_rows(tmp_path):
     assert texts(tmp_path / "a.txt") == ["\r\n".join(wanted) + "\r\n"]
 
 
-def test_a_row_knows_where_it_stands(tmp_path):
+def test_a_row_knows_where_it_stands(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"text": list("abcdef")}, row_group_size=2)
     assert str(read(path)[4].place) == f"file://{path} row 5"
     path = tmp_path / "a.jsonl"
@@ -47,7 +49,7 @@ def test_a_row_knows_where_it_stands(tmp_path):
     assert [row.place.row for row in read(path)] == [1, 3]
 
 
-def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path, monkeypatch):
+def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"text": list("abcdefg")}, row_group_size=2)
     monkeypatch.setattr("pretune_trainer.data.readers._UNIT", 1)
     source = opened(path)
@@ -60,12 +62,12 @@ def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path, monkeypa
     ]
 
 
-def test_of_parquet_only_wanted_columns_are_read(tmp_path):
+def test_of_parquet_only_wanted_columns_are_read(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "label": ["x"], "image": [b"large"]})
     assert [set(row.values) for row in read(path, columns=("label",))] == [{"text", "label"}]
 
 
-def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path):
+def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     wanted = ["x" * 3_000_000, "short", "y" * 1_500_000]
     assert texts(write_jsonl(tmp_path / "a.jsonl", wanted)) == wanted
 
@@ -81,7 +83,7 @@ def damaged_gzip(folder: Path) -> Path:
     return truncated(path)
 
 
-def bytes_file(name: str, content: bytes):
+def bytes_file(name: str, content: bytes) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (folder / name).write_bytes(content)
         return folder / name
@@ -147,7 +149,9 @@ GOOD, LIST = b'{"text": "a"}\n', b'["a"]\n'
         ),
     ],
 )
-def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
+def test_bad_input_is_named_in_a_sentence(
+    tmp_path: Path, write: Callable[[Path], Path], fields: dict[str, Any], sentence: str
+) -> None:
     path = write(tmp_path)
     with pytest.raises(UserError) as caught:
         texts(path, **fields)
@@ -168,14 +172,16 @@ def test_bad_input_is_named_in_a_sentence(tmp_path, write, fields, sentence):
     ],
     ids=["gzip", "zstd", "xz", "utf-16", "parquet"],
 )
-def test_what_is_no_text_is_told_by_how_it_begins(tmp_path, change, sentence):
+def test_what_is_no_text_is_told_by_how_it_begins(
+    tmp_path: Path, change: Callable[[bytes], bytes], sentence: str
+) -> None:
     for name in ("a.jsonl", "a.txt"):
         (tmp_path / name).write_bytes(change(GOOD))
         with pytest.raises(UserError, match=rf"/{name} row 1: {sentence}"):
             texts(tmp_path / name)
 
 
-def test_a_file_that_goes_while_a_job_reads_is_no_damaged_one(tmp_path):
+def test_a_file_that_goes_while_a_job_reads_is_no_damaged_one(tmp_path: Path) -> None:
     source = opened(write_jsonl(tmp_path / "a.jsonl", ["a"]))
     (unit,) = units(source, 0, source.files())
     (tmp_path / "a.jsonl").unlink()
@@ -184,7 +190,9 @@ def test_a_file_that_goes_while_a_job_reads_is_no_damaged_one(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["txt", "jsonl"])
-def test_small_files_are_read_in_runs_and_keep_their_names(tmp_path, monkeypatch, form):
+def test_small_files_are_read_in_runs_and_keep_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
     for kind in ("text", "jsonl"):
         monkeypatch.setitem(readers._BY_RUNS, kind, 40)
     written = {
@@ -207,7 +215,7 @@ def test_small_files_are_read_in_runs_and_keep_their_names(tmp_path, monkeypatch
         list(rows(source, found[0]))
 
 
-def test_small_files_are_read_several_at_once(tmp_path, monkeypatch):
+def test_small_files_are_read_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         (tmp_path / f"{number}.png").write_bytes(b"image")
     together, whole = Barrier(8), readers._whole
@@ -231,7 +239,7 @@ print(size, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 @pytest.mark.parametrize("form", ["jsonl.gz", "parquet"])
-def test_a_large_file_is_never_whole_in_memory(tmp_path, form):
+def test_a_large_file_is_never_whole_in_memory(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"large.{form}"
     many = ["word " * 2000] * 6_000
     if form == "parquet":
