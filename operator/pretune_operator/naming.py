@@ -10,8 +10,11 @@ from pretune_operator.job import JobView
 LONGEST: Final = 47
 """Characters of a RayJob's name at most: KubeRay derives the names of services and pods from it."""
 
+HEAD_CONTAINER: Final = "ray-head"
+WORKER_CONTAINER: Final = "ray-worker"
 PREFLIGHT_CONTAINER: Final = "preflight"
-"""Name of the container that is a preflight; meshes and the like may add others to its pod."""
+OUR_CONTAINERS: Final = frozenset({HEAD_CONTAINER, WORKER_CONTAINER, PREFLIGHT_CONTAINER})
+"""Names of the containers that are ours; KubeRay, meshes and the like add others to the same pods."""
 
 Manifest = dict[str, Any]
 """A Kubernetes resource, or a part of one, as JSON."""

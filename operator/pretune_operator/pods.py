@@ -9,7 +9,14 @@ from pretune_api.run_config import RunConfig
 from pretune_api.tracking import TrackerSecretRef, Tracking
 from pretune_operator.images import image_of
 from pretune_operator.job import JobView
-from pretune_operator.naming import PREFLIGHT_CONTAINER, Manifest, attempt_labels, preflight_labels
+from pretune_operator.naming import (
+    HEAD_CONTAINER,
+    PREFLIGHT_CONTAINER,
+    WORKER_CONTAINER,
+    Manifest,
+    attempt_labels,
+    preflight_labels,
+)
 from pretune_operator.network import DASHBOARD_PORT
 from pretune_operator.settings import RESOURCES, Placement, Pool, Settings
 from pretune_operator.stores import credentials
@@ -57,7 +64,7 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
         *credentials(job.spec.storage.secret_ref),  # for the driver's log: it may be all that a failed attempt leaves
         *_variables(head, job),
     ]
-    container = _container("ray-head", job, settings, env) | {
+    container = _container(HEAD_CONTAINER, job, settings, env) | {
         "resources": _resources(_amounts(head.resources)),
         "ports": [
             {"name": "gcs-server", "containerPort": 6379},
@@ -88,7 +95,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
     ]
     gpus = {pool.gpu_resource: str(compute.gpus_per_worker)} if compute.gpus_per_worker else {}
     amounts = _amounts(pool.resources, compute.resources) | pool.extended_resources | gpus
-    container = _container("ray-worker", job, settings, env) | {
+    container = _container(WORKER_CONTAINER, job, settings, env) | {
         "resources": _resources(amounts),
         "lifecycle": _drain(settings.drain_seconds),
         **_PROBES,

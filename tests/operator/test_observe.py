@@ -25,6 +25,9 @@ WORKERS = {
     "rayStartParams": {"num-gpus": "8"},
     "template": {"spec": {"containers": [{"resources": {"limits": LIMITS}}]}},
 }
+KILLED = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+COMPLETED = {"terminated": {"reason": "Completed", "exitCode": 0}}
+BACKOFF = {"reason": "CrashLoopBackOff", "message": "back-off"}
 HEAD = {"spec": {"containers": [{"name": "ray-head", "image": "pretrain:1"}, {"name": "mesh", "image": "mesh:7"}]}}
 RAY_JOB = {
     "spec": {"rayClusterSpec": {"headGroupSpec": {"template": HEAD}, "workerGroupSpecs": [WORKERS]}},
@@ -217,8 +220,20 @@ def test_why_pods_cannot_be_made_is_said_in_the_api_servers_words(cache: Cache) 
         ),
         ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, {"waiting_reason": None}),
         (
-            {"containerStatuses": [{"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]},
+            {"containerStatuses": [{"name": "ray-head", "lastState": KILLED}]},
             {"terminated_reason": "OOMKilled", "exit_code": 137},
+        ),
+        (
+            {"initContainerStatuses": [{"name": "wait-gcs-ready", "lastState": KILLED, "state": COMPLETED}]},
+            {"terminated_reason": None, "exit_code": None, "waiting_reason": None},
+        ),
+        (
+            {"initContainerStatuses": [{"name": "wait-gcs-ready", "lastState": KILLED, "state": {"waiting": BACKOFF}}]},
+            {
+                "terminated_reason": None,
+                "waiting_reason": "CrashLoopBackOff",
+                "waiting_message": "back-off (it ended before: OOMKilled, exit code 137)",
+            },
         ),
         (
             {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]},

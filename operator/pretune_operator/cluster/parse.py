@@ -20,7 +20,7 @@ from pretune_operator.cluster.objects import (
     StoredRayCluster,
     StoredRayJob,
 )
-from pretune_operator.naming import PREFLIGHT_CONTAINER
+from pretune_operator.naming import OUR_CONTAINERS
 from pretune_operator.observed import ParentState, SeenPod
 
 Json = dict[str, Any]
@@ -189,18 +189,18 @@ def _pod(raw: Json, common: Json) -> StoredPod:
         **common,
         ray_cluster=labels.get("ray.io/cluster", ""),
         is_head=labels.get("ray.io/node-type") == "head",
-        seen=_seen(raw, PREFLIGHT_CONTAINER if common["preflight"] else None),
+        seen=_seen(raw),
         leaves_by=_moment(raw["metadata"].get("deletionTimestamp")),  # the grace period is in it
         contained=_condition(raw, "ContainersReady").get("status") == "True",
     )
 
 
-def _seen(raw: Json, own: str | None) -> SeenPod:
-    """What is kept of a pod; how it ended is for its container `own` to say, if there is one, and not for others."""
+def _seen(raw: Json) -> SeenPod:
+    """What is kept of a pod; how it ended is for our container to say, and not for what others have put beside it."""
     status = raw.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     waiting = next(_waiting(containers), {})
-    ended = next(_ended(container for container in containers if own in (None, container.get("name"))), {})
+    ended = next(_ended(container for container in containers if container.get("name") in OUR_CONTAINERS), {})
     scheduled, disruption = _condition(raw, "PodScheduled"), _condition(raw, "DisruptionTarget")
     return SeenPod(
         name=raw["metadata"]["name"],
@@ -221,9 +221,13 @@ def _seen(raw: Json, own: str | None) -> SeenPod:
 
 
 def _waiting(containers: Iterable[Json]) -> Iterator[Json]:
-    """Why containers wait, if it is for more than their turn."""
-    states = ((container.get("state") or {}).get("waiting") for container in containers)
-    return (state for state in states if state and state.get("reason") not in _WAITS)
+    """Why containers wait, if it is for more than their turn, and how those ended that wait to be started again."""
+    for container in containers:
+        state = (container.get("state") or {}).get("waiting")
+        if state and state.get("reason") not in _WAITS:
+            ended = next(_ended([container]), None)
+            how = f" (it ended before: {ended.get('reason')}, exit code {ended.get('exitCode')})" if ended else ""
+            yield state | {"message": f"{state['message']}{how}"} if state.get("message") else state
 
 
 def _ended(containers: Iterable[Json]) -> Iterator[Json]:
