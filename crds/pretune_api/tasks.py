@@ -65,7 +65,7 @@ class TokenClassification(Spec):
 
 
 class SequenceRegression(Spec):
-    """Predict a number for each text: a rating, a price, the similarity of two sentences."""
+    """Predict a number for each text: a rating, a price, how hard it is to read."""
 
     target_column: ColumnName = "target"
     """Column with the number."""

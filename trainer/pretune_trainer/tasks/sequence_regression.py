@@ -1,4 +1,4 @@
-"""A number per text: a rating, a price, how much two sentences mean the same."""
+"""A number per text: a rating, a price, how hard it is to read."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
