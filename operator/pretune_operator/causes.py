@@ -67,6 +67,10 @@ _NO_IMAGE: Final = {
 _CLAIMS: Final = re.compile(r'persistentvolumeclaim "|unbound immediate PersistentVolumeClaims')
 """What schedulers say of a claim that does not exist, is being deleted, or has no volume."""
 
+_DENIED: Final = re.compile(r"is forbidden: (?!User )|is invalid: |denied the request")
+"""What the API server says of pods that it, or a webhook, will refuse again, such as for Pod Security, a LimitRange, or a
+service account that does not exist. What KubeRay itself may not do is no fault of the job's."""
+
 _WORKERS_MEMORY: Final = "spec.compute.resources.memory"
 _HEADS_MEMORY: Final = "settings.head.resources.memory of the chart"
 """Who gives a pod its memory: a head's is no job's to say."""
@@ -162,7 +166,8 @@ def _obstacles(attempt: SeenAttempt) -> Iterator[Obstacle]:
     if attempt.cluster_problem and "exceeded quota" in attempt.cluster_problem:
         yield Obstacle(Cause.QUOTA, Cause.QUOTA, attempt.cluster_problem)
     elif attempt.cluster_problem:
-        yield Obstacle(Cause.UNKNOWN, "PodsRefused", attempt.cluster_problem)
+        denied = _DENIED.search(attempt.cluster_problem)
+        yield Obstacle(Cause.USER_ERROR if denied else Cause.UNKNOWN, "PodsRefused", attempt.cluster_problem)
     for pod in attempt.pods:
         yield from obstacles_of(pod)
 

@@ -230,7 +230,17 @@ _NO_PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not help
             )
         ),
         (attempt(cluster_problem="exceeded quota: gpus"), "Quota", "Quota", "exceeded quota: gpus"),
-        (attempt(cluster_problem="violates PodSecurity"), "PodsRefused", "Unknown", "violates PodSecurity"),
+        *(
+            (attempt(cluster_problem=f"failed to create head pod\n{said}"), "PodsRefused", cause, said)
+            for said, cause in (
+                ('pods "head" is forbidden: violates PodSecurity "restricted:latest": privileged', "UserError"),
+                ('pods "head" is forbidden: error looking up service account team/trainer: not found', "UserError"),
+                ('Pod "head" is invalid: spec.containers[0].image: Required value', "UserError"),
+                ('admission webhook "validate.kyverno.svc" denied the request: no owner', "UserError"),
+                ('pods is forbidden: User "system:serviceaccount:kuberay:operator" cannot create', "Unknown"),
+                ('Internal error occurred: failed calling webhook "validate.kyverno.svc": EOF', "Unknown"),
+            )
+        ),
         (
             pending(waiting_reason="CreateContainerConfigError", waiting_message='secret "s3" not found'),
             "CreateContainerConfigError",
