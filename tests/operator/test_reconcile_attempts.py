@@ -174,6 +174,13 @@ def test_a_success_whose_last_word_cannot_be_read_is_asked_again_and_then_tried_
     assert "another attempt will find it" in str(scene.last.message)
 
 
+def test_an_artifact_that_is_told_after_its_head_was_out_of_sight_is_published() -> None:
+    scene = ends(Scene(), complete(progress=None, head=None))
+    assert scene.says("Running") == ("Unknown", "AwaitingResult")
+    scene.sees(complete()).settle()
+    assert scene.status.state == "Succeeded"
+
+
 def test_changes_of_compute_take_effect_with_the_next_attempt() -> None:
     scene = trains(Scene(**FAST)).change(compute={"workers": 4})
     assert scene.settle() == []

@@ -127,6 +127,26 @@ def test_a_head_that_leaves_is_not_lost_before_it_has_left() -> None:
     assert scene.last.completion_time is None
 
 
+def test_the_last_word_of_a_driver_ends_its_attempt_before_kuberay_notices() -> None:
+    said = progress(ending=ending(ExitCode.FAILED, "it went wrong", "Network"))
+    assert ends(Scene(), running(progress=said)).status.failures == {"Network": 1}
+
+
+def test_the_last_word_of_a_driver_that_failed_is_waited_for_while_its_head_is_there() -> None:
+    scene = ends(Scene(), broken(progress=progress()))
+    assert scene.says("Running") == ("Unknown", "AwaitingResult")
+    assert scene.sees(failing("Network")).settle() != []
+    assert scene.status.failures == {"Network": 1}
+
+
+def test_what_kept_a_worker_from_starting_once_is_not_why_the_attempt_failed_later() -> None:
+    pending = replace(WORKER, phase="Pending", node=None, unschedulable="0/3 nodes are available")
+    scene = ends(Scene(), running(workers=(pending,)))
+    assert scene.says("Running") == ("True", "Unschedulable")
+    scene.sees(broken(**GONE)).settle()
+    assert scene.status.failures == {"Unknown": 1}
+
+
 def test_a_lost_worker_is_for_ray_train_to_replace() -> None:
     pending = replace(WORKER, phase="Pending", node=None, unschedulable="0/3 nodes are available")
     scene = ends(Scene(), running(workers=(pending,)))
@@ -286,7 +306,7 @@ def test_a_run_that_kuberay_cannot_submit_does_not_hold_its_machines_without_end
 ) -> None:
     scene = Scene()
     scene.settle()
-    scene.after(30).sees(running(job_status="", head=head)).settle()
+    scene.after(3_600).sees(running(job_status="", head=head)).settle()
     assert scene.says("Running") == ("True", "Submitted")
     assert scene.again == timedelta(minutes=10)
     assert scene.after(599).settle() == []
@@ -295,9 +315,23 @@ def test_a_run_that_kuberay_cannot_submit_does_not_hold_its_machines_without_end
     assert says in str(scene.last.message)
 
 
+def test_a_run_that_kuberay_cannot_submit_is_looked_at_again_at_the_active_deadline() -> None:
+    scene = Scene(activeDeadlineSeconds=100)
+    scene.settle()
+    scene.sees(running(job_status="")).settle()
+    assert scene.says("Running") == ("True", "Submitted")
+    assert scene.again is not None
+    assert scene.again.total_seconds() == 100
+
+
 def test_a_run_that_was_submitted_is_not_taken_for_lost_when_kuberay_does_not_know_its_state() -> None:
     scene = trains(Scene())
     assert scene.after(3_600).sees(running(job_status="")).settle() == []
+    assert scene.says("Running") == ("True", "Training")
+
+
+def test_a_head_that_answers_is_at_work_also_where_kuberay_does_not_know_the_state_of_its_run() -> None:
+    scene = ends(Scene(), running(job_status="", progress=progress()))
     assert scene.says("Running") == ("True", "Training")
 
 

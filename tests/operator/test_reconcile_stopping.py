@@ -166,15 +166,6 @@ def test_the_active_deadline_ends_also_an_attempt_whose_workers_hold_machines_an
     assert scene.says("Failed") == ("True", "DeadlineExceeded")
 
 
-def test_the_active_deadline_ends_also_an_attempt_that_kuberay_cannot_submit() -> None:
-    scene = Scene(activeDeadlineSeconds=100)
-    scene.settle()
-    scene.sees(running(job_status="")).settle()
-    assert scene.says("Running") == ("True", "Submitted")
-    assert scene.again is not None
-    assert scene.again.total_seconds() == 100
-
-
 def test_a_raised_deadline_and_retry_go_on() -> None:
     scene = Scene(activeDeadlineSeconds=100)
     scene.settle()
