@@ -129,7 +129,11 @@ def test_a_conversation_is_cut_at_the_row_s_length() -> None:
             [CONVERSATION[1], {"role": "bot", "content": "hi"}],
             r"row 7 messages\[1\]: role 'bot' is unknown; known roles: system, user, assistant, tool",
         ),
-        ([{"role": "user", "content": 5}], r"row 7 messages\[0\]: content holds int, expected text"),
+        ([{"role": "user", "content": 5}], r"row 7 messages\[0\]: content holds int, expected text$"),
+        (
+            [{"role": "assistant", "content": None}],
+            r'row 7 messages\[0\]: content holds null, expected text; for a message that only calls tools, write ""',
+        ),
     ],
 )
 def test_a_bad_conversation_is_named_with_its_file_and_row(messages: object, sentence: str) -> None:

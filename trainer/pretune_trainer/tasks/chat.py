@@ -114,4 +114,5 @@ def _check_message(place: str, message: object) -> None:
     if message["role"] not in _ROLES:
         raise BadRowError(place, f"role {quoted(message['role'])} is unknown; known roles: {', '.join(_ROLES)}")
     if not isinstance(message["content"], str):
-        raise BadRowError(place, f"content holds {kind_of(message['content'])}, expected text")
+        advice = '; for a message that only calls tools, write ""' if message["content"] is None else ""
+        raise BadRowError(place, f"content holds {kind_of(message['content'])}, expected text{advice}")
