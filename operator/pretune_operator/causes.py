@@ -68,8 +68,8 @@ _CLAIMS: Final = re.compile(r'persistentvolumeclaim "|unbound immediate Persiste
 """What schedulers say of a claim that does not exist, is being deleted, or has no volume."""
 
 _DENIED: Final = re.compile(r"is forbidden: (?!User )|is invalid: |denied the request")
-"""What the API server says of pods that it, or a webhook, will refuse again, such as for Pod Security, a LimitRange, or a
-service account that does not exist. What KubeRay itself may not do is no fault of the job's."""
+"""What the API server says of pods that it, or a webhook, will refuse again, as Pod Security does, or a LimitRange.
+What KubeRay itself may not do is no fault of the job's."""
 
 _WORKERS_MEMORY: Final = "spec.compute.resources.memory"
 _HEADS_MEMORY: Final = "settings.head.resources.memory of the chart"
