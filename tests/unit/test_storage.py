@@ -259,6 +259,32 @@ def test_a_federated_identity_of_google_is_named(monkeypatch: pytest.MonkeyPatch
         Store.open(Location(uri="gs://models/team"))
 
 
+@pytest.mark.parametrize(
+    ("uri", "variables"),
+    [
+        ("s3://models/team", {"AWS_WEB_IDENTITY_TOKEN_FILE": "TOKEN", "AWS_ROLE_ARN": "arn:aws:iam::1:role/trainer"}),
+        (
+            "az://models/team",
+            {
+                "AZURE_STORAGE_ACCOUNT_NAME": "example",
+                "AZURE_FEDERATED_TOKEN_FILE": "TOKEN",
+                "AZURE_CLIENT_ID": "client",
+                "AZURE_TENANT_ID": "tenant",
+            },
+        ),
+    ],
+)
+def test_a_pods_identity_whose_token_is_missing_is_named(
+    uri: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.replace("TOKEN", str(tmp_path / "none")))
+    with pytest.raises(StorageDeniedError, match="the token of the pod's identity, which AWS_WEB_IDENTITY_TOKEN_FILE"):
+        Store.open(Location(uri=uri)).list()
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_store_that_refuses_whatever_is_asked_is_not_taken_for_an_outage(s3: S3Server, status: int) -> None:
     with proxy(s3.endpoint) as refusing:

@@ -177,6 +177,12 @@ _MEANINGS: Final = (
         "the pod's identity is given no token; check its service account, and what the cloud trusts it with",
     ),
     _Meaning(
+        r"Failed to read token file|Error reading federated token file",
+        StorageDeniedError,
+        "the file with the token of the pod's identity, which AWS_WEB_IDENTITY_TOKEN_FILE or AZURE_FEDERATED_TOKEN_FILE"
+        " names, cannot be read; leave that variable to the cloud's webhook, and check that it has changed the pod",
+    ),
+    _Meaning(
         r"unknown variant `external_account",
         StorageDeniedError,
         "GOOGLE_APPLICATION_CREDENTIALS names a federated identity (external_account), by which nothing can be stored;"
