@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from pretune_api.names import ExitCode
 from pretune_api.run_config import RunConfig
 from pretune_api.status import MOST_LOG_BYTES
+from pretune_trainer.drive.tolerated import Tolerated
 from pretune_trainer.drive.wire import Ending
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ _OF_RAY: Final = re.compile(rb"^:(?:job_id|actor_name|task_name):.*\n", re.MULTI
 """What Ray writes into the files of its workers for itself (LOG_PREFIX_* of ray._private.ray_constants)."""
 _UNPRINTABLE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Colours and movements of the cursor (ECMA-48), and other characters that are no text."""
-
-_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -160,7 +159,7 @@ class Log(AbstractContextManager["Log"]):
         self._end = b""
         self._taking, self._polling = threading.Lock(), threading.Lock()
         self._over = threading.Event()
-        self._failing = False
+        self._tolerated = Tolerated("the log cannot be written, training continues and the write is retried")
         self._thread = threading.Thread(target=self._keep, daemon=True, name="log")
 
     def say(self, text: str) -> None:
@@ -200,25 +199,18 @@ class Log(AbstractContextManager["Log"]):
         while not self._over.wait(_POLL_SECONDS):
             self._poll()
             if time.monotonic() > due:
-                self._try(self._writer.flush)
+                with self._tolerated:
+                    self._writer.flush()
                 due = time.monotonic() + _FLUSH_SECONDS
-        self._try(self._writer.flush)
+        with self._tolerated:
+            self._writer.flush()
         if self._ends_attempt:
-            self._try(self._writer.end)
+            with self._tolerated:
+                self._writer.end()
 
     def _poll(self) -> None:
         with self._polling:
             self._source.poll()
-
-    def _try(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except Exception as error:  # whatever it is, it must not end the training
-            if not self._failing:
-                _log.warning("the log cannot be written, training continues and the write is retried: %s", error)
-            self._failing = True
-        else:
-            self._failing = False
 
     def _take(self, said: bytes) -> None:
         with self._taking:

@@ -2,7 +2,6 @@
 own."""
 
 import json
-import logging
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any, Final, Protocol, Self
 
 from pretune_api.run_config import RunConfig
 from pretune_trainer.drive.desk import BoardLostError, Desk
+from pretune_trainer.drive.tolerated import Tolerated
 from pretune_trainer.drive.tracking import MLflowRun, curves
 from pretune_trainer.drive.wire import Ending, event_to_json
 from pretune_trainer.errors import StorageError
@@ -26,8 +26,6 @@ _POLL_SECONDS: Final = 0.5
 _FLUSH_SECONDS: Final = 30.0
 _CHUNK_BYTES: Final = 1 << 20
 _MOST_UNSENT: Final = 10_000
-
-_log = logging.getLogger(__name__)
 
 Put = Callable[[str, bytes], object]
 """Writes an object below the job's folder, or replaces it."""
@@ -127,20 +125,14 @@ class BoardSink:
         self._desk = desk
         self._order = order
         self._unsent: deque[Event] = deque(maxlen=_MOST_UNSENT)
-        self._lost = False
+        self._tolerated = Tolerated("progress cannot be reported, training continues", BoardLostError)
 
     def write(self, events: list[Event]) -> None:
         """Post what has not been posted yet; without news too, to hear of a stop."""
         self._unsent.extend(events)
-        try:
+        with self._tolerated:
             self.stop = self._desk.tell(self._order, list(self._unsent))
-        except BoardLostError as error:
-            if not self._lost:
-                _log.warning("progress cannot be reported, training continues: %s", error)
-            self._lost = True
-        else:
             self._unsent.clear()
-            self._lost = False
 
     def close(self, ending: Ending | None) -> None:
         """Nothing is kept here; whoever gives the orders is told how each ended."""
@@ -163,7 +155,9 @@ class History:
         self._lines = bytearray()
         self._written = 0
         self._last_flush = time.monotonic()
-        self._failing = False
+        self._tolerated = Tolerated(
+            "the history cannot be written, training continues and the write is retried", StorageError
+        )
 
     def write(self, events: list[Event]) -> None:
         """Take in events; writes them when it is time."""
@@ -181,18 +175,9 @@ class History:
 
     def _flush(self) -> None:
         if self._run > 0 and len(self._lines) > self._written:
-            self._try_to_put()
+            with self._tolerated:
+                self._put_lines()
         self._last_flush = time.monotonic()
-
-    def _try_to_put(self) -> None:
-        try:
-            self._put_lines()
-        except StorageError as error:
-            if not self._failing:
-                _log.warning("the history cannot be written, training continues and the write is retried: %s", error)
-            self._failing = True
-        else:
-            self._failing = False
 
     def _put_lines(self) -> None:
         folder = f"history/{self._run:04d}"
