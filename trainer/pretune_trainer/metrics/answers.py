@@ -4,9 +4,9 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
@@ -39,8 +39,8 @@ class Answer:
 class AnswerReport(Metric[Answer]):
     """The best answer of a question's windows against the right ones: the one that it is most like counts."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "exactMatch": True, "f1": True}
-    """Names of the figures, and whether larger is better. The loss is the mean over windows."""
+    known = {"loss": False, "exactMatch": True, "f1": True}
+    """The loss is the mean over windows."""
 
     def __init__(self, *, unanswerable: bool) -> None:
         self.unanswerable = unanswerable

@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Generic, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Generic, Self, TypeVar
 
 from pretune_trainer.metrics.exhibits import Exhibits
 
@@ -12,6 +12,9 @@ Outcome = TypeVar("Outcome")
 
 class Metric(ABC, Generic[Outcome]):
     """Something measured on the outcomes of a whole evaluation: counts and sums, or what is as small beside logits."""
+
+    known: ClassVar[Mapping[str, bool]]
+    """Names of the figures, and whether larger is better."""
 
     @abstractmethod
     def update(self, outcomes: Sequence[Outcome]) -> None:

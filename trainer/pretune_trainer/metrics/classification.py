@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, confusion_matrix
 
+Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
@@ -36,7 +37,7 @@ class ClassificationReport(Metric[Judged]):
     yes or no.
     """
 
-    known: ClassVar[Mapping[str, bool]] = {
+    known = {
         "loss": False,
         "accuracy": True,
         "balancedAccuracy": True,
@@ -48,7 +49,7 @@ class ClassificationReport(Metric[Judged]):
         "recallWeighted": True,
         "f1Weighted": True,
     }
-    """Names of the figures, and whether larger is better; precision, recall and f1 of a label are in [brackets]."""
+    """Precision, recall and f1 of a label are in [brackets]."""
 
     def __init__(self, labels: Sequence[str], *, several: bool = False) -> None:
         self.labels = list(labels)
@@ -56,7 +57,8 @@ class ClassificationReport(Metric[Judged]):
         self.loss = 0.0
         self.examples = 0
         self.right = 0
-        self.hits, self.predicted, self.expected = (np.zeros(len(labels), np.int64) for _ in range(3))
+        self.counts = np.zeros((3, len(labels)), np.int64)
+        """Of each label: right answers, answers, and examples that have it [3, labels]."""
         self.pairs: Counter[tuple[int, int]] = Counter()
         """Examples by expected and predicted label, where each has one label."""
 
@@ -67,9 +69,8 @@ class ClassificationReport(Metric[Judged]):
         for outcome in outcomes:
             expected, predicted = set(outcome.expected), set(outcome.predicted)
             self.right += expected == predicted
-            self.hits[list(expected & predicted)] += 1
-            self.expected[list(expected)] += 1
-            self.predicted[list(predicted)] += 1
+            for counts, found in zip(self.counts, (expected & predicted, predicted, expected), strict=True):
+                counts[list(found)] += 1
         if not self.several:
             self.pairs.update((outcome.expected[0], outcome.predicted[0]) for outcome in outcomes)
 
@@ -78,18 +79,16 @@ class ClassificationReport(Metric[Judged]):
         self.loss += other.loss
         self.examples += other.examples
         self.right += other.right
-        self.hits += other.hits
-        self.expected += other.expected
-        self.predicted += other.predicted
+        self.counts += other.counts
         self.pairs += other.pairs
 
     def result(self) -> dict[str, float]:
         """Macro (each label alike), weighted (by its examples), and each label's own figures."""
-        scores = precision_recall_f1(self.hits, self.predicted, self.expected)
-        weights = ratio(self.expected, np.full_like(self.expected, self.expected.sum()))
+        _, _, expected = self.counts
+        weights = expected / max(1, expected.sum())
         figures = {"loss": mean(self.loss, self.examples), "accuracy": mean(self.right, self.examples)}
-        figures |= _agreement(*self._classes())
-        for name, values in scores.items():
+        figures |= _agreement(self._classes())
+        for name, values in precision_recall_f1(self.counts).items():
             figures[f"{name}Macro"] = float(values.mean())
             figures[f"{name}Weighted"] = float(values @ weights)
             figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}
@@ -99,25 +98,22 @@ class ClassificationReport(Metric[Judged]):
         """The confusion matrix; none where an example can have several labels."""
         return Exhibits() if self.several else Exhibits(confusion=confusion_matrix(self.pairs, self.labels))
 
-    def _classes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Hits, predicted and expected of classes that exclude each other: the labels, or no and yes."""
+    def _classes(self) -> Counts:
+        """Counts of classes that exclude each other: the labels, or no and yes."""
         if not self.several:
-            return self.hits, self.predicted, self.expected
-        hits, predicted, expected = (int(each.sum()) for each in (self.hits, self.predicted, self.expected))
+            return self.counts
+        hits, predicted, expected = yes = self.counts.sum(axis=1)
         answers = self.examples * len(self.labels)
-        neither = answers - predicted - expected + hits
-        return (
-            np.array([neither, hits]),
-            np.array([answers - predicted, predicted]),
-            np.array([answers - expected, expected]),
-        )
+        no = (answers - predicted - expected + hits, answers - predicted, answers - expected)
+        return np.stack([no, yes], axis=1)
 
 
-def _agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]) -> dict[str, float]:
+def _agreement(counts: Counts) -> dict[str, float]:
     """Mean recall of the classes that occur, and Matthews' correlation coefficient as in Gorodkin (2004), by name.
 
-    Counts [labels] are of each label's right answers, of its answers, and of the examples that have it.
+    Counts [3, classes] are of each class's right answers, of its answers, and of the examples that have it.
     """
+    hits, predicted, expected = counts
     total = int(expected.sum())
     occur = expected > 0
     chance = int(predicted @ expected)
@@ -128,17 +124,16 @@ def _agreement(hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: 
     }
 
 
-def precision_recall_f1(
-    hits: NDArray[np.int64], predicted: NDArray[np.int64], expected: NDArray[np.int64]
-) -> dict[str, Floats]:
+def precision_recall_f1(counts: Counts) -> dict[str, Floats]:
     """The three figures of each label [labels], by name, from the counts that `_agreement` takes."""
+    hits, predicted, expected = counts
     return {
-        "precision": ratio(hits, predicted),
-        "recall": ratio(hits, expected),
-        "f1": ratio(2 * hits, predicted + expected),
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, expected),
+        "f1": _ratio(2 * hits, predicted + expected),
     }
 
 
-def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+def _ratio(part: Counts, whole: Counts) -> Floats:
     """`part / whole` element by element, 0 where it is undefined."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

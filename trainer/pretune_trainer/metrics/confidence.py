@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final, Self
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ class Confidence(Metric[Judged]):
     have no curve. With several labels a text, what is calibrated is each yes or no.
     """
 
-    known: ClassVar[Mapping[str, bool]] = {"aurocMacro": True, "calibrationError": False}
-    """Names of the figures, and whether larger is better."""
+    known = {"aurocMacro": True, "calibrationError": False}
 
     def __init__(self, labels: int, *, several: bool) -> None:
         self._several = several

@@ -1,9 +1,9 @@
 """Precision, recall and F1 of entities, defined as in seqeval's default mode (conlleval: Tjong Kim Sang, 2002)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Tagged:
 class EntityReport(Metric[Tagged]):
     """An entity is right where its kind and all of its borders are."""
 
-    known: ClassVar[Mapping[str, bool]] = {
+    known = {
         "loss": False,
         "accuracy": True,
         "precision": True,
@@ -83,15 +83,15 @@ class EntityReport(Metric[Tagged]):
         "recallMacro": True,
         "f1Macro": True,
     }
-    """Names of the figures, and whether larger is better: over all entities, and the mean over the kinds that occur.
-    Those of a kind are in [brackets]."""
+    """Over all entities, and the mean over the kinds that occur. Those of a kind are in [brackets]."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
         self.loss = 0.0
         self.words = 0
         self.right = 0
-        self.hits, self.predicted, self.expected = (np.zeros(len(labels), np.int64) for _ in range(3))
+        self.counts = np.zeros((3, len(labels)), np.int64)
+        """Of each kind: right ones, those of the model, and those of the text [3, labels]."""
 
     def update(self, outcomes: Sequence[Tagged]) -> None:
         """Count words and entities."""
@@ -100,11 +100,7 @@ class EntityReport(Metric[Tagged]):
             self.words += len(outcome.expected)
             self.right += sum(map(int.__eq__, outcome.expected, outcome.predicted))
             expected, predicted = set(entities(outcome.expected)), set(entities(outcome.predicted))
-            for counts, found in (
-                (self.hits, expected & predicted),
-                (self.expected, expected),
-                (self.predicted, predicted),
-            ):
+            for counts, found in zip(self.counts, (expected & predicted, predicted, expected), strict=True):
                 np.add.at(counts, [entity.label for entity in found], 1)
 
     def merge(self, other: Self) -> None:
@@ -112,18 +108,14 @@ class EntityReport(Metric[Tagged]):
         self.loss += other.loss
         self.words += other.words
         self.right += other.right
-        self.hits += other.hits
-        self.expected += other.expected
-        self.predicted += other.predicted
+        self.counts += other.counts
 
     def result(self) -> dict[str, float]:
         """Loss in nats per word, accuracy of words; the other figures count entities."""
-        each = precision_recall_f1(self.hits, self.predicted, self.expected)
-        sums = [counts.sum(keepdims=True) for counts in (self.hits, self.predicted, self.expected)]
-        occurs = self.predicted + self.expected > 0
+        overall = precision_recall_f1(self.counts.sum(axis=1, keepdims=True))
+        occurs = self.counts.any(axis=0)
         figures = {"loss": mean(self.loss, self.words), "accuracy": mean(self.right, self.words)}
-        overall = precision_recall_f1(*sums)
-        for name, values in each.items():
+        for name, values in precision_recall_f1(self.counts).items():
             figures[name] = float(overall[name][0])
             figures[f"{name}Macro"] = float(values[occurs].mean()) if occurs.any() else math.nan
             figures |= {f"{name}[{label}]": float(value) for label, value in zip(self.labels, values, strict=True)}

@@ -1,9 +1,9 @@
 """How probable the validation data is to a language model."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 from pretune_trainer.metrics.base import Metric, mean
 
@@ -26,8 +26,7 @@ class Likelihood:
 class Perplexity(Metric[Likelihood]):
     """Mean loss per token, and its exponential; the same per byte, which compares models of different vocabularies."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False, "perplexityPerByte": False}
-    """Names of the figures, and whether larger is better."""
+    known = {"loss": False, "perplexity": False, "perplexityPerByte": False}
 
     def __init__(self) -> None:
         self.loss = 0.0

@@ -1,8 +1,8 @@
 """The loss, where there is nothing else to measure."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import Self
 
 from pretune_trainer.metrics.base import Metric, mean
 
@@ -10,8 +10,7 @@ from pretune_trainer.metrics.base import Metric, mean
 class MeanLoss(Metric[float]):
     """The mean of the examples' losses."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False}
-    """Names of the figures, and whether larger is better."""
+    known = {"loss": False}
 
     def __init__(self) -> None:
         self.loss = 0.0

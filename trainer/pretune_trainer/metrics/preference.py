@@ -1,9 +1,9 @@
 """Whether preferred answers are the likelier ones, compared with a reference."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from pretune_trainer.metrics.base import Metric, mean
 
@@ -25,8 +25,7 @@ class Preferred:
 class Rewards(Metric[Preferred]):
     """Mean loss and margin, and how often the preferred answer has the larger reward."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "rewardAccuracy": True, "rewardMargin": True}
-    """Names of the figures, and whether larger is better."""
+    known = {"loss": False, "rewardAccuracy": True, "rewardMargin": True}
 
     def __init__(self) -> None:
         self.pairs = 0

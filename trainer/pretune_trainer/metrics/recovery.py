@@ -36,8 +36,7 @@ class Answers:
 class Recovery(Metric[Answers]):
     """Loss, perplexity and accuracy of the tokens to find or write."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "perplexity": False, "accuracy": True}
-    """Names of the figures, and whether larger is better."""
+    known = {"loss": False, "perplexity": False, "accuracy": True}
 
     def __init__(self) -> None:
         self.tokens = Answers()
@@ -71,7 +70,7 @@ class PairRecovery(Metric[PairAnswers]):
 
     of_tokens: ClassVar[Mapping[str, bool]] = Recovery.known
     """Names of the figures without pairs, and whether larger is better."""
-    known: ClassVar[Mapping[str, bool]] = {**Recovery.known, "nextSentenceAccuracy": True}
+    known = {**Recovery.known, "nextSentenceAccuracy": True}
     """Names of the figures with pairs."""
 
     def __init__(self) -> None:

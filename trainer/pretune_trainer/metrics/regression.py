@@ -1,9 +1,9 @@
 """How far numbers are from what they should be, and whether they rise and fall together."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Guessed:
 class RegressionReport(Metric[Guessed]):
     """Errors, and correlation from moments about the mean (Chan et al., 1979): sums of squares would lose digits."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "mae": False, "rmse": False, "pearson": True, "r2": True}
-    """Names of the figures, and whether larger is better. The loss is the mean squared error."""
+    known = {"loss": False, "mae": False, "rmse": False, "pearson": True, "r2": True}
+    """The loss is the mean squared error."""
 
     def __init__(self) -> None:
         self.examples = 0

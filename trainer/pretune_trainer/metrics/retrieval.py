@@ -52,7 +52,7 @@ class RetrievalReport(CollectingMetric[Compared]):
         **{f"textToImageRecallAt{best}": True for best in BEST},
     }
     """Names of the figures without labels, and whether larger is better. The loss depends on the pool's size."""
-    known: ClassVar[Mapping[str, bool]] = {**of_pairs, "zeroShotAccuracy": True}
+    known = {**of_pairs, "zeroShotAccuracy": True}
     """Names of the figures with labels."""
 
     def __init__(self, *, labelled: bool) -> None:

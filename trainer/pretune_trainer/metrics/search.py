@@ -36,7 +36,7 @@ class SearchReport(CollectingMetric[Searched]):
     of_texts: ClassVar[Mapping[str, bool]] = {"loss": False}
     """Names of the figures where each text is its own document, which it always finds, and whether larger is better.
     The loss depends on the pool's size."""
-    known: ClassVar[Mapping[str, bool]] = {
+    known = {
         **of_texts,
         **{f"recallAt{best}": True for best in BEST},
         f"mrrAt{_RANKED}": True,

@@ -1,9 +1,9 @@
 """What is written down of speech against what was said: word and character error rates."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
@@ -27,8 +27,8 @@ class Transcript:
 class TranscriptReport(Metric[Transcript]):
     """Edits over the length of what was said, in words and in characters, over all clips together."""
 
-    known: ClassVar[Mapping[str, bool]] = {"loss": False, "wer": False, "cer": False}
-    """Names of the figures, and whether larger is better. The loss is the mean over targets."""
+    known = {"loss": False, "wer": False, "cer": False}
+    """The loss is the mean over targets."""
 
     def __init__(self) -> None:
         self.loss = 0.0

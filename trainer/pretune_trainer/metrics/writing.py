@@ -1,8 +1,8 @@
 """What a model writes: how probable the right text is to it, and how much of that its own text has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
@@ -23,8 +23,7 @@ class Draft:
 class WritingReport(Metric[Draft]):
     """Perplexity of what is wanted, overlap of what is written."""
 
-    known: ClassVar[Mapping[str, bool]] = {**Perplexity.known, **OverlapReport.known}
-    """Names of the figures, and whether larger is better."""
+    known = {**Perplexity.known, **OverlapReport.known}
 
     def __init__(self) -> None:
         self.perplexity = Perplexity()
