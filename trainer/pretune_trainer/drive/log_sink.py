@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pretune_trainer.drive.wire import Ending
+from pretune_trainer.metrics.slices import is_of_label
 from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 
 _STEP_SECONDS: Final = 30.0
@@ -47,7 +48,7 @@ class LogSink:
 
 def figures(metrics: dict[str, float]) -> str:
     """Metrics in one line; figures of single labels, which have [brackets], are left to the artifact's metrics.json."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "[" not in name)
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if not is_of_label(name))
 
 
 def _started(event: Start) -> str:

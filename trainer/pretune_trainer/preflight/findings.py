@@ -87,15 +87,14 @@ class Checks:
 
     def make(self, check: str, place: str, do: Callable[[], tuple[T, str]]) -> Checked[T]:
         """Note what came of `do`, which returns what later checks need, and a sentence."""
+        value: T | None = None
         try:
             value, sentence = do()
+            finding = Finding(check, True, sentence, place)
         except Exception as error:  # a mistake of ours in one check must not hide what the others find
-            return Checked(self._noted(Finding.of(check, place, error)))
-        return Checked(self._noted(Finding(check, True, sentence, place)), value)
-
-    def _noted(self, finding: Finding) -> Finding:
+            finding = Finding.of(check, place, error)
         self.findings.append(finding)
-        return finding
+        return Checked(finding, value)
 
 
 def exit_code(findings: Sequence[Finding]) -> ExitCode:
