@@ -29,6 +29,6 @@ class JobView:
         return self.resource.spec
 
     @property
-    def key(self) -> str:
+    def reference(self) -> str:
         """KIND/NAME, as other jobs of the namespace refer to it."""
         return f"{self.resource.kind}/{self.resource.metadata.name}"
