@@ -51,7 +51,7 @@ def observe(
     """Everything that is seen of a job now."""
 
     def look(pod: StoredPod) -> SeenPod:
-        return _pod(pod, lost, now)
+        return _pod(pod, lost, hears, now)
 
     ray_jobs = {ray_job.attempt: ray_job for ray_job in cache.children(job, StoredRayJob)}
     clusters, pods = cache.children(job, StoredRayCluster), _pods(job, cache, ray_jobs.values())
@@ -60,7 +60,7 @@ def observe(
     def attempt(number: int) -> SeenAttempt:
         of_it, present = _of(number, pods), [each for each in _of(number, clusters) if not each.deleting]
         ray_job = ray_jobs.get(number)
-        return _attempt(ray_job, present, of_it, look, read, hears) if ray_job else _remains(present, of_it, look)
+        return _attempt(ray_job, present, of_it, look, read) if ray_job else _remains(present, of_it, look)
 
     attempts = {number: attempt(number) for number in sorted(numbers)}
     preflights = {made.preflight: _preflight(made, pods) for made in cache.children(job, StoredPreflight)}
@@ -86,12 +86,9 @@ def _attempt(
     pods: Iterable[StoredPod],
     look: Look,
     read: ReadProgress,
-    hears: Hears,
 ) -> SeenAttempt:
     name = ray_job.ray_cluster
     head, workers = _head_and_workers((pod for pod in pods if name is None or pod.ray_cluster == name), look)
-    if name and head is not None and head.node_lost and not head.deleting and hears(name):
-        head = replace(head, node_lost=False)  # its kubelet is silent, as after a restart: its containers are not
     current = next((cluster for cluster in clusters if cluster.name == name), None)
     ending = ray_job.deployment_status in _ENDED or ray_job.deleting or (head is not None and head.deleting)
     attempt = replace(_as_told(ray_job, current, head, workers), progress=read(ray_job, head, ending) if name else None)
@@ -170,8 +167,10 @@ def _last(pods: list[SeenPod]) -> SeenPod | None:
     return next(reversed(staying or pods), None)
 
 
-def _pod(pod: StoredPod, lost: NodeLost, now: datetime) -> SeenPod:
+def _pod(pod: StoredPod, lost: NodeLost, hears: Hears, now: datetime) -> SeenPod:
     """The pod, with what can only be known by asking for its node, or by its not leaving."""
+    if pod.is_head and not pod.deleting and hears(pod.ray_cluster):
+        return pod.seen  # its kubelet may be silent, as after a restart: its containers are not
     stuck = pod.leaves_by is not None and now > pod.leaves_by + _OVERDUE
     doubtful = pod.seen.phase == "Running" and not pod.seen.ready and pod.contained
     gone = stuck or (doubtful and pod.seen.node is not None and lost(pod.seen.node))
