@@ -8,7 +8,7 @@ from typing import Any
 
 import kopf
 
-from pretune_operator.cluster.kinds import CHILDREN, WATCHED, Resource, selector
+from pretune_operator.cluster.kinds import CHILDREN, OURS, WATCHED, Resource
 from pretune_operator.cluster.parse import parse
 from pretune_operator.controller import Controller
 from pretune_operator.watches import Watch, Watches
@@ -16,7 +16,7 @@ from pretune_operator.watches import Watch, Watches
 _BEAT_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _LATE_SECONDS = 30.0
-"""Time that first reconciles have before it is watched whether what they have seen has changed."""
+"""Longest time that watches wait for the first reconciles."""
 
 
 class EventLoop:
@@ -130,6 +130,5 @@ def kopf_settings(namespaced: bool) -> kopf.OperatorSettings:
     # Without rights beyond its namespaces it can watch neither namespaces nor definitions of resources.
     settings.scanning.disabled = namespaced
     for resource in CHILDREN:
-        if wanted := selector(resource):
-            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = wanted
+        settings.watching.label_selectors[resource.group, resource.version, resource.plural] = OURS
     return settings

@@ -57,7 +57,6 @@ _RESULTS: Final[dict[str | None, str]] = {
 }
 """Results of preflights, by the reason of PreflightPassed; one that was stopped has none."""
 
-
 KEPT_SECONDS: Final = 3_600.0
 """Time that counters outlast the last job of a namespace: by then their last values have been scraped."""
 _of_jobs_at: dict[tuple[str, str], float] = {}
@@ -110,7 +109,7 @@ def _observe_preflight(namespace: str, kind: str, before: Status, after: Status)
 
 
 def _seconds_of_preflight(before: Status) -> float:
-    """None were waited where it was refused."""
+    """How long the job waited; not at all where its preflight was refused."""
     begun = condition(before, ConditionType.PREFLIGHT_PASSED)
     if begun is None or not is_checking(before):
         return 0.0

@@ -23,7 +23,7 @@ from pretune_operator.settings import Settings
 from pretune_operator.stores import check_stores
 
 RECHECK: Final = timedelta(seconds=60)
-"""How soon is looked again at what no event tells of: KubeRay or Kueue being installed, a pod that does not leave."""
+"""When to look again at what no event tells of: KubeRay or Kueue being installed, a pod that does not leave."""
 
 
 def started(job: JobView, draft: Draft, seen: Observed, settings: Settings) -> Draft:
