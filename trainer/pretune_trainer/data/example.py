@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pretune_trainer.data.features import named
 from pretune_trainer.errors import BadRowError, shortened
 
 Array = NDArray[np.generic]
@@ -59,6 +60,8 @@ class Row:
     """The source's column with the text."""
     holds_text_alone: bool = False
     """Whether its columns can hold nothing but text, as those of CSV: a number is what is written there."""
+    features: Mapping[str, object] = field(default_factory=dict)
+    """What its file says of its columns, as Hugging Face's datasets does."""
 
     def text(self, column: str | None = None) -> str:
         """The text in a column: the source's own if none is named.
@@ -97,13 +100,21 @@ class Row:
         value = self.value(column)
         return _written_number(value) if self.holds_text_alone and isinstance(value, str) else value
 
+    def labels(self, column: str) -> object:
+        """The value of a column with labels: their names where numbers stand for them, null where one stands for none.
+
+        Raises:
+            BadRowError: there is no such column.
+        """
+        return named(self.value(column), self.features.get(column))
+
     def name_in(self, column: str) -> str:
         """The value of a column with names, such as labels or groups; what is no text is written as JSON.
 
         Raises:
             BadRowError: there is no such column.
         """
-        value = self.value(column)
+        value = self.labels(column)
         return value if isinstance(value, str) else json.dumps(value, default=str)
 
     def value(self, column: str) -> object:

@@ -15,6 +15,7 @@ from pretune_api.data import Source
 from pretune_trainer.ahead import ahead
 from pretune_trainer.data.delimited import delimited
 from pretune_trainer.data.example import Place, Row
+from pretune_trainer.data.features import features_of
 from pretune_trainer.data.lines import record_of, text_of
 from pretune_trainer.data.sources import Format, OpenedSource, SourceFile, explained, transcript_of
 from pretune_trainer.errors import BadRowError, UserError, quoted, shortened
@@ -194,14 +195,16 @@ def _parquet(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterat
             name for name in {opened.source.column: 0, **dict.fromkeys(columns)} if name in file.schema_arrow.names
         ]
         batches = file.iter_batches(_ROWS, row_groups=range(*unit.groups), columns=wanted)
-        yield from _parquet_rows(opened, unit, batches)
+        yield from _parquet_rows(opened, unit, batches, features_of(file.schema_arrow))
 
 
-def _parquet_rows(opened: OpenedSource, unit: Unit, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+def _parquet_rows(
+    opened: OpenedSource, unit: Unit, batches: Iterator[pa.RecordBatch], features: Mapping[str, object]
+) -> Iterator[Row]:
     number = unit.first
     for batch in batches:
         for values in _values(batch, Place(unit.file.uri, number)):
-            yield Row(values, Place(unit.file.uri, number), opened.source.column)
+            yield Row(values, Place(unit.file.uri, number), opened.source.column, features=features)
             number += 1
 
 

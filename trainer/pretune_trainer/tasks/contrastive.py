@@ -88,7 +88,8 @@ class Contrastive(Task[Compared]):
     def _label(self, row: Row) -> dict[str, Array]:
         if self.spec.zero_shot is None:
             return {}
-        label = row.values.get(self.spec.zero_shot.label_column)
+        column = self.spec.zero_shot.label_column
+        label = row.labels(column) if column in row.values else None
         number = IGNORED if label is None else label_number(row, label, self.numbers, self.where)
         return {"label": np.array([number], np.int32)}
 

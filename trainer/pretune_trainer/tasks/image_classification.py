@@ -43,7 +43,7 @@ class ImageClassification(Task[Judged]):
         self.classes = self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         self.where = f"spec.{context.part}.imageClassification.labels"
-        self.fingerprint = f"imageClassification/1/{self.spec.smallest_side}/{self.spec.labels}"
+        self.fingerprint = f"imageClassification/2/{self.spec.smallest_side}/{self.spec.labels}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a classification head."""
@@ -65,7 +65,7 @@ class ImageClassification(Task[Judged]):
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example an image: file uint8 [bytes], label int32 [1]."""
         for row, content in zip(rows, checked(rows, self.spec.smallest_side), strict=True):
-            label = label_number(row, row.value(self.spec.label_column), self.numbers, self.where)
+            label = label_number(row, row.labels(self.spec.label_column), self.numbers, self.where)
             yield [{"file": np.frombuffer(content, np.uint8), "label": np.array([label], np.int32)}]
 
     def class_of(self, example: Example) -> int:

@@ -43,7 +43,7 @@ class SequenceClassification(Task[Judged]):
         self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"})
-        self.fingerprint = f"sequenceClassification/2/{context.sequence_length}/{examples}"
+        self.fingerprint = f"sequenceClassification/3/{context.sequence_length}/{examples}"
         self.class_weights = self._class_weights()
 
     def _class_weights(self) -> Tensor:
@@ -74,7 +74,7 @@ class SequenceClassification(Task[Judged]):
             yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}] if text.strip() else []
 
     def _labels(self, row: Row) -> NDArray[np.int32]:
-        value = row.value(self.spec.label_column)
+        value = row.labels(self.spec.label_column)
         if isinstance(value, list) != self.spec.multi_label:
             wanted = "multiLabel needs a list of labels" if self.spec.multi_label else "a list needs multiLabel: true"
             raise BadRowError(str(row.place), f"column '{self.spec.label_column}' holds {kind_of(value)}; {wanted}")

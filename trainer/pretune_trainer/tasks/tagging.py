@@ -45,7 +45,7 @@ class Tagger:
             BadRowError: they do not fit each other, a tag is unknown or out of place, spans overlap or cut words, or
                 stand in texts that change.
         """
-        marks = row.value(self.column)
+        marks = row.labels(self.column)
         if not isinstance(marks, list):
             raise _bad(row, f"column '{self.column}' holds {kind_of(marks)}, expected a list")
         value = row.value(row.column)
