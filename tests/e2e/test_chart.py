@@ -16,9 +16,11 @@ from e2e.world import Document
 from pretune_api.names import PROGRESS_PORT
 from pretune_operator.cluster.kinds import (
     BATCH_JOBS,
+    CONFIG_MAPS,
     EVENTS,
     JOBS,
     MADE,
+    NETWORK_POLICIES,
     NODES,
     RAY_CLUSTERS,
     RAY_JOBS,
@@ -117,6 +119,7 @@ def rights_needed() -> set[Right]:
         | named("get create", MADE.values())
         | named("update", JOBS.values(), "/status")
         | named("delete", (RAY_JOBS, RAY_CLUSTERS, BATCH_JOBS))
+        | named("deletecollection", (CONFIG_MAPS, NETWORK_POLICIES))
         | named("create", (EVENTS,))
     )
 
@@ -242,6 +245,13 @@ def test_the_pod_of_a_test_may_be_what_the_operator_may_be_and_do_nothing() -> N
     operator, pod = only(made, "Deployment")["spec"]["template"]["spec"], only(made, "Pod")["spec"]
     assert pod["serviceAccountName"] == operator["serviceAccountName"] == "robot"
     assert not pod["automountServiceAccountToken"]
+
+
+def test_the_pod_of_a_test_has_the_operators_resources_which_a_quota_may_demand_all_of() -> None:
+    resources = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    made = rendered({"resources": resources})
+    pods = (only(made, "Deployment")["spec"]["template"], only(made, "Pod"))
+    assert [pod["spec"]["containers"][0]["resources"] for pod in pods] == [resources, resources]
 
 
 def test_labels_and_annotations_may_be_taken_out_of_the_values_below() -> None:
