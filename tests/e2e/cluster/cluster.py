@@ -47,3 +47,7 @@ class Cluster(Api, ABC):
     @abstractmethod
     def remove_image(self, image: str) -> None:
         """Makes the node forget an image; no pod starts from it any more."""
+
+    @abstractmethod
+    def bring(self, folder: Path) -> None:
+        """Has the node know a folder of this machine, under the same path."""

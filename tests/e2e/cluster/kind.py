@@ -60,6 +60,10 @@ class Kind(Cluster):
     def remove_image(self, image: str) -> None:
         self._ctr("images", "remove", *names_of(image, self._ctr("images", "list")))
 
+    def bring(self, folder: Path) -> None:
+        _run("docker", "exec", self.node, "mkdir", "--parents", folder.parent)
+        _run("docker", "cp", folder, f"{self.node}:{folder.parent}")
+
     @property
     def _found(self) -> Path:
         """What was found of the kernel's settings."""

@@ -70,6 +70,9 @@ class Native(Cluster):
         names = names_of(image, components.ctr(self.folder, "images", "list"))
         components.ctr(self.folder, "images", "remove", *names)
 
+    def bring(self, folder: Path) -> None:
+        """The node has this machine's files."""
+
     def _start_node(self) -> Running:
         """Starts `node.main` as the first process of new namespaces."""
         namespaces: Command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
