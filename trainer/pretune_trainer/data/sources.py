@@ -117,11 +117,7 @@ class OpenedSource:
             return _s3(self.source)
         if scheme == "gs":
             return _google(self.source)
-        if scheme == "az":
-            return Objects(self.source)
-        raise UserError(
-            f"{self.where}.uri", f"sources cannot be read from {scheme}://; use s3://, gs://, az:// or file://"
-        )
+        return Objects(self.source)
 
     def files(self) -> list[SourceFile]:
         """All files, ordered by path.
