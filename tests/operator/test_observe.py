@@ -29,13 +29,19 @@ KILLED = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
 COMPLETED = {"terminated": {"reason": "Completed", "exitCode": 0}}
 BACKOFF = {"reason": "CrashLoopBackOff", "message": "back-off"}
 HEAD = {"spec": {"containers": [{"name": "ray-head", "image": "pretrain:1"}, {"name": "mesh", "image": "mesh:7"}]}}
-RAY_JOB = {
+RAY_JOB: Json = {
     "spec": {"rayClusterSpec": {"headGroupSpec": {"template": HEAD}, "workerGroupSpecs": [WORKERS]}},
     "status": {"jobDeploymentStatus": "Running", "rayClusterName": CLUSTER},
 }
 
-UNREADY = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
-"""What is written of a pod whose kubelet has not been heard of for a while."""
+
+def unready_since(moment: datetime) -> list[Json]:
+    """What is written of a pod whose kubelet has not been heard of for a while."""
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": moment.isoformat()}
+    return [ready, {"type": "ContainersReady", "status": "True"}]
+
+
+UNREADY = unready_since(NOW)
 LEAVING = {"deletionTimestamp": (NOW + timedelta(minutes=1)).isoformat()}
 
 
@@ -84,7 +90,7 @@ def put_job(cache: Cache, name: str, parent: str | None = None, **status: Any) -
 
 
 def seen(
-    cache: Cache, job: StoredJob, lost: bool = False, progress: SeenProgress | None = None, heard: bool = False
+    cache: Cache, job: StoredJob, lost: bool | None = False, progress: SeenProgress | None = None, heard: bool = False
 ) -> Observed:
     return observe(job, cache, Cluster(), lambda node: lost, lambda *_: progress, lambda cluster: heard, NOW)
 
@@ -253,6 +259,17 @@ def test_a_pod_that_is_not_ready_while_its_containers_are_is_on_a_node_that_may_
     put_pod(cache, "head", "head", conditions=UNREADY)
     assert is_lost(cache, lost=True)
     assert not is_lost(cache, lost=False)
+
+
+@pytest.mark.parametrize(("minutes", "heard", "lost"), [(4, False, False), (6, False, True), (6, True, False)])
+def test_where_nodes_may_not_be_read_one_is_lost_once_its_silence_is_as_long_as_kubernetes_tolerates(
+    cache: Cache, minutes: int, heard: bool, lost: bool
+) -> None:
+    put(cache, RAY_JOBS, "ptj-a-1", **RAY_JOB)
+    put_pod(cache, "head", "head", conditions=unready_since(NOW - timedelta(minutes=minutes)))
+    head = seen(cache, put_job(cache, "a"), lost=None, heard=heard).attempts[1].head
+    assert head is not None
+    assert head.node_lost is lost
 
 
 @pytest.mark.parametrize(("heard", "meta", "lost"), [(True, {}, False), (False, {}, True), (True, LEAVING, True)])

@@ -11,7 +11,7 @@ from pretune_operator.cluster.kinds import NODES
 _HEARD_SECONDS: Final = 10.0
 """How long a node counts as heard of without being asked for again."""
 _LOST_SECONDS: Final = 60.0
-"""How long one counts as lost: where a zone is out there are many to ask for, and few come back."""
+"""How long one counts as lost: where a zone is out there are many to ask for, and few come back. So do rights."""
 
 
 class Nodes:
@@ -22,11 +22,15 @@ class Nodes:
         self._client = client
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, bool]] = {}
+        self._known: dict[str, tuple[float, bool | None]] = {}
         """Until when what was heard of each node counts, and whether it is lost."""
 
-    def lost(self, name: str) -> bool:
-        """Whether a node is gone, or its kubelet has not reported for longer than it may. Raises ApiError."""
+    def lost(self, name: str) -> bool | None:
+        """Whether a node is gone, or its kubelet has not reported for longer than it may; None where nobody may ask.
+
+        Raises:
+            ApiError: the API server cannot be asked.
+        """
         with self._lock:
             until, lost = self._known.get(name, (0.0, False))
             if self._clock() < until:
@@ -35,15 +39,15 @@ class Nodes:
         with self._lock:
             now = self._clock()
             self._known = {node: known for node, known in self._known.items() if now < known[0]}
-            self._known[name] = (now + (_LOST_SECONDS if lost else _HEARD_SECONDS), lost)
+            self._known[name] = (now + (_HEARD_SECONDS if lost is False else _LOST_SECONDS), lost)
         return lost
 
-    def _ask(self, name: str) -> bool:
+    def _ask(self, name: str) -> bool | None:
         try:
             node = self._client.get(NODES, None, name)
         except ApiError as error:
             if error.code == 403:  # an operator of some namespaces need not be allowed to read nodes
-                return False
+                return None
             if error.not_found:
                 return True
             raise

@@ -132,5 +132,5 @@ class StoredPod(Child):
     seen: SeenPod
     leaves_by: datetime | None
     """When its node has to be done with it, if it is being deleted."""
-    contained: bool
-    """Whether its containers are ready: a pod that is not ready while they are runs on a node that is not heard of."""
+    doubted: datetime | None
+    """Since when it is not ready while its containers are: it runs on a node that is not heard of."""

@@ -27,8 +27,8 @@ from pretune_operator.observed import (
     SeenProgress,
 )
 
-NodeLost = Callable[[str], bool]
-"""Whether the node of a name is gone, or not heard of."""
+NodeLost = Callable[[str], bool | None]
+"""Whether the node of a name is gone, or not heard of; None where nobody may ask."""
 ReadProgress = Callable[[StoredRayJob, SeenPod | None, bool], SeenProgress | None]
 """What the head of a RayJob's Ray cluster says, given the RayJob, the head pod, and whether that is about to go."""
 Hears = Callable[[str], bool]
@@ -41,6 +41,9 @@ C = TypeVar("C", bound=Child)
 
 _OVERDUE: Final = timedelta(minutes=2)
 """How long after it had to leave a pod is still there only because nobody on its node can say that it has left."""
+_TOLERATED: Final = timedelta(minutes=5)
+"""How long a pod's node may be silent where nodes may not be read. After that, Kubernetes evicts pods, but for
+those that tolerate everything."""
 _ENDED: Final = frozenset({"Complete", "Failed"})
 """Values of status.jobDeploymentStatus after which a Ray job does nothing more."""
 
@@ -172,9 +175,15 @@ def _pod(pod: StoredPod, lost: NodeLost, hears: Hears, now: datetime) -> SeenPod
     if pod.is_head and not pod.deleting and hears(pod.ray_cluster):
         return pod.seen  # its kubelet may be silent, as after a restart: its containers are not
     stuck = pod.leaves_by is not None and now > pod.leaves_by + _OVERDUE
-    doubtful = pod.seen.phase == "Running" and not pod.seen.ready and pod.contained
-    gone = stuck or (doubtful and pod.seen.node is not None and lost(pod.seen.node))
-    return replace(pod.seen, node_lost=True) if gone else pod.seen
+    return replace(pod.seen, node_lost=True) if stuck or _is_forsaken(pod, lost, now) else pod.seen
+
+
+def _is_forsaken(pod: StoredPod, lost: NodeLost, now: datetime) -> bool:
+    """Whether its node is lost."""
+    if pod.seen.phase != "Running" or pod.seen.node is None or pod.doubted is None:
+        return False
+    known = lost(pod.seen.node)
+    return now > pod.doubted + _TOLERATED if known is None else known
 
 
 def _parent(job: StoredJob, name: str, cache: Cache) -> SeenParent:

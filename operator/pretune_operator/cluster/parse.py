@@ -191,7 +191,7 @@ def _pod(raw: Json, common: Json) -> StoredPod:
         is_head=labels.get("ray.io/node-type") == "head",
         seen=_seen(raw),
         leaves_by=_moment(raw["metadata"].get("deletionTimestamp")),  # the grace period is in it
-        contained=_condition(raw, "ContainersReady").get("status") == "True",
+        doubted=_doubted(raw),
     )
 
 
@@ -218,6 +218,12 @@ def _seen(raw: Json) -> SeenPod:
         # A kubelet that evicts says so in the pod's reason; older ones set no condition.
         disruption=disruption.get("reason") or (status.get("reason") if status.get("phase") == "Failed" else None),
     )
+
+
+def _doubted(raw: Json) -> datetime | None:
+    ready, contained = _condition(raw, "Ready"), _condition(raw, "ContainersReady")
+    doubtful = contained.get("status") == "True" and ready.get("status") != "True"
+    return _moment(ready.get("lastTransitionTime")) if doubtful else None
 
 
 def _waiting(containers: Iterable[Json]) -> Iterator[Json]:

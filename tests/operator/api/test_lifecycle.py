@@ -174,7 +174,8 @@ def test_a_lost_node_ends_the_attempt_and_is_named(world: World, kuberay: FakeKu
     # What the node controller writes when a kubelet has not been heard of for a while.
     unknown, contained = {"type": "Ready", "status": "Unknown"}, {"type": "ContainersReady", "status": "True"}
     world.api.merge(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [unknown]}})
-    conditions = [unknown | {"status": "False"}, contained]
+    unready = unknown | {"status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    conditions = [unready, contained]
     world.api.merge(f"{world.pods}/{name}/status", {"status": {"conditions": conditions}})
     first, second = world.until_condition(job, "Finished")["status"]["attempts"]
     assert (first["cause"], second.get("cause")) == ("NodeLost", None)
@@ -290,5 +291,5 @@ def made(kuberay: FakeKubeRay, world: World) -> dict[str, int]:
     return {name: times for (namespace, name), times in kuberay.made.items() if namespace == world.namespace}
 
 
-def name_of_attempt(job: dict, uid: str) -> str:
+def name_of_attempt(job: Json, uid: str) -> str:
     return attempt_name(JobView(parse(job), uid, "any", 1), 1)
