@@ -22,6 +22,7 @@ def result(*answers: Answer, unanswerable: bool = False) -> dict[str, float]:
         ("an  apple", "Apple", True, 1.0),
         ("tower in Paris", "the tower", False, 0.5),
         ("red red wine", "red wine", False, 0.8),
+        ("red red wine", "red red", False, 0.8),
         ("", "", True, 1.0),
         ("", "wine", False, 0.0),
         ("theatre", "the atre", False, 0.0),
@@ -44,7 +45,16 @@ def test_the_surest_window_of_a_question_counts_on_whichever_rank_it_is() -> Non
     one.update([answer(1, "wrong", "right", score=1.0)])
     other.update([answer(1, "right", "right", score=2.0), answer(2, "x", "y")])
     one.merge(other)
-    assert one.result()["exactMatch"] == 0.5
+    assert one.result() == {"loss": 0.5, "exactMatch": 0.5, "f1": 0.5}
+
+
+def test_of_two_windows_that_are_as_sure_the_same_one_counts_whichever_rank_comes_first() -> None:
+    for texts in (("early", "late"), ("late", "early")):
+        one, other = (AnswerReport(unanswerable=False) for _ in texts)
+        for rank, text in zip((one, other), texts, strict=True):
+            rank.update([answer(1, text, "late")])
+        one.merge(other)
+        assert one.result()["exactMatch"] == 1.0
 
 
 def test_none_is_an_answer_where_that_can_be() -> None:
@@ -52,6 +62,20 @@ def test_none_is_an_answer_where_that_can_be() -> None:
     assert result(unsure, unanswerable=True)["exactMatch"] == 1.0
     sure = answer(1, "guess", score=5.0, none_score=0.5)
     assert result(unsure, sure, unanswerable=True)["exactMatch"] == 0.0
+    as_sure = answer(1, "guess", score=2.0, none_score=2.0)
+    assert result(as_sure, unanswerable=True)["exactMatch"] == 0.0
+
+
+def test_there_is_no_answer_only_where_no_window_has_one() -> None:
+    best = answer(1, "guess", score=3.0, none_score=4.0)
+    for other in (answer(1, "else", score=1.0, none_score=2.0), answer(1, "else", score=1.0, none_score=9.0)):
+        is_said = other.none_score < best.score
+        for windows in ((best, other), (other, best)):
+            assert result(*windows, unanswerable=True)["exactMatch"] == (0.0 if is_said else 1.0)
+
+
+def test_where_every_question_has_an_answer_the_likeliest_span_is_one_however_unsure() -> None:
+    assert result(answer(1, "wine", "wine", score=-5.0, none_score=5.0))["exactMatch"] == 1.0
 
 
 def test_every_figure_that_can_be_asked_for_is_measured() -> None:

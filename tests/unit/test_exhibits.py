@@ -83,3 +83,18 @@ def test_a_model_that_answers_shows_every_right_answer() -> None:
     report.update([Answer(0, ("1889", "in 1889"), "1890", score=1.0, none_score=0.0, loss=0.0)])
     [sample] = report.exhibits().samples
     assert (sample.wanted, sample.written) == ("1889 | in 1889", "1890")
+
+
+def test_a_model_that_says_that_there_is_no_answer_shows_none() -> None:
+    report = AnswerReport(unanswerable=True)
+    report.update([Answer(0, ("1889",), "1890", score=0.0, none_score=1.0, loss=0.0)])
+    [sample] = report.exhibits().samples
+    assert (sample.wanted, sample.written) == ("1889", "")
+
+
+def test_what_was_heard_on_other_ranks_is_shown_too() -> None:
+    one, other = TranscriptReport(), TranscriptReport()
+    other.update([Transcript(1.0, 7, "the cat", "a cat")])
+    one.merge(other)
+    [sample] = one.exhibits().samples
+    assert (sample.wanted, sample.written) == ("the cat", "a cat")

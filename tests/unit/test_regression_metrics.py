@@ -47,6 +47,13 @@ def test_figures_are_the_same_however_they_are_split(cuts: tuple[int, int]) -> N
     assert split.result() == pytest.approx(report(every).result(), rel=1e-9)
 
 
+def test_ranks_without_examples_change_nothing() -> None:
+    split = report([])
+    split.merge(report([]))
+    split.merge(report(outcomes()))
+    assert split.result() == report(outcomes()).result()
+
+
 @pytest.mark.parametrize("same", [1.0, 0.1])  # of three times 0.1 the mean is another number
 def test_what_does_not_vary_correlates_with_nothing(same: float) -> None:
     expected = report([Guessed(same, same + number) for number in (1.0, 1.5, 2.0)])

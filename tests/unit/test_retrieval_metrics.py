@@ -48,6 +48,13 @@ def test_where_no_image_has_a_label_the_accuracy_is_not_a_number() -> None:
     assert math.isnan(found["zeroShotAccuracy"])
 
 
+def test_images_without_labels_have_no_accuracy() -> None:
+    metric = RetrievalReport(labelled=False)
+    for _ in range(2):
+        assert metric.result().keys() == RetrievalReport.of_pairs.keys()
+        metric.update(pool(8))
+
+
 def test_ranks_change_nothing() -> None:
     pairs = pool(40)
     assert figures(pairs[::2], pairs[1::2]) == figures(pairs)
