@@ -59,11 +59,15 @@ _REFUSALS: Final = (
         "{} has a certificate of an authority that is not trusted; add it to the file that SSL_CERT_FILE names",
     ),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Errno 13?\b",
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]",
         "reading {} is denied; check the credentials and permissions",
     ),
+    (
+        r"Errno 13?\b",
+        f"reading {{}} is denied to user {os.getuid()} of group {os.getgid()}; check its owner, mode and mount",
+    ),
 )
-"""What stores say that refuse, and what it means; S3 also of a bucket in another region."""
+"""What stores and file systems say that refuse, and what it means; S3 also of a bucket in another region."""
 _UNREACHABLE: Final = re.compile(
     r"NETWORK_CONNECTION|curlCode|CURL error|Status\((UNAVAILABLE|DEADLINE_EXCEEDED|INTERNAL|ABORTED)|SLOW_DOWN"
     r"|SERVICE_UNAVAILABLE|HTTP status (429|5\d\d)|timed out|Errno (5|107|110|112|116)\b"
