@@ -95,6 +95,14 @@ def test_a_merged_model_says_what_parent_and_updates_say(
     assert (merged - before).abs().max() > 0.1
 
 
+def test_the_card_of_a_merged_model_counts_the_parameters_that_it_has(
+    tmp_path: Path, parents: dict[str, Folder]
+) -> None:
+    result = run_rank(adapt(tmp_path, parents["llama"], {"lora": {"rank": 4}}), Ranks(), Silent())
+    count = AutoModelForCausalLM.from_pretrained(path(result.artifact_uri)).num_parameters()
+    assert f": {count:,} parameters, " in (path(result.artifact_uri) / "README.md").read_text()
+
+
 def test_a_merged_model_is_merged_before_it_is_rounded(tmp_path: Path, parents: dict[str, Folder]) -> None:
     method = {"lora": {"rank": 4, "targets": "linear"}}
     config = adapt(tmp_path, parents["llama"], method, training__precision="bf16")

@@ -29,23 +29,27 @@ ARTIFACT_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Type of an artifact's weights, by the precision it was trained with."""
 
 
-def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks: Ranks, folder: Path) -> None:
+def export(tuned: Tuned, shapes: Shapes[Tuned] | None, dtype: torch.dtype, ranks: Ranks, folder: Path) -> int:
     """Write the model into `folder`, on rank 0. Collective.
 
     `shapes` are those of a model before it was sharded; None of one that is whole.
+
+    Returns:
+        the parameters of what is written, without updates that were merged; 0 on other ranks.
 
     Raises:
         StorageError: the folder has no room for it.
     """
     whole = _whole(tuned, shapes, ranks)
     if whole is None:
-        return
+        return 0
     try:
         whole.save(folder, dtype)
     except (OSError, SafetensorError) as error:
         raise StorageError(
             f"{folder}: the model cannot be written ({lines_of(error)[-1]}); let TMPDIR name a folder with room for it"
         ) from error
+    return sum(parameter.numel() for parameter in whole.model.parameters())
 
 
 def _whole(tuned: Tuned, shapes: Shapes[Tuned] | None, ranks: Ranks) -> Tuned | None:

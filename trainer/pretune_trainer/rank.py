@@ -246,19 +246,18 @@ class _Session:
         return batches
 
     def _publish(self, inputs: Inputs, trainee: Trainee, state: State) -> RankResult:
-        facts = Facts(
-            metrics=state.metrics,
-            baseline=state.baseline,
-            step=state.step,
-            tokens=state.tokens,
-            parameters=trainee.parameters,
-            parent=inputs.model_digest,
-            data=inputs.cache.digest,
-        )
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             dtype = ARTIFACT_DTYPES[self.config.training.precision]
-            export(trainee.tuned, trainee.shapes, dtype, self.ranks, folder)
+            facts = Facts(
+                metrics=state.metrics,
+                baseline=state.baseline,
+                step=state.step,
+                tokens=state.tokens,
+                parameters=export(trainee.tuned, trainee.shapes, dtype, self.ranks, folder),
+                parent=inputs.model_digest,
+                data=inputs.cache.digest,
+            )
             uri, digest = self.ranks.once(lambda: self._upload(inputs, folder, facts, trainee.tuned))
         return RankResult(uri, digest, state.metrics, state.step)
 

@@ -24,7 +24,7 @@ class Facts(Spec):
     tokens: int
     """Tokens trained on."""
     parameters: int
-    """Parameters of the model."""
+    """Parameters of the model as it was written: what was merged into it is none of them."""
     parent: str
     """Digest of the model that training started from."""
     data: str
