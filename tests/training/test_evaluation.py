@@ -13,7 +13,7 @@ from pretune_trainer.evaluate import Judgement
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Evaluated, Event, Exhibited, Silent, Step
+from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Silent, Step
 from pretune_trainer.result import RankResult
 from pretune_trainer.tasks.judging import likelihood
 from support.group import in_ranks
@@ -112,6 +112,15 @@ def test_a_figure_that_does_not_exist_keeps_neither_checkpoint_nor_artifact_from
 ) -> None:
     monkeypatch.setattr(loop, "evaluate", lambda *_: Judgement({"loss": 2.0, "perplexity": math.nan}, {}, 0.0))
     assert run_rank(pretrain(tmp_path, **BASELINE), Ranks(), Silent()).metrics == {"loss": 2.0}
+
+
+@pytest.mark.parametrize(("every", "is_told"), [(4, True), (3, False)])
+def test_early_stopping_that_never_looks_before_the_end_is_told(tmp_path: Path, every: int, is_told: bool) -> None:
+    recorder = Recorder()
+    asked = {"evaluation__every_steps": every, "early_stopping": {"metric": "loss"}}
+    run_rank(pretrain(tmp_path, training__max_steps=4, **asked), Ranks(), recorder)
+    sentence = "training ends with step 4, so earlyStopping, which looks every 4 steps, has no effect"
+    assert any(sentence in said.text for said in recorder.of(Said)) == is_told
 
 
 def test_an_evaluation_leaves_what_a_report_shows(tmp_path: Path) -> None:

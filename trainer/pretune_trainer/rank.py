@@ -40,7 +40,13 @@ from pretune_trainer.storage.runs import Run, claim_run
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
 from pretune_trainer.trainee import Trainee, make_once, make_trainee
-from pretune_trainer.training_plan import TrainingPlan, plan_training, rows_per_step, warmup_sentence
+from pretune_trainer.training_plan import (
+    TrainingPlan,
+    early_stopping_sentence,
+    plan_training,
+    rows_per_step,
+    warmup_sentence,
+)
 
 _TEXTS_ASKED = 1
 """Texts that a language model is asked about at once: each is as many rows as there are labels."""
@@ -111,7 +117,8 @@ class _Session:
         rows = self._micro_batch(trainee, inputs, plan, state.micro_batch_rows)
         state.micro_batch_rows = self._within_memory(rows, inputs)
         self.reporter.tell(self._start(trainee, state, plan))
-        for note in (trainee.tuned.note, warmup_sentence(self.config.training, plan.total_steps)):
+        warmup = warmup_sentence(self.config.training, plan.total_steps)
+        for note in (trainee.tuned.note, warmup, early_stopping_sentence(self.config, plan.total_steps)):
             if note:
                 self.reporter.tell(Said(note))
         self._train(inputs, trainee, resumable, state, plan, found)

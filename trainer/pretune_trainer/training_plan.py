@@ -48,6 +48,15 @@ def warmup_sentence(training: Training, total_steps: int) -> str | None:
     return f"spec.training.warmupSteps: {said}, not to {wanted}; lower it, or train longer"
 
 
+def early_stopping_sentence(config: RunConfig, total_steps: int) -> str | None:
+    """That training ends before a metric is looked at for the second time, in a sentence; None where it does not."""
+    every = config.evaluation.every_steps
+    if config.early_stopping is None or every is None or every < total_steps:
+        return None
+    said = f"training ends with step {total_steps}, so earlyStopping, which looks every {every} steps, has no effect"
+    return f"spec.evaluation.everySteps: {said}; lower it, or train longer"
+
+
 def rows_per_step(config: RunConfig) -> int:
     """The global batch in rows.
 
