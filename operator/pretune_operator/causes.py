@@ -1,7 +1,7 @@
 """Why attempts fail or do not start: one table of what follows from each cause, and where causes are read from."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,17 +125,19 @@ def unstarted(attempt: SeenAttempt) -> tuple[Cause, str]:
     """Why an attempt failed whose pods did not all run in time."""
     obstacle = obstacle_of(attempt)
     if obstacle is None:
-        return Cause.UNKNOWN, f"its pods did not all run within failurePolicy.startDeadlineSeconds{_held_up(attempt)}"
+        why = held_up(attempt.pods)
+        said = "its pods did not all run within failurePolicy.startDeadlineSeconds"
+        return Cause.UNKNOWN, f"{said}: {why}" if why else f"{said}, for no known reason"
     return obstacle.cause, obstacle.message
 
 
-def _held_up(attempt: SeenAttempt) -> str:
+def held_up(pods: Iterable[SeenPod]) -> str | None:
     """Where to look for what no pod's status tells, such as a volume that a node cannot mount."""
-    pod = next((pod for pod in attempt.pods if pod.phase == "Pending" and pod.node), None)
+    pod = next((pod for pod in pods if pod.phase == "Pending" and pod.node), None)
     if pod is None:
-        return ", for no known reason"
+        return None
     events = f"kubectl get events --field-selector involvedObject.name={pod.name}"
-    return f": {pod.name} was still starting on node {pod.node}; its events may say why, such as FailedMount: {events}"
+    return f"{pod.name} was still starting on node {pod.node}; its events may say why, such as FailedMount: {events}"
 
 
 def lost_head(attempt: SeenAttempt) -> tuple[Cause, str]:

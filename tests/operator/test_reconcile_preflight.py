@@ -129,6 +129,7 @@ def test_a_preflight_that_breaks_does_not_keep_a_job_from_running(
         (None, f"no pod was created within {DEADLINE} s"),
         (replace(POD, phase="Pending", unschedulable="0/3 nodes are available"), "0/3 nodes are available"),
         (replace(POD, phase="Pending", waiting_reason="ImagePullBackOff"), "ImagePullBackOff"),
+        (replace(POD, phase="Pending", node="node-7"), f"{POD.name} was still starting on node node-7"),
         (POD, f"it did not finish within {DEADLINE} s"),
     ],
 )

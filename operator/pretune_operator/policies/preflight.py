@@ -11,7 +11,7 @@ from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
 from pretune_api.run_config import RunConfig
 from pretune_api.status import Finding
-from pretune_operator.causes import obstacles_of
+from pretune_operator.causes import held_up, obstacles_of
 from pretune_operator.conditions import ConditionType, Reason, condition, is_checking, reason, shortened
 from pretune_operator.decision import Decision, StartPreflight
 from pretune_operator.draft import Draft
@@ -148,7 +148,8 @@ def _unended(name: str, preflight: SeenPreflight | None, settings: Preflight) ->
     if preflight.pod is None:
         return f"no pod was created within {settings.deadline_seconds} s; see the events of {name}"
     obstacle = next(obstacles_of(preflight.pod), None)
-    return f"it did not finish within {settings.deadline_seconds} s{f': {obstacle.message}' if obstacle else ''}"
+    why = obstacle.message if obstacle else held_up([preflight.pod])
+    return f"it did not finish within {settings.deadline_seconds} s{f': {why}' if why else ''}"
 
 
 def _sentences(findings: list[Finding]) -> str:
