@@ -154,12 +154,19 @@ def test_an_artifact_is_published_even_if_kuberay_does_not_notice_the_end() -> N
     assert deleted(scene.after(61).settle()) == ["job-1"]
 
 
+def test_an_ending_without_metrics_leaves_those_that_were_told_before() -> None:
+    scene = trains(Scene()).sees(running(progress=progress(metrics={"loss": 3.0})))
+    scene.settle()
+    scene.sees(complete(progress=progress(ending=ending(ExitCode.OK, artifact=ARTIFACT)))).settle()
+    assert (scene.status.state, scene.status.metrics) == ("Succeeded", {"loss": 3.0})
+
+
 def test_a_job_that_succeeded_never_starts_again() -> None:
     scene = ends(Scene(), complete())
-    scene.change(retry=3, suspend=True, compute={"workers": 4})
-    assert started(scene.sees().after(100).settle()) == []
-    assert scene.status.state == "Succeeded"
-    assert scene.status.observed_generation == scene.generation
+    for change in ({"retry": 3}, {"suspend": True, "compute": {"workers": 4}}, {"suspend": False}):
+        assert started(scene.change(**change).sees().after(100).settle()) == []
+        assert scene.status.state == "Succeeded"
+        assert scene.status.observed_generation == scene.generation
 
 
 def test_a_success_whose_last_word_cannot_be_read_is_asked_again_and_then_tried_again() -> None:
@@ -258,6 +265,21 @@ def test_conditions_keep_the_time_of_their_last_change() -> None:
     ).settle()
     assert scene.says("Running") == ("True", "Unschedulable")
     assert scene.condition("Running").last_transition_time == BEGIN
+
+
+def test_conditions_name_the_generation_of_the_spec_that_they_are_about() -> None:
+    scene = trains(Scene()).change(compute={"workers": 4})
+    scene.settle()
+    assert scene.condition("Accepted").observed_generation == scene.generation == 2
+
+
+def test_what_a_newer_operator_has_stated_beside_goes() -> None:
+    scene = trains(Scene())
+    novel = scene.condition("Running").model_copy(update={"type": "Novel"})
+    before = scene.status
+    scene.status = before.model_copy(update={"conditions": [*before.conditions, novel]})
+    assert scene.settle() == []
+    assert scene.status == before
 
 
 def test_a_long_message_is_cut_short() -> None:

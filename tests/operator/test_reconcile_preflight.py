@@ -10,7 +10,7 @@ from pretune_operator.naming import preflight_name
 from pretune_operator.observed import ParentState, SeenPod, SeenPreflight
 from pretune_operator.policies.preflight import done_without
 from support.preflights import MISTAKE, POD, finding, words
-from support.scene import BEGIN, SETTINGS, Scene, broken, failing, parent, running, started
+from support.scene import BEGIN, SETTINGS, Scene, broken, failing, parent, progress, running, started
 from support.specs import FINETUNE
 from support.views import view
 
@@ -243,7 +243,7 @@ def test_raising_retry_while_it_trains_tries_nothing_again() -> None:
 def test_the_preflight_of_a_job_that_is_tried_again_has_all_its_time() -> None:
     scene = begun()
     over(scene, ended("Killed", 137))
-    scene.sees(running(), preflights={}).settle()
+    scene.sees(running(image="pretrain:1", progress=progress()), preflights={}).settle()
     scene.sees(failing("UserError")).settle()
     scene.after(10 * DEADLINE).sees(broken(head=None, workers=(), ray_cluster=None))
     assert made(scene.change(retry=1).settle()) == [2]

@@ -46,6 +46,11 @@ def test_a_change_that_makes_a_job_invalid_does_not_disturb_the_attempt_that_run
     assert after.again == timedelta(0)  # what is left of the attempt is seen to next
 
 
+def test_an_attempt_that_status_does_not_know_goes_on_also_where_its_job_has_become_invalid() -> None:
+    decision = refused(Status(), 2, Observed({1: running()}), ["spec.compute.labels: no"], BEGIN)
+    assert (decision.actions, decision.status.state, decision.status.attempt_count) == ((), "Running", 1)
+
+
 def test_the_preflight_of_a_job_that_has_become_invalid_is_awaited_no_more_and_deleted() -> None:
     scene = Scene(preflight=True)
     scene.settle()
@@ -82,6 +87,7 @@ def test_a_job_that_has_become_invalid_is_drained_where_it_shall_be_suspended() 
     assert deleted([*second.actions]) == ["job-1"]
     last = refused(second.status, 2, Observed(), ["spec.model: no"], scene.now, suspend=True)
     assert (last.status.state, last.status.attempts[0].cause) == ("Failed", None)
+    assert last.status.attempts[0].completion_time == scene.now
 
 
 @pytest.mark.parametrize(

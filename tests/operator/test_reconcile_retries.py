@@ -259,6 +259,14 @@ def test_a_raised_retry_starts_a_failed_job_again_with_fresh_budgets() -> None:
     assert scene.status.state == "Starting"
 
 
+def test_a_lowered_retry_starts_nothing_and_may_be_raised_again() -> None:
+    scene = ends(Scene(retry=2), failing("UserError")).sees(broken(1, **GONE))
+    scene.settle()
+    assert started(scene.change(retry=1).settle()) == []
+    assert scene.status.state == "Failed"
+    assert started(scene.change(retry=2).settle()) == [2]
+
+
 def test_pauses_begin_anew_once_retry_was_raised() -> None:
     scene = Scene(failurePolicy__retries__interrupted=1)
     over = []

@@ -72,6 +72,16 @@ def test_a_drain_that_has_begun_is_carried_through_even_if_the_user_thinks_bette
     assert started(scene.change(suspend=False).sees(running(deleting=True)).settle()) == []
     assert started(scene.sees().settle()) == [2]
     assert scene.status.failures == {}
+    assert "Suspended" not in scene.told()
+
+
+def test_pods_that_drain_longer_than_their_ray_job_is_there_are_not_said_to_start() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(running()).settle()
+    scene.change(suspend=True).settle()
+    scene.after(600).sees(running(deleting=True, deployment_status="", job_status="")).settle()
+    assert scene.says("Running") == ("True", "Training")
 
 
 @pytest.mark.parametrize("seen", [attempt(), attempt(suspended=True, deployment_status="Suspended")])

@@ -12,6 +12,7 @@ from pretune_operator.observed import Cluster, ParentState, SeenAttempt, SeenPar
 from pretune_operator.start import forbidden
 from support.scene import (
     ARTIFACT,
+    BEGIN,
     GONE,
     HEAD,
     WORKER,
@@ -198,6 +199,34 @@ def test_an_evicted_attempt_stays_the_same_attempt() -> None:
     assert (scene.status.attempt_count, scene.status.state) == (1, "Running")
 
 
+def test_quota_is_told_of_an_attempt_that_status_does_not_know() -> None:
+    scene = Scene(labels=QUEUE).sees(running())
+    scene.settle()
+    assert scene.says("QuotaReserved") == ("True", "Admitted")
+
+
+def test_an_attempt_that_waited_for_quota_is_admitted_also_once_its_job_names_no_queue() -> None:
+    queued = attempt(suspended=True, deployment_status="Suspended")
+    scene = Scene(labels=QUEUE).sees(queued)
+    scene.settle()
+    scene.labels = {}
+    for why in ("Queued", "Evicted"):
+        scene.sees(queued).settle()
+        assert scene.says("QuotaReserved") == ("False", why)
+        scene.sees(running()).settle()
+        assert scene.says("QuotaReserved") == ("True", "Admitted")
+        scene.after(10)
+
+
+def test_a_queued_attempt_that_is_deleted_is_not_admitted_as_it_goes() -> None:
+    scene = Scene(labels=QUEUE)
+    scene.settle()
+    scene.sees(attempt(suspended=True)).settle()
+    scene.change(suspend=True).settle()
+    scene.sees(attempt(deleting=True, deployment_status="", workers=(WORKER,))).settle()
+    assert scene.says("QuotaReserved") == ("False", "Queued")
+
+
 # --- pods that do not start
 
 _NO_PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
@@ -347,11 +376,20 @@ def test_kuberays_own_start_deadline_fails_with_what_is_seen_by_then(
     assert str(scene.last.message).startswith(says)
 
 
+def test_what_is_seen_at_kuberays_own_start_deadline_counts_more_than_what_was_said_before() -> None:
+    scene = Scene()
+    scene.settle()
+    scene.sees(pending(unschedulable="0/3 nodes are available")).settle()
+    late = replace(WORKER, phase="Pending", ready=False, waiting_reason="ErrImagePull")
+    scene.sees(attempt(deployment_status="Failed", reason="PreRunningDeadlineExceeded", workers=(late,))).settle()
+    assert scene.last.cause == "ImagePull"
+
+
 def test_waiting_for_quota_does_not_count_towards_the_start_deadline() -> None:
     scene = Scene(labels=QUEUE, failurePolicy__startDeadlineSeconds=600)
     scene.settle()
     scene.sees(attempt(suspended=True)).after(6000).settle()
-    scene.sees(attempt()).settle()
+    scene.sees(attempt(taken_up=BEGIN)).settle()
     scene.after(600).settle()
     assert scene.last.completion_time is None
     scene.after(31).settle()
