@@ -57,6 +57,7 @@ class Health:
         taken, started = self.controller.queue.oldest(), self.controller.started
         return [
             (now - self.loop.last_beat > BEAT_SECONDS, "the event loop hangs"),
+            (self.resync.rewound, "the cluster has gone back to an earlier state, as after a restore of etcd"),
             (bool(hanging), f"watches hang: {', '.join(map(str, hanging))}"),
             (taken > RECONCILE_SECONDS, f"a reconcile has been running for {taken:.0f} s"),
             (not self.resync.alive or (started and not self.controller.alive), "a worker has ended"),

@@ -64,6 +64,9 @@ class Resync:
         self._thread = threading.Thread(target=self._run, name="resync", daemon=True)
         self.last = float("-inf")
         """When the cache was last compared with the whole cluster, by the monotonic clock."""
+        self.rewound = False
+        """Whether the cluster is in an earlier state than it was, as after a restore of etcd. To the cache, the newest
+        version is the truth: it would take in nothing until as many changes are made again."""
 
     def start(self) -> None:
         """Begin with the first list."""
@@ -141,7 +144,9 @@ class Resync:
 
         def take(item: Counted) -> str:
             found = item.metadata
-            if known.get(found.uid, 0) < found.version:
+            before = known.get(found.uid, 0)
+            self.rewound |= found.version < before
+            if before < found.version:
                 self._watches.listed(Watch(resource, namespace), found.version)
             return found.uid
 

@@ -64,6 +64,7 @@ class Parts:
     last_beat: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
     watches: Watches = field(default_factory=Watches)
+    rewound: bool = False
 
     @property
     def health(self) -> Health:
@@ -94,6 +95,9 @@ def test_each_thing_that_hangs_is_named() -> None:
     assert Parts(last_beat=now - BEAT_SECONDS - 1).problems() == ["the event loop hangs"]
     assert Parts(queue=Queue(RECONCILE_SECONDS + 1)).problems() == ["a reconcile has been running for 301 s"]
     assert Parts(alive=False).problems() == ["a worker has ended"]
+    assert Parts(rewound=True).problems() == [
+        "the cluster has gone back to an earlier state, as after a restore of etcd"
+    ]
     assert Parts(last=now - RESYNC_SECONDS - 1).problems() == ["the cluster has not been listed for too long"]
 
 
@@ -166,7 +170,8 @@ def test_how_many_jobs_wait_and_how_old_the_last_list_is_are_measured() -> None:
         float(re.findall(rf"^pretune_operator_{name} (.*)$", scraped, re.MULTILINE)[0])
         for name in ("queue_depth", "census_age_seconds")
     )
-    assert (depth, age) == (7, pytest.approx(90, abs=30))
+    assert depth == 7
+    assert age == pytest.approx(90, abs=30)
 
 
 def queued(seconds_ago: float, **status: object) -> bytes:

@@ -143,6 +143,16 @@ def test_no_watch_in_a_namespace_that_refuses_is_said_to_hang() -> None:
     assert look.watches.hanging() == [Watch(RAY_JOBS, "team-a")]
 
 
+def test_a_cluster_that_is_restored_to_an_earlier_state_is_noticed() -> None:
+    look = Look()
+    assert look.resync.sync()
+    assert look.resync.sync()
+    assert not look.resync.rewound
+    look.cluster.kept[PRETRAIN_JOBS, "team-a"][0]["metadata"]["resourceVersion"] = "3"
+    assert look.resync.sync()
+    assert look.resync.rewound
+
+
 def test_an_operator_of_all_namespaces_has_not_seen_a_cluster_that_refuses() -> None:
     look = Look()
     look.cluster.refusing.add("all")
