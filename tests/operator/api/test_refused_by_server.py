@@ -6,6 +6,7 @@ import pytest
 
 from e2e.cluster.control_plane import ControlPlane
 from pretune_api import FinetuneJob, PretrainJob
+from pretune_api.problems import parse
 from support.api_server import ApiServer
 from support.job_world import PLURALS
 from support.kube_api import KubeApi, RefusedError
@@ -47,6 +48,14 @@ def test_strict_decoding_refuses_an_unknown_field(api: KubeApi, document: Docume
 @pytest.mark.parametrize("document", [entry.values[0] for entry in listed("refused_at_preflight")])
 def test_what_only_transformers_knows_is_accepted(api: KubeApi, document: Document) -> None:
     assert dry_run(api, document)["kind"] == document["kind"]
+
+
+def test_volumes_beside_each_other_are_accepted_by_both(api: KubeApi) -> None:
+    paths = ["/data", "/database", "/mnt/models.v2", "/mnt/models", "/home/me/.cache", "/library", "/lustre/fs-1"]
+    volumes = [{"claim": f"c{number}", "mountPath": path} for number, path in enumerate(paths)]
+    document = changed(PRETRAIN, {"spec.compute.volumes": volumes})
+    assert dry_run(api, document)["spec"]["compute"]["volumes"] == volumes
+    assert [volume.mount_path for volume in parse(document).spec.compute.volumes] == paths
 
 
 def test_what_shapes_a_job_cannot_be_changed(plane: ControlPlane, api: KubeApi, namespace: str) -> None:
