@@ -28,7 +28,7 @@ def test_an_example_is_accepted(job: dict[str, Any]) -> None:
     if spec.model.architecture is not None:
         from pretune_trainer.model.configuration import make_config
 
-        vocabulary = spec.tokenizer.train.vocab_size if spec.tokenizer else None
+        vocabulary = spec.tokenizer.train.vocab_size if spec.tokenizer and spec.tokenizer.train else None
         make_config(spec.model.architecture, vocabulary, spec.data.sequence_length, {})
 
 

@@ -66,7 +66,7 @@ def readme() -> str:
 
 def schema() -> dict[str, Any]:
     """values.schema.json with the operator's settings as they are, and every value described."""
-    found = json.loads(SCHEMA.read_text())
+    found: dict[str, Any] = json.loads(SCHEMA.read_text())
     settings = _untitled(Settings.model_json_schema())
     found["$defs"] |= settings.pop("$defs")
     del settings["properties"][SET_BY_TEMPLATES]

@@ -14,7 +14,8 @@ Json = dict[str, Any]
 
 
 def read(path: Path) -> Json:
-    return YAML(typ="safe", pure=True).load(path)
+    found: Json = YAML(typ="safe", pure=True).load(path)
+    return found
 
 
 def rules(name: str) -> list[Json]:

@@ -29,7 +29,8 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 def read(text: str) -> Json:
-    return YAML(typ="safe", pure=True).load(text)
+    found: Json = YAML(typ="safe", pure=True).load(text)
+    return found
 
 
 def blocks(page: Path, begin: str) -> list[Json]:

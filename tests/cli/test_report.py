@@ -1,6 +1,7 @@
 """`pretune report`: what a run leaves in its storage, as one page that a browser shows without fetching anything."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def spec(folder: Path, **more: object) -> dict[str, object]:
 def pretrain(folder: Path) -> RunConfig:
     training = {"tokensPerStep": 2048, "maxSteps": 100}
     model = {"architecture": {"type": "llama", "config": {}}}
-    learns = {"objective": {"causalLM": {}}, "tokenizer": {"train": {}}}
+    learns: dict[str, Any] = {"objective": {"causalLM": {}}, "tokenizer": {"train": {}}}
     return run_config("PretrainJob", "general", spec(folder, model=model, training=training, **learns), {})
 
 

@@ -11,7 +11,7 @@ from pretune_operator.cluster.act import Actor, TakenError
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
 from pretune_operator.cluster.kinds import BATCH_JOBS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS, Resource
-from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPreflight, StoredRayJob
+from pretune_operator.cluster.objects import Child, JobKey, StoredJob, StoredPreflight, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.decision import (
     DeleteAttempt,
@@ -80,11 +80,13 @@ class Scene:
         self.cache = Cache()
         self.actor = Actor(server, self.cache, lambda keys: None, settings())
         self.config = plan(view().resource, Inputs(UID, "team", 1, "cuda"))
-        self.cache.put(stored(parse(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("general") | {"uid": UID}})))
+        self.cache.put(stored(PRETRAIN_JOBS, PRETRAIN | {"metadata": meta("general") | {"uid": UID}}))
 
     @property
     def job(self) -> StoredJob:
-        return stored(self.cache.job(JobKey("team", "PretrainJob", "general")))
+        job = self.cache.job(JobKey("team", "PretrainJob", "general"))
+        assert job is not None
+        return job
 
     def starts(self, number: int = 1, status: Status | None = None) -> None:
         self.actor.act(self.job, replace(view(), status=status or Status()), StartAttempt(number, self.config))
@@ -95,11 +97,12 @@ class Scene:
     def knows(self, name: str) -> "Scene":
         labels = {"pretune.dev/uid": UID, "pretune.dev/attempt": "1"}
         raw = {"metadata": meta(name) | {"labels": labels, "ownerReferences": [{"uid": UID}]}}
-        self.cache.put(stored(parse(RAY_JOBS, raw)))
+        self.cache.put(stored(RAY_JOBS, raw))
         return self
 
 
-def stored(found: Any) -> Any:
+def stored(resource: Resource, raw: Json) -> StoredJob | Child:
+    found = parse(resource, raw)
     assert found is not None
     return found
 
@@ -203,7 +206,7 @@ def test_what_is_deleted_is_of_the_kind_that_is_meant(
     scene = Scene(server).knows(name)
     labels = {"pretune.dev/uid": UID, f"pretune.dev/{label}": "1"}
     raw = {"metadata": meta(name) | {"uid": "its own", "labels": labels, "ownerReferences": [{"uid": UID}]}}
-    scene.cache.put(stored(parse(resource, raw)))
+    scene.cache.put(stored(resource, raw))
     scene.actor.act(scene.job, view(), action)
     assert server.deleted == [(resource.kind, name, "its own")]
 

@@ -45,10 +45,11 @@ class Server(Client):
         return PRETRAIN | body | {"metadata": meta("general", "0123-4567", 10 + len(self.written))}
 
 
-def meta(name: str, uid: str, version: int = 5, **labels: str) -> Json:
+def meta(name: str, uid: str, version: int = 5, labels: dict[str, str] | None = None) -> Json:
+    named = {"namespace": "team", "name": name, "uid": uid, "labels": labels or {}}
     owners = [{"uid": "0123-4567"}]
     created = {"creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": owners, "generation": 1}
-    return {"namespace": "team", "name": name, "uid": uid, "resourceVersion": str(version), "labels": labels} | created
+    return named | created | {"resourceVersion": str(version)}
 
 
 def controller(status: Json, server: Server | None = None, **spec: Any) -> tuple[Controller, Server]:
@@ -58,9 +59,10 @@ def controller(status: Json, server: Server | None = None, **spec: Any) -> tuple
     document = changed(PRETRAIN, {f"spec.{name}": value for name, value in spec.items()})
     job = document | {"metadata": meta("general", "0123-4567"), "status": status}
     ours = {"pretune.dev/uid": "0123-4567", "pretune.dev/attempt": "1"}
+    of_head = {"ray.io/cluster": "first", "ray.io/node-type": "head"}
     runs = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "first"}
-    ray_job = {"metadata": meta("ptj-1", "ray", **ours), "spec": {}, "status": runs}
-    head = meta("head", "pod", **ours, **{"ray.io/cluster": "first", "ray.io/node-type": "head"})
+    ray_job = {"metadata": meta("ptj-1", "ray", labels=ours), "spec": {}, "status": runs}
+    head = meta("head", "pod", labels=ours | of_head)
     pod = {"metadata": head, "spec": {}, "status": {"phase": "Running"}}
     for resource, raw in ((PRETRAIN_JOBS, job), (RAY_JOBS, ray_job), (PODS, pod)):
         stored = parse(resource, raw)
@@ -178,7 +180,7 @@ def test_what_follows_from_a_deletion_is_decided_at_once() -> None:
     (ray_job,) = working.cache.children(job_of(working), StoredRayJob)
     (head,) = working.cache.children(job_of(working), StoredPod)
     ours = {"pretune.dev/uid": "0123-4567", "pretune.dev/attempt": "1"}
-    ray_cluster = parse(RAY_CLUSTERS, {"metadata": meta("first", "cluster", **ours)})
+    ray_cluster = parse(RAY_CLUSTERS, {"metadata": meta("first", "cluster", labels=ours)})
     assert ray_cluster is not None
     working.cache.put(ray_cluster)
     working.cache.put(replace(ray_job, deployment_status="Failed", job_status="FAILED", version=6))

@@ -1,6 +1,7 @@
 """How kopf is told to watch, and what is made of what it tells."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from types import SimpleNamespace
@@ -44,6 +45,7 @@ def test_each_namespace_that_is_watched_by_itself_has_to_tell_what_is_new_there(
 
 def test_a_watch_is_never_given_up() -> None:
     pauses = kopf_settings(namespaced=False).networking.error_backoffs
+    assert isinstance(pauses, Iterable)
     for _ in range(2):  # each call begins anew
         taken = list(islice(pauses, 10_000))
         assert len(taken) == 10_000

@@ -14,7 +14,8 @@ from support.scene import Scene, trains
 @pytest.fixture
 def team(request: pytest.FixtureRequest) -> str:
     """A namespace that nobody else counts in."""
-    return request.node.name
+    name: str = request.node.name
+    return name
 
 
 def value(name: str, namespace: str, **labels: str) -> float | None:
@@ -107,7 +108,8 @@ def test_a_preflight_is_counted_once_by_its_result_with_the_time_that_was_waited
     for before, after in ((Status(), checking), (checking, checking), (checking, ended), (ended, ended)):
         metrics.observe(team, "PretrainJob", before, after)
     assert value("preflights", team, result=result) == 1
-    assert waited() == (count + 1, pytest.approx(seconds + 30, abs=10))
+    assert waited()[0] == count + 1
+    assert waited()[1] == pytest.approx(seconds + 30, abs=10)
 
 
 def test_a_preflight_that_was_refused_at_once_is_counted_also_after_another(team: str) -> None:

@@ -2,11 +2,14 @@
 
 import re
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pretune_api.names import Label
+from pretune_operator.job import JobView
 from pretune_operator.naming import LONGEST, attempt_labels, attempt_metadata, attempt_name
 from support.specs import FINETUNE, PRETRAIN
 from support.views import view
@@ -16,12 +19,12 @@ job_names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 numbers = st.integers(1, 100_000)
 
 
-def named(name: str, kind: dict = PRETRAIN, uid: str = "0123abcd-3a55"):
+def named(name: str, kind: dict[str, Any] = PRETRAIN, uid: str = "0123abcd-3a55") -> JobView:
     return view(kind | {"metadata": {"name": name}}, uid=uid)
 
 
 @given(job_names, numbers, st.sampled_from([PRETRAIN, FINETUNE]), st.uuids())
-def test_every_name_is_one_that_kuberay_takes(name: str, number: int, kind: dict, uid) -> None:
+def test_every_name_is_one_that_kuberay_takes(name: str, number: int, kind: dict[str, Any], uid: UUID) -> None:
     made = attempt_name(named(name, kind, str(uid)), number)
     assert DNS_1035.fullmatch(made)
     assert len(made) <= LONGEST

@@ -31,6 +31,7 @@ def test_a_pretrain_job_from_scratch_trains_every_weight_towards_its_objective()
     assert config.method.kind == "full"
     assert config.model.architecture is not None
     assert config.model.architecture.config == {"hidden_size": 64}
+    assert config.tokenizer is not None
     assert config.tokenizer.train is not None
     assert config.tokenizer.train.vocab_size == 512
     assert (config.ranks, config.device) == (4, "cuda")
@@ -46,6 +47,7 @@ def test_a_parents_artifact_brings_weights_and_tokenizer() -> None:
     assert config.method.kind == "lora"
     assert config.model.parent is not None
     assert config.model.parent.folder == GENERAL
+    assert config.tokenizer is not None
     assert config.tokenizer.parent == config.model.parent
 
 
@@ -54,6 +56,7 @@ def test_a_tokenizer_may_come_from_another_job_than_the_weights() -> None:
     config = planned(document, PretrainJob_general=GENERAL, FinetuneJob_domain=DOMAIN)
     assert config.model.parent is not None
     assert config.model.parent.folder == GENERAL
+    assert config.tokenizer is not None
     assert config.tokenizer.parent is not None
     assert config.tokenizer.parent.folder == DOMAIN
 
@@ -62,19 +65,23 @@ def test_a_new_architecture_may_borrow_a_tokenizer() -> None:
     document = changed(PRETRAIN, {"spec.tokenizer": {"from": {"pretrainJob": "other"}}})
     config = planned(document, PretrainJob_other=GENERAL)
     assert config.model.architecture is not None
+    assert config.tokenizer is not None
     assert config.tokenizer.parent is not None
     assert config.tokenizer.parent.folder == GENERAL
 
 
 def test_a_continued_model_may_train_a_tokenizer_of_its_own() -> None:
     config = planned(changed(FINETUNE, {"spec.tokenizer": {"train": {}}}), PretrainJob_general=GENERAL)
+    assert config.tokenizer is not None
     assert config.tokenizer.train is not None
     assert config.tokenizer.parent is None
 
 
 def test_a_tokenizer_that_is_adapted_is_that_of_the_weights() -> None:
     document = changed(FINETUNE, {"spec.tokenizer": {"adapt": {"tokens": 300, "sampleDocuments": 200}}})
-    adapted = planned(document, PretrainJob_general=GENERAL).tokenizer.adapt
+    tokenizer = planned(document, PretrainJob_general=GENERAL).tokenizer
+    assert tokenizer is not None
+    adapted = tokenizer.adapt
     assert adapted is not None
     assert (adapted.parent.folder, adapted.tokens, adapted.sample_documents) == (GENERAL, 300, 200)
 
@@ -90,6 +97,7 @@ def test_a_hub_model_stays_pinned() -> None:
     assert config.model.parent is not None
     assert config.model.parent.hub is not None
     assert config.model.parent.hub.revision == COMMIT
+    assert config.tokenizer is not None
     assert config.tokenizer.parent == config.model.parent
 
 

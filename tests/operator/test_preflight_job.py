@@ -82,6 +82,11 @@ def test_its_pod_is_given_all_that_a_head_is_given_and_no_more() -> None:
     assert found["automountServiceAccountToken"] is False
 
 
+def test_of_one_that_breaks_before_it_has_findings_the_end_of_its_log_is_kept() -> None:
+    [container] = pod(made(view()))["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_its_labels_are_those_of_no_attempt() -> None:
     labels = pod(made(view(compute=COMPUTE)))["metadata"]["labels"]
     assert labels[Label.PREFLIGHT] == "1"

@@ -163,7 +163,7 @@ def test_a_head_is_heard_for_as_long_as_it_answers_and_no_longer_than_a_node_tak
     assert told.something.wait(10)
     assert readings.hears(JOB, cluster)
     late = time.monotonic() + 40
-    monkeypatch.setattr(reading.time, "monotonic", lambda: late)
+    monkeypatch.setattr(time, "monotonic", lambda: late)
     assert not readings.hears(JOB, cluster), "Kubernetes finds a node silent after 40 s at the earliest"
 
 

@@ -1,6 +1,7 @@
 """What an attempt is made of: a RayJob that KubeRay runs once, and pods that meet "restricted"."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from support.specs import FINETUNE
 from support.views import planned, settings, view
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "trainer.txt"
-LOCAL_MODEL = {"model__from": {"uri": "s3://models/general"}}
+LOCAL_MODEL: dict[str, Any] = {"model__from": {"uri": "s3://models/general"}}
 
 
 def made(job: JobView, number: int = 1, **changes: Any) -> Manifests:
@@ -24,19 +25,23 @@ def made(job: JobView, number: int = 1, **changes: Any) -> Manifests:
 
 
 def cluster(found: Manifests) -> dict[str, Any]:
-    return found.ray_job["spec"]["rayClusterSpec"]
+    spec: dict[str, Any] = found.ray_job["spec"]["rayClusterSpec"]
+    return spec
 
 
 def head(found: Manifests) -> dict[str, Any]:
-    return cluster(found)["headGroupSpec"]["template"]
+    template: dict[str, Any] = cluster(found)["headGroupSpec"]["template"]
+    return template
 
 
 def workers(found: Manifests) -> dict[str, Any]:
     [group] = cluster(found)["workerGroupSpecs"]
-    return group["template"]
+    template: dict[str, Any] = group["template"]
+    return template
 
 
 def container(template: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any]
     [container] = template["spec"]["containers"]
     return container
 
@@ -153,7 +158,7 @@ def test_a_worker_is_told_how_much_disk_it_may_fill() -> None:
 
 
 @pytest.mark.parametrize("pick", [head, workers])
-def test_pods_are_limited_to_what_they_ask_for_but_never_throttled(pick) -> None:
+def test_pods_are_limited_to_what_they_ask_for_but_never_throttled(pick: Callable[[Manifests], dict[str, Any]]) -> None:
     resources = container(pick(made(view())))["resources"]
     assert "cpu" in resources["requests"]
     assert resources["limits"] == {name: size for name, size in resources["requests"].items() if name != "cpu"}
@@ -190,7 +195,7 @@ def test_each_kind_has_its_image_which_is_pulled_as_the_administrator_says() -> 
 
 
 @pytest.mark.parametrize(("given", "size"), [({}, "16Gi"), ({"compute__sharedMemory": "2Gi"}, "2Gi")])
-def test_shared_memory_is_the_pools_unless_the_job_says(given: dict[str, str], size: str) -> None:
+def test_shared_memory_is_the_pools_unless_the_job_says(given: dict[str, Any], size: str) -> None:
     memory = [
         volume["emptyDir"]
         for volume in workers(made(view(**given)))["spec"]["volumes"]
@@ -200,7 +205,7 @@ def test_shared_memory_is_the_pools_unless_the_job_says(given: dict[str, str], s
 
 
 @pytest.mark.parametrize("pick", [head, workers])
-def test_pods_meet_restricted_and_write_only_to_volumes(pick) -> None:
+def test_pods_meet_restricted_and_write_only_to_volumes(pick: Callable[[Manifests], dict[str, Any]]) -> None:
     template = pick(made(view()))
     pod, security = template["spec"], container(template)["securityContext"]
     assert pod["automountServiceAccountToken"] is False
@@ -255,13 +260,15 @@ def test_a_workers_hook_is_told_where_its_ranks_leave_whom_to_ask_for_a_stop() -
 
 
 @pytest.mark.parametrize("pick", [head, workers])
-def test_a_pod_that_is_deleted_before_ray_has_started_holds_its_machine_no_longer(pick) -> None:
+def test_a_pod_that_is_deleted_before_ray_has_started_holds_its_machine_no_longer(
+    pick: Callable[[Manifests], dict[str, Any]],
+) -> None:
     """The first process of a namespace ignores SIGTERM until it has a handler; here it is the pause container's."""
     assert pick(made(view()))["spec"]["shareProcessNamespace"] is True
 
 
 @pytest.mark.parametrize("pick", [head, workers])
-def test_a_pod_of_a_machine_that_is_merely_busy_is_not_killed(pick) -> None:
+def test_a_pod_of_a_machine_that_is_merely_busy_is_not_killed(pick: Callable[[Manifests], dict[str, Any]]) -> None:
     for name, patience in (("readinessProbe", 60), ("livenessProbe", 300)):
         probe = container(pick(made(view())))[name]
         assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}

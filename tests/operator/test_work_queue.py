@@ -32,6 +32,7 @@ def drained(queue: WorkQueue[str]) -> list[str]:
     queue.add_after("last", 0)
     taken = []
     while (key := queue.take()) != "last":
+        assert key is not None
         taken.append(key)
         queue.done(key)
     queue.done("last")

@@ -15,7 +15,7 @@ from pretune_trainer.storage.finished import FACTS_NAME, Facts
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 
-CONFUSION = {"confusion": {"labels": ["cat", "dog"], "counts": [[8, 2], [1, 9]]}}
+CONFUSION: dict[str, Any] = {"confusion": {"labels": ["cat", "dog"], "counts": [[8, 2], [1, 9]]}}
 SAMPLES = {"samples": [{"wanted": "the <b>cat</b> & dog", "written": "<script>alert(1)</script>"}]}
 
 

@@ -35,8 +35,8 @@ SETTINGS = Settings(
 HEAD = SeenPod("head", "Running", ready=True, node="node-0", ip="10.0.0.1")
 WORKER = SeenPod("worker", "Running", ready=True, node="node-1", ip="10.0.0.2")
 
-FAST = {"failurePolicy__backoffSeconds": 0}
-GONE = {"head": None, "workers": (), "ray_cluster": None}
+FAST: dict[str, Any] = {"failurePolicy__backoffSeconds": 0}
+GONE: dict[str, Any] = {"head": None, "workers": (), "ray_cluster": None}
 """Of an attempt whose RayCluster and pods are deleted."""
 
 

@@ -38,7 +38,7 @@ PROSE = " ".join(["the", "and", *words(58)])
         ({"maxWords": 1}, Reason.TOO_LONG),
     ],
 )
-def test_lengths_are_bounds_that_may_be_met(wanted, reason):
+def test_lengths_are_bounds_that_may_be_met(wanted: dict[str, float], reason: Reason | None) -> None:
     assert length("hello world", LengthFilter.model_validate(wanted)) == reason
 
 
@@ -52,7 +52,7 @@ def test_lengths_are_bounds_that_may_be_met(wanted, reason):
         ("abc 123 -.", {"maxDigits": 0.37}, Reason.MANY_DIGITS),
     ],
 )
-def test_shares_of_characters_leave_white_space_out(text, wanted, reason):
+def test_shares_of_characters_leave_white_space_out(text: str, wanted: dict[str, float], reason: Reason | None) -> None:
     assert characters(text, CharacterFilter.model_validate(wanted)) == reason
 
 
@@ -84,7 +84,7 @@ def test_shares_of_characters_leave_white_space_out(text, wanted, reason):
         (" ".join(["The,", "“AND”".strip("“”"), *words(58)]), None),
     ],
 )
-def test_prose_is_told_from_the_rest_by_gophers_rules(text, reason):
+def test_prose_is_told_from_the_rest_by_gophers_rules(text: str, reason: Reason | None) -> None:
     assert gopher_quality(text) == reason
 
 
@@ -104,12 +104,14 @@ def said_again(repeated: int, of: int) -> str:
         (said_again(5, 20), Reason.GOPHER_LINES),
     ],
 )
-def test_lines_and_paragraphs_said_again_are_at_most_three_in_ten_and_a_fifth_of_the_characters(text, reason):
+def test_lines_and_paragraphs_said_again_are_at_most_three_in_ten_and_a_fifth_of_the_characters(
+    text: str, reason: Reason | None
+) -> None:
     assert gopher_repetition(text) == reason
 
 
 @pytest.mark.parametrize("n", MOST_IN_TOP_NGRAM)
-def test_the_most_frequent_ngram_has_at_most_its_share_of_the_characters(n):
+def test_the_most_frequent_ngram_has_at_most_its_share_of_the_characters(n: int) -> None:
     """n words, said `times` times among others: times * n / 100 of the characters of 100 words."""
     assert MOST_IN_TOP_NGRAM == {2: 0.20, 3: 0.18, 4: 0.16}
     at_most = round(MOST_IN_TOP_NGRAM[n] * 100 / n)
@@ -123,7 +125,7 @@ def test_the_most_frequent_ngram_has_at_most_its_share_of_the_characters(n):
     assert gopher_repetition(text(at_most + 1)) == Reason.GOPHER_TOP_NGRAM
 
 
-def test_what_ngrams_say_again_is_counted_once_where_they_overlap():
+def test_what_ngrams_say_again_is_counted_once_where_they_overlap() -> None:
     """Of 100 words, the last `again` repeat the first: that share of the characters, for every n up to it."""
     assert MOST_IN_REPEATED_NGRAMS == {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
@@ -137,7 +139,7 @@ def test_what_ngrams_say_again_is_counted_once_where_they_overlap():
 
 @given(st.lists(st.sampled_from(words(400)), min_size=2, max_size=60))
 @settings(max_examples=150)
-def test_shares_of_ngrams_are_those_of_a_plain_count(text):
+def test_shares_of_ngrams_are_those_of_a_plain_count(text: list[str]) -> None:
     def plain() -> Reason | None:
         size = sum(map(len, text))
         for n in range(2, 11):
@@ -158,7 +160,7 @@ def test_shares_of_ngrams_are_those_of_a_plain_count(text):
     assert found == plain() or found in (Reason.GOPHER_LINES, Reason.GOPHER_PARAGRAPHS)
 
 
-def test_c4_keeps_lines_that_are_sentences_once():
+def test_c4_keeps_lines_that_are_sentences_once() -> None:
     page = [
         "This line is a whole sentence.",
         "Too short a line.",
@@ -181,7 +183,7 @@ def test_c4_keeps_lines_that_are_sentences_once():
         ("One. Two. Three. {", Reason.C4_BRACES),
     ],
 )
-def test_c4_drops_pages_with_few_sentences_filler_or_code(page, reason):
+def test_c4_drops_pages_with_few_sentences_filler_or_code(page: str, reason: Reason | None) -> None:
     assert c4_page(page) == reason
 
 
@@ -201,8 +203,8 @@ def test_c4_drops_pages_with_few_sentences_filler_or_code(page, reason):
         ("on 2021-11-22, 100 000 000 of 3.14159, +5", "on 2021-11-22, 100 000 000 of 3.14159, +5"),
     ],
 )
-def test_personal_data_is_masked_and_what_looks_like_it_is_not(text, masked):
-    seen = Counter()
+def test_personal_data_is_masked_and_what_looks_like_it_is_not(text: str, masked: str) -> None:
+    seen: Counter[str] = Counter()
     kinds = ["emailAddress", "ipAddress", "phoneNumber"]
     assert mask(text, kinds, seen) == masked
     assert seen.total() == masked.count("|||") // 2
@@ -216,14 +218,14 @@ texts = st.lists(
 
 @given(texts)
 @settings(max_examples=100)
-def test_edits_change_nothing_the_second_time(text):
+def test_edits_change_nothing_the_second_time(text: str) -> None:
     once = c4_lines(mask(text, ["emailAddress"], Counter()))
     assert c4_lines(mask(once, ["emailAddress"], Counter())) == once
 
 
 @given(texts)
 @settings(max_examples=100)
-def test_with_more_filters_fewer_documents_stay(text):
+def test_with_more_filters_fewer_documents_stay(text: str) -> None:
     filters = ["c4", "gopherQuality", "gopherRepetition"]
     judged = [judge(text, Cleaning(filters=filters[:count])) is None for count in range(len(filters) + 1)]
     assert all(before or not after for before, after in pairwise(judged))

@@ -23,7 +23,7 @@ LINES = [f"line {number} {'x' * (number * 37 % 90)}" for number in range(60)]
 
 
 @pytest.fixture(autouse=True)
-def small_units(monkeypatch):
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_CUT", 400)
 
 
@@ -34,7 +34,9 @@ def small_units(monkeypatch):
     st.integers(1, 40),
     st.integers(1, 9),
 )
-def test_every_line_is_a_row_of_one_unit_wherever_the_cuts_fall(lines, end, ended, cut, chunk):
+def test_every_line_is_a_row_of_one_unit_wherever_the_cuts_fall(
+    lines: list[str], end: str, ended: bool, cut: int, chunk: int
+) -> None:
     content = (end.join(lines) + end * ended).encode()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder, "a.txt")
@@ -49,7 +51,7 @@ def test_every_line_is_a_row_of_one_unit_wherever_the_cuts_fall(lines, end, ende
     assert whole == lines or not (lines and lines[-1])
 
 
-def test_what_is_packed_or_one_document_is_read_in_one(tmp_path):
+def test_what_is_packed_or_one_document_is_read_in_one(tmp_path: Path) -> None:
     content = "".join(json.dumps({"text": line}) + "\n" for line in LINES).encode()
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content, compresslevel=0))
     (tmp_path / "a.txt").write_bytes(content)
@@ -57,12 +59,13 @@ def test_what_is_packed_or_one_document_is_read_in_one(tmp_path):
     assert [unit.span for unit in units(source, 0, source.files())] == [None, None]
 
 
-def test_a_bad_line_is_told_with_the_byte_from_which_lines_are_counted(tmp_path):
+def test_a_bad_line_is_told_with_the_byte_from_which_lines_are_counted(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", LINES)
     content = path.read_bytes()
     path.write_bytes(content + b"{\n")
     source = opened(path)
     *_, last = units(source, 0, source.files())
+    assert last.span is not None
     start, _ = last.span
     number = content[start:].count(b"\n")
     said = rf"a.jsonl row {number} of the lines that begin after byte {start}: the line is not valid JSON"
@@ -70,7 +73,7 @@ def test_a_bad_line_is_told_with_the_byte_from_which_lines_are_counted(tmp_path)
         list(rows(source, last))
 
 
-def test_ranks_share_one_file_and_its_examples_keep_their_order(tmp_path):
+def test_ranks_share_one_file_and_its_examples_keep_their_order(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", LINES)
     source = opened(path)
     found = units(source, 0, source.files())
@@ -83,10 +86,11 @@ def test_ranks_share_one_file_and_its_examples_keep_their_order(tmp_path):
     assert "".join(text_of(train.example(index)) for index in range(len(train))) == "".join(LINES)
 
 
-def test_verdicts_are_those_of_the_lines_wherever_the_cuts_fall(tmp_path):
+def test_verdicts_are_those_of_the_lines_wherever_the_cuts_fall(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [*LINES, *LINES[20:40]])
     data = data_of(path, cleaning={"duplicates": "exact"})
     found = cleaned(data, (), store_at(tmp_path / "store"), Ranks(), lambda: False)
+    assert found is not None
     (learnt,) = data_sources(data)
     kept = [
         row.text()
@@ -96,7 +100,9 @@ def test_verdicts_are_those_of_the_lines_wherever_the_cuts_fall(tmp_path):
     assert kept == LINES
 
 
-def test_what_is_made_of_a_cut_file_has_another_name_than_what_was_made_of_the_whole(tmp_path, monkeypatch):
+def test_what_is_made_of_a_cut_file_has_another_name_than_what_was_made_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (learnt,) = data_sources(data_of(write_jsonl(tmp_path / "a.jsonl", LINES)))
     listed = learnt.opened.files()
     cut = fingerprint([learnt], [listed])

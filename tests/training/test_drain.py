@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,9 @@ from pretune_trainer.drive.tokens import TOKEN_VARIABLE, desk_token
 from pretune_trainer.drive.wire import Ending
 from support.views import view
 
+RunningBoard = tuple[subprocess.Popen[str], Desk, int]
+"""Its process, its desk and its read-only port."""
+
 STOPPED = Ending(75, "stopped at step 10, which is committed", step=10)
 
 
@@ -34,8 +38,7 @@ class Pod:
     desk_file: Path
 
     @contextmanager
-    def board(self) -> Iterator[tuple[subprocess.Popen[str], Desk, int]]:
-        """A board as a process, its desk and its read-only port."""
+    def board(self) -> Iterator[RunningBoard]:
         command = [sys.executable, "-m", "pretune_trainer.drive.board_server"]
         environment = self.environment | {TOKEN_VARIABLE: desk_token()}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -60,7 +63,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
 
 
 @pytest.fixture
-def board(pod: Pod) -> Iterator[tuple[subprocess.Popen[str], Desk, int]]:
+def board(pod: Pod) -> Iterator[RunningBoard]:
     with pod.board() as board:
         board[1].leave_address()
         yield board
@@ -80,9 +83,10 @@ def stop_seen(desk: Desk, number: int) -> None:
         time.sleep(0.01)
 
 
-def progress(port: int) -> dict[str, object]:
+def progress(port: int) -> dict[str, Any]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress") as answer:
-        return json.loads(answer.read())
+        said: dict[str, Any] = json.loads(answer.read())
+    return said
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def config() -> RunConfig:
     return plan(view().resource, Inputs("0123abcd-3a55", "team", 1, "cpu"))
 
 
-def test_a_pod_ends_once_its_run_has_committed(pod: Pod, board, config: RunConfig) -> None:
+def test_a_pod_ends_once_its_run_has_committed(pod: Pod, board: RunningBoard, config: RunConfig) -> None:
     _, desk, port = board
     number = ordered(desk, config)
     with pod.drain("--seconds", "60") as hook:
@@ -102,7 +106,7 @@ def test_a_pod_ends_once_its_run_has_committed(pod: Pod, board, config: RunConfi
     assert progress(port)["state"] == "Stopped"
 
 
-def test_a_pod_does_not_wait_longer_than_it_may(pod: Pod, board, config: RunConfig) -> None:
+def test_a_pod_does_not_wait_longer_than_it_may(pod: Pod, board: RunningBoard, config: RunConfig) -> None:
     ordered(board[1], config)
     with pod.drain("--seconds", "0.2") as hook:
         _, said = hook.communicate(timeout=30)
@@ -110,7 +114,7 @@ def test_a_pod_does_not_wait_longer_than_it_may(pod: Pod, board, config: RunConf
     assert "have not come to rest in time" in said
 
 
-def test_the_heads_last_word_can_be_read_before_it_goes(pod: Pod, board, config: RunConfig) -> None:
+def test_the_heads_last_word_can_be_read_before_it_goes(pod: Pod, board: RunningBoard, config: RunConfig) -> None:
     _, desk, port = board
     number = ordered(desk, config)
     with pod.drain("--seconds", "60", "--linger", "1.5") as hook:
@@ -121,14 +125,14 @@ def test_the_heads_last_word_can_be_read_before_it_goes(pod: Pod, board, config:
         assert hook.wait(30) == 0
 
 
-def test_a_pod_whose_order_has_ended_goes_at_once(pod: Pod, board, config: RunConfig) -> None:
+def test_a_pod_whose_order_has_ended_goes_at_once(pod: Pod, board: RunningBoard, config: RunConfig) -> None:
     _, desk, _ = board
     desk.end(ordered(desk, config), STOPPED)
     with pod.drain("--seconds", "60", "--linger", "60") as hook:
         assert hook.wait(30) == 0
 
 
-def test_an_order_that_no_rank_has_taken_never_starts(pod: Pod, board, config: RunConfig) -> None:
+def test_an_order_that_no_rank_has_taken_never_starts(pod: Pod, board: RunningBoard, config: RunConfig) -> None:
     _, desk, _ = board
     number = desk.put(config)
     with pod.drain("--seconds", "60") as hook:
@@ -138,7 +142,9 @@ def test_an_order_that_no_rank_has_taken_never_starts(pod: Pod, board, config: R
     assert ending.exit_code == 75
 
 
-def test_a_driver_whose_pods_were_stopped_before_it_had_an_order_hears_so(pod: Pod, board, config: RunConfig) -> None:
+def test_a_driver_whose_pods_were_stopped_before_it_had_an_order_hears_so(
+    pod: Pod, board: RunningBoard, config: RunConfig
+) -> None:
     _, desk, _ = board
     with pod.drain("--seconds", "60") as hook:
         assert hook.wait(30) == 0

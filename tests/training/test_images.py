@@ -159,6 +159,11 @@ def test_decoding_leaves_the_process_s_warnings_alone(monkeypatch: pytest.Monkey
     assert decode(png(np.zeros((8, 8), np.uint8))).size == (8, 8), "images are decoded in several threads at once"
 
 
+def test_an_image_that_is_in_colour_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image.Image, "copy", None)
+    assert decode(png(np.zeros((8, 8, 3), np.uint8))).mode == "RGB"
+
+
 def test_no_program_in_an_image_is_carried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ghostscript = tmp_path / "gs"
     ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")

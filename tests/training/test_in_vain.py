@@ -1,6 +1,7 @@
 """Nothing is computed that nobody looks at, and what can be done at once is."""
 
 import copy
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_a_model_writes_with_a_cache_though_its_parent_was_trained_without() -> 
     write(model, [np.arange(4, 12)], pad=3, most=5, beams=1)
     assert read[0] == 8
     assert set(read[1:]) == {1}
+
+
+def test_the_threads_that_decode_images_serve_all_batches_and_end_with_their_task(tmp_path: Path) -> None:
+    inputs = gathered(classified(tmp_path, count=64, data__validation=None))
+    packs, before = packs_of(inputs, 40), set(threading.enumerate())
+    for _ in range(3):
+        inputs.task.batch(packs)
+    begun = set(threading.enumerate()) - before
+    assert 1 <= len(begun) <= images.DECODED_AT_ONCE
+    del inputs
+    gc.collect()
+    for thread in begun:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in begun)
 
 
 def test_images_are_decoded_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

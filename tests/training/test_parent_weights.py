@@ -25,6 +25,7 @@ from pretune_api.run_config import RunConfig
 from pretune_trainer.data.stream import validation
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.preflight.run import preflight
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.jobs import classification, finetune, write_corpus
@@ -157,8 +158,22 @@ def test_updates_beside_a_body_that_has_no_head_to_write_with_are_refused(tmp_pa
     """Such as a model of embeddings, or a classifier."""
     config = AutoConfig.for_model("llama", vocab_size=512, **TINY["llama"])
     AutoModel.from_config(config).save_pretrained(parent)
+    updates = continued(tmp_path, parent, method={"lora": {"rank": 4}})
     with pytest.raises(UserError, match=r"^spec.method: the parent has no lm_head.weight, .* would stay random; train"):
-        run_rank(continued(tmp_path, parent, method={"lora": {"rank": 4}}), Ranks(), Silent())
+        run_rank(updates, Ranks(), Silent())
+    (found,) = (finding for finding in preflight(updates) if finding.check == "model")
+    assert (found.ok, found.place) == (False, "spec.method")
+    assert "the parent has no lm_head.weight" in found.sentence
+
+
+@pytest.mark.parametrize("kind", ["LlamaForCausalLM", "OurOwnModel", "AutoConfig"])
+def test_before_training_a_head_is_missed_only_where_the_config_names_a_class_without(
+    tmp_path: Path, parent: Path, kind: str
+) -> None:
+    config = json.loads((parent / "config.json").read_text())
+    (parent / "config.json").write_text(json.dumps(config | {"architectures": [kind]}))
+    findings = preflight(continued(tmp_path, parent, method={"lora": {"rank": 4}}))
+    assert [finding.check for finding in findings if not finding.ok] == []
 
 
 @pytest.mark.parametrize("method", [{"lora": {"rank": 4, "merge": False}}, {"adapter": {"channels": 4}}])

@@ -1,6 +1,8 @@
 """Copies of committed files on this machine."""
 
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +10,10 @@ from pretune_api.manifest import Manifest
 from pretune_trainer.data.shelf import Shelf, cache_folder
 from pretune_trainer.errors import StorageError, UserError
 from pretune_trainer.storage.store import Store
+from support.s3 import S3Server
 
 
-def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypatch):
+def test_copies_are_their_users_own_where_everybody_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRETUNE_CACHE", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = cache_folder()
@@ -25,14 +28,18 @@ def test_copies_are_their_users_own_where_everybody_may_write(tmp_path, monkeypa
         folder.unlink()
 
 
-def test_files_of_any_name_are_copied_to_this_node_as_they_are(tmp_path, s3, monkeypatch):
+def test_files_of_any_name_are_copied_to_this_node_as_they_are(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     folder, names = Store.open(s3.new_folder()), ["poetry.json", "poetry.lock"]
     shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put(name, name.encode()) for name in names]))
     assert [shelf.path(name).read_text() for name in names] == names
 
 
-def test_a_copy_that_a_power_cut_has_emptied_is_made_again(tmp_path, s3, monkeypatch):
+def test_a_copy_that_a_power_cut_has_emptied_is_made_again(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     folder = Store.open(s3.new_folder())
     shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put("a", b"content")]))
@@ -40,12 +47,14 @@ def test_a_copy_that_a_power_cut_has_emptied_is_made_again(tmp_path, s3, monkeyp
     assert shelf.path("a").read_bytes() == b"content"
 
 
-def test_a_copy_that_could_not_be_made_takes_no_room_on_the_node(tmp_path, s3, monkeypatch):
+def test_a_copy_that_could_not_be_made_takes_no_room_on_the_node(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     folder = Store.open(s3.new_folder())
     shelf = Shelf(folder, Manifest(content="artifact", files=[folder.put("a", b"content")]))
 
-    def broken(*_):
+    def broken(*_: object) -> Iterator[bytes]:
         yield b"cont"
         raise StorageError("the store does not answer")
 

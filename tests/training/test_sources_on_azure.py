@@ -1,5 +1,6 @@
 import gzip
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from support.sources import opened, read, texts
 
 
 @pytest.fixture
-def folder(azure: AzureAccount, tmp_path) -> str:
+def folder(azure: AzureAccount, tmp_path: Path) -> str:
     """The URI of one with a file of Parquet, and one of JSON lines below."""
     location = azure.new_folder()
     store = Store.open(location)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -242,7 +242,9 @@ def test_ranks_that_return_from_a_machine_that_was_cut_off_do_not_speak_for_thei
     assert [event.run for event in heard if isinstance(event, Start)] == [2]
     assert cut_off.tell(number, []), "it shall stop"
     assert cut_off.next_order() is None
-    assert desk.ending(number, 0.0).succeeded
+    ending = desk.ending(number, 0.0)
+    assert ending is not None
+    assert ending.succeeded
 
 
 def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Board) -> None:
@@ -256,7 +258,8 @@ def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Boa
         raise StopRequestedError("stopped at step 3")
 
     work(desk, Ranks(), run, lambda config: [], unkept)
-    assert [desk.ending(number, 0.0).message for number in (first, second)] == [
+    endings = [desk.ending(number, 0.0) for number in (first, second)]
+    assert [ending and ending.message for ending in endings] == [
         "stopped at step 3",
         "stopped before the ranks had started",
     ]
@@ -265,7 +268,7 @@ def test_a_stop_ends_the_work_and_what_waits_is_not_begun(desk: Desk, board: Boa
 def test_the_driver_hands_on_what_it_is_sent_and_stops_at_the_first_failure(desk: Desk) -> None:
     endings: list[Ending] = []
 
-    def orders():
+    def orders() -> Generator[RunConfig, Ending, None]:
         for name in ("one", "two", "three"):
             job = CONFIG.job.model_copy(update={"name": name})
             endings.append((yield CONFIG.model_copy(update={"job": job})))
@@ -289,7 +292,7 @@ def test_a_group_that_is_lost_for_good_is_an_ending_too(desk: Desk, error: Excep
     def lost() -> None:
         raise error
 
-    def orders():
+    def orders() -> Generator[RunConfig, Ending, None]:
         yield CONFIG
 
     ending = drive(orders(), Group(lost), desk, threading.Event(), lambda: "what the driver saw")
@@ -321,5 +324,7 @@ def test_all_ranks_obey_and_a_failure_of_one_rank_alone_is_heard(desk: Desk) -> 
     waiting, failing = in_ranks(2, _work, desk)
     assert "gloo" in waiting
     assert failing == ""
-    assert desk.ending(good, 0.0).succeeded
+    ending = desk.ending(good, 0.0)
+    assert ending is not None
+    assert ending.succeeded
     assert without_log(desk.ending(bad, 0.0)) == Ending(2, "a.parquet row 7: is empty", "UserError")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,9 @@ def test_figures_of_several_labels_per_text_are_scikit_learn_s(outcomes: list[Ju
     assert without_loss(report(outcomes, several=True)) == pytest.approx(by_scikit_learn(expected, predicted))
 
 
-def in_parts(whole: Metric, part: Metric, outcomes: Sequence[object], cuts: Sequence[int]) -> dict[str, float]:
+def in_parts(
+    whole: Metric[Any], part: Metric[Any], outcomes: Sequence[object], cuts: Sequence[int]
+) -> dict[str, float]:
     """The figures when the first outcomes are seen in batches, and another rank sees the last ones."""
     first, second, third = np.split(np.arange(len(outcomes)), sorted(cut % (len(outcomes) + 1) for cut in cuts))
     whole.update([outcomes[at] for at in first])

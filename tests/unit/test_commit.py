@@ -132,7 +132,7 @@ def test_on_a_disk_all_is_written_down_before_the_marker_and_the_marker_before_a
         (lambda folder: folder.put("COMMITTED", b""), "manifest.json is not the one that was committed"),
     ],
 )
-def test_damage_is_named(store: Store, damage, sentence: str) -> None:
+def test_damage_is_named(store: Store, damage: Callable[[Store], object], sentence: str) -> None:
     write(store)
     damage(store)
     with pytest.raises(DamagedError, match=f"^{store.uri} is damaged: {sentence}"):

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
@@ -22,7 +24,7 @@ one_label = st.lists(st.tuples(st.integers(0, LABELS - 1), logits), min_size=2, 
 many_labels = st.lists(st.tuples(st.lists(st.integers(0, LABELS - 1), unique=True), logits), min_size=2, max_size=40)
 
 
-def judged(drawn: Sequence[tuple[object, list[float]]], *, several: bool) -> list[Judged]:
+def judged(drawn: Sequence[tuple[Any, list[float]]], *, several: bool) -> list[Judged]:
     odds = [row for _, row in drawn] if several else log_odds(torch.tensor([row for _, row in drawn])).tolist()
     return [
         Judged(tuple(right) if several else (right,), (), 0.0, row) for (right, _), row in zip(drawn, odds, strict=True)
@@ -55,9 +57,10 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(shares - means) @ counts[counts > 0]) / len(right)
 
 
-def sure(outcomes: Sequence[Judged]) -> np.ndarray:
+def sure(outcomes: Sequence[Judged]) -> NDArray[np.float64]:
     """The probability of each label, by each text."""
-    return 1 / (1 + np.exp(-np.array([outcome.log_odds for outcome in outcomes])))
+    sure: NDArray[np.float64] = 1 / (1 + np.exp(-np.array([outcome.log_odds for outcome in outcomes])))
+    return sure
 
 
 @given(one_label)

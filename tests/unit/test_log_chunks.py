@@ -49,7 +49,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.lists(st.tuples(st.binary(max_size=5000), st.booleans(), st.booleans()), max_size=20))
-def test_what_was_said_is_there_in_order_though_the_store_failed_in_between(said: list) -> None:
+def test_what_was_said_is_there_in_order_though_the_store_failed_in_between(
+    said: list[tuple[bytes, bool, bool]],
+) -> None:
     memory = Memory()
     writer = LogWriter(memory)
     for text, flushes, memory.down in said:

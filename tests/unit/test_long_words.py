@@ -16,18 +16,18 @@ def characters(several: list[str]) -> Counter[str]:
 
 
 @given(texts)
-def test_nothing_of_few_long_words_is_lost(several):
+def test_nothing_of_few_long_words_is_lost(several: list[str]) -> None:
     found = list(with_few_long_words(iter(several)))
     assert characters(found) == characters(several)
     assert all(len(word) <= LONGEST for text in found for word in text.split())
 
 
-def test_texts_without_words_that_are_too_long_stay_as_they_are():
+def test_texts_without_words_that_are_too_long_stay_as_they_are() -> None:
     several = ["the quick  brown\tfox", "", " \n", "犬" * LONGEST]
     assert list(with_few_long_words(iter(several))) == several
 
 
-def test_many_long_words_are_thinned_and_some_of_the_last_ones_stay():
+def test_many_long_words_are_thinned_and_some_of_the_last_ones_stay() -> None:
     several = [f"word {number:06}{'犬' * 34}" for number in range(10_000)]
     found = list(with_few_long_words(iter(several), kept=400 * 40))
     assert {text.split()[0] for text in found} == {"word"}
@@ -37,7 +37,7 @@ def test_many_long_words_are_thinned_and_some_of_the_last_ones_stay():
     assert sum(number >= 5_000 for number in stayed) == pytest.approx(400 * 0.69, rel=0.2)  # ln(2)
 
 
-def test_the_same_texts_give_the_same_sample():
+def test_the_same_texts_give_the_same_sample() -> None:
     several = [f"{number:06}{'猫' * 40}" for number in range(1_000)]
     first, second = (list(with_few_long_words(iter(several), kept=460)) for _ in range(2))
     assert first == second

@@ -25,7 +25,8 @@ def rendered(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[s
 
 def run_config(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     [config] = [manifest["data"]["run.json"] for manifest in manifests if manifest["kind"] == "ConfigMap"]
-    return json.loads(config)
+    found: dict[str, Any] = json.loads(config)
+    return found
 
 
 def test_a_job_becomes_what_kubectl_can_apply(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

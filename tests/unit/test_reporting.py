@@ -83,7 +83,12 @@ def test_numbers_that_are_not_finite_travel_as_null_at_any_depth() -> None:
 
 def test_every_event_reaches_the_board_and_the_storage_in_order(sink: BoardSink, seen: SeenBoard) -> None:
     folder = Folder()
-    events = [START, *map(step, range(1, 200)), Evaluated(199, {"loss": 2.0}, 1.0), Committed(199, 0.0, 1.0, 9)]
+    events: list[Event] = [
+        START,
+        *map(step, range(1, 200)),
+        Evaluated(199, {"loss": 2.0}, 1.0),
+        Committed(199, 0.0, 1.0, 9),
+    ]
     with Background(sink, History(folder.put, CONFIG)) as reporter:
         for event in events:
             reporter.tell(event)

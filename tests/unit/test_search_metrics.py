@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pretune_trainer.metrics.search import Searched, SearchReport
 from support.ranks import over_ranks
@@ -11,9 +12,10 @@ from support.ranks import over_ranks
 SCALE = 20.0
 
 
-def unit(random: np.random.Generator, count: int) -> np.ndarray:
+def unit(random: np.random.Generator, count: int) -> NDArray[np.float32]:
     vectors = random.normal(size=(count, 8)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 def some(count: int, seed: int = 1) -> list[Searched]:

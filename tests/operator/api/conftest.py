@@ -40,4 +40,5 @@ def api(plane: "ControlPlane") -> "KubeApi":
 def namespace(api: "KubeApi") -> str:
     """An empty namespace."""
     made = api.create("/api/v1/namespaces", {"metadata": {"generateName": "test-"}})
-    return made["metadata"]["name"]
+    name: str = made["metadata"]["name"]
+    return name

@@ -19,7 +19,7 @@ def test_asked_to_end_it_ends_in_order(plane: ControlPlane, tmp_path: Path) -> N
     settings = tmp_path / "settings.yaml"
     settings.write_text(SETTINGS)
     port = free_port()
-    command = [sys.executable, "-m", "pretune_operator", "--config", settings, "--port", str(port)]
+    command: list[str | Path] = [sys.executable, "-m", "pretune_operator", "--config", settings, "--port", str(port)]
     process = subprocess.Popen(command, env=os.environ | {"KUBECONFIG": str(plane.kubeconfig)}, stderr=subprocess.PIPE)
     wait_until(lambda: OperatorProcess.answers(port, "/readyz")[0] == 200, "the operator is ready")
     process.terminate()
