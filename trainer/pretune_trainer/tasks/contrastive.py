@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Final
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForZeroShotImageClassification, PretrainedConfig, PreTrainedModel
 
 from pretune_api.contrastive import Contrastive as Spec
-from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
@@ -48,6 +48,7 @@ class Contrastive(Task[Compared]):
         self.spec = context.spec
         self.seed = context.seed
         self.images = context.images
+        self.decoders = ThreadPoolExecutor(DECODED_AT_ONCE)
         self.tokenizer = context.tokenizer
         self.pad = context.pad
         self.layout = Layout(length=context.sequence_length, packs=False)
@@ -98,7 +99,7 @@ class Contrastive(Task[Compared]):
 
         Every rank has as many rows, so that they can be gathered.
         """
-        pixels = list(ahead(self._shown, packs, DECODED_AT_ONCE))
+        pixels = list(self.decoders.map(self._shown, packs))
         ids = [pack.examples[0]["ids"].tolist() if pack.examples else [] for pack in packs]
         inputs = {"input_ids": self._padded(ids), "pixel_values": torch.from_numpy(np.stack(pixels))}
         pairs = torch.tensor([bool(pack.examples) for pack in packs])

@@ -1,6 +1,7 @@
 """One label per image, by a classifier of images: a vision transformer, a convolutional network."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -9,7 +10,6 @@ from torch.nn import functional as F
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from pretune_api.objectives import ImageClassification as Spec
-from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import mixed, shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
@@ -37,6 +37,7 @@ class ImageClassification(Task[Judged]):
         self.spec = context.spec
         self.seed = context.seed
         self.images = context.images
+        self.decoders = ThreadPoolExecutor(DECODED_AT_ONCE)
         self.mixes = self.spec.mixup is not None or self.spec.cutmix is not None
         self.layout = Layout(length=self.images.tokens, packs=False, accompanied=self.mixes)
         self.columns = (self.spec.label_column,)
@@ -83,7 +84,7 @@ class ImageClassification(Task[Judged]):
             nothing = torch.tensor([IGNORED])
             targets = {"label": nothing, "other": nothing, "share": torch.ones(1)}
             return Batch({"pixel_values": blank}, targets, {"label": 0})
-        pixels, others, shares = zip(*ahead(self._shown, kept, DECODED_AT_ONCE), strict=True)
+        pixels, others, shares = zip(*self.decoders.map(self._shown, kept), strict=True)
         targets = {
             "label": torch.tensor([_label(pack.examples[0]) for pack in kept]),
             "other": torch.tensor(others),

@@ -1,6 +1,7 @@
 """Painting what is hidden of an image, by a masked autoencoder (MAE, He et al., 2022)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from transformers import AutoModelForPreTraining, PretrainedConfig, PreTrainedMo
 
 from pretune_api.masked_image import MaskedImage as Spec
 from pretune_api.model import Architecture
-from pretune_trainer.ahead import ahead
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.data.images import DECODED_AT_ONCE, Images, Pixels, checked
@@ -39,6 +39,7 @@ class MaskedImage(Task[float]):
         self.spec = context.spec
         self.seed = context.seed
         self.images = context.images
+        self.decoders = ThreadPoolExecutor(DECODED_AT_ONCE)
         self.layout = Layout(length=self.images.tokens, packs=False)
         self.fingerprint = f"maskedImage/1/{self.spec.smallest_side}"
         self.patches = 0
@@ -73,7 +74,7 @@ class MaskedImage(Task[float]):
         if not kept:
             blank = torch.zeros(1, 3, self.images.height, self.images.width)
             return Batch({"pixel_values": blank, "noise": torch.arange(self.patches)[None]}, {}, {"image": 0})
-        pixels, noise = zip(*ahead(self._shown, kept, DECODED_AT_ONCE), strict=True)
+        pixels, noise = zip(*self.decoders.map(self._shown, kept), strict=True)
         inputs = {"pixel_values": torch.from_numpy(np.stack(pixels)), "noise": torch.from_numpy(np.stack(noise))}
         return Batch(inputs, {}, {"image": len(kept)}, len(kept))
 
