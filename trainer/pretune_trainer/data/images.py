@@ -25,6 +25,7 @@ FILE_NAME: Final = "preprocessor_config.json"
 DECODED_AT_ONCE: Final = 8
 """Images decoded, and changed, at once, each in a thread: Pillow lets others work meanwhile."""
 _CHANNELS: Final = 3
+_COLOUR: Final = "RGB"
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 """Formats that Pillow decodes itself. Whatever else it knows is not to be had from anybody's data: to show EPS, it has
 Ghostscript carry out a program."""
@@ -87,7 +88,7 @@ def decode(content: bytes) -> Image.Image:
         ValueError: it is no image, a damaged one, or one of more than 8 bits a channel.
     """
     try:
-        return _upright(_opened(content)).convert("RGB")
+        return _in_colour(_upright(_opened(content)))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"the image has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -115,6 +116,11 @@ def _upright(image: Image.Image) -> Image.Image:
     with suppress(OSError, SyntaxError, ValueError, struct.error):  # the EXIF data is damaged, and the image is not
         ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """The image as RGB. One that is would be copied by Pillow: in each thread that decodes, 360 MB of a large one."""
+    return image if image.mode == _COLOUR else image.convert(_COLOUR)
 
 
 def checked(rows: Sequence[Row], smallest_side: int, column: str | None = None) -> Iterator[bytes]:
