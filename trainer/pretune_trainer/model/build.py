@@ -34,6 +34,7 @@ from pretune_trainer.model.parent_weights import (
     check_unquantized,
     check_vocabulary,
     check_without_updates,
+    heads_lacking,
     note_new,
     why_not_loaded,
 )
@@ -161,6 +162,7 @@ class Build:
         config = fields.get("config") or AutoConfig.from_pretrained(source.name, **source.arguments, **fields)
         model = auto.from_config(config, attn_implementation=self.attention, dtype=torch.float32)
         assert isinstance(model, PreTrainedModel)
+        note_new(model, heads_lacking(model, config))
         return model
 
 

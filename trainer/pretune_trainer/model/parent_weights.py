@@ -5,12 +5,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from pretune_trainer.errors import UserError, lines_of
+from pretune_trainer.model.body import body_names
 
 _WHERE: Final = "spec.model.from"
 _MEDIA: Final = ("image", "video", "audio")
@@ -89,6 +91,17 @@ def note_new(model: PreTrainedModel, missing: Collection[str]) -> None:
     """Remember which linear layers the parent lacks, such as the pooler of a BERT that has learnt maskedLM alone."""
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     model.new_parameters = frozenset(name for name in missing if name.rpartition(".")[0] in linear)
+
+
+def heads_lacking(model: PreTrainedModel, config: PretrainedConfig) -> set[str]:
+    """Names of the parameters outside a model's body that its parent lacks, as the parent's config.json has it: none,
+    where that names no class of transformers. The model, on torch's meta device, is made from shapes alone.
+    """
+    kind = getattr(transformers, next(iter(config.architectures or ()), ""), None)
+    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+        return set()
+    own, parents = ({name for name, _ in each.named_parameters()} for each in (model, kind(config)))
+    return own - body_names(model) - parents
 
 
 def new_names(model: PreTrainedModel) -> frozenset[str]:
