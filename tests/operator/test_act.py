@@ -29,7 +29,7 @@ from support.views import UID, settings, view
 Json = dict[str, Any]
 EXISTS = ApiError(409, "AlreadyExists", "it exists")
 CONFLICT = ApiError(409, "Conflict", "the UID in the precondition does not match")
-LEFTOVERS = [(kind, f"pretune.dev/uid={UID}") for kind in ("ConfigMap", "NetworkPolicy")]
+OURS = f"pretune.dev/uid={UID},pretune.dev/attempt"
 GONE = ApiError(404, "NotFound", "it is not here")
 
 
@@ -116,7 +116,12 @@ def test_an_attempt_is_known_as_soon_as_it_is_made_and_its_ray_job_is_made_last(
 
 
 @pytest.mark.parametrize(
-    ("number", "said", "cleared"), [(1, "NoAttempt", []), (2, "BackingOff", LEFTOVERS), (1, "Refused", LEFTOVERS)]
+    ("number", "said", "cleared"),
+    [
+        (1, "NoAttempt", []),
+        (2, "BackingOff", [("ConfigMap", f"{OURS}!=2"), ("NetworkPolicy", f"{OURS}!=2")]),
+        (1, "Refused", [("NetworkPolicy", f"{OURS}=1")]),
+    ],
 )
 def test_what_attempts_have_left_goes_before_the_next_one_is_made(
     number: int, said: str, cleared: list[tuple[str, str]]
@@ -132,7 +137,7 @@ def test_what_attempts_have_left_goes_when_its_time_has_come() -> None:
     server = Server()
     scene = Scene(server)
     scene.actor.act(scene.job, view(), DeleteLeftovers())
-    assert server.cleared == LEFTOVERS
+    assert server.cleared == [("ConfigMap", OURS), ("NetworkPolicy", OURS)]
 
 
 def test_an_attempt_is_made_though_what_is_left_of_others_may_not_be_deleted() -> None:

@@ -80,7 +80,7 @@ class Actor:
             case DeleteCluster(ray_cluster):
                 self._delete(job, RAY_CLUSTERS, StoredRayCluster, ray_cluster)
             case DeleteLeftovers():
-                self._clear(job)
+                self._clear(job, Label.ATTEMPT, CONFIG_MAPS, NETWORK_POLICIES)
             case StartPreflight():
                 assert isinstance(view, JobView), "an invalid job is never tried"
                 self._start_preflight(job, view, action)
@@ -103,8 +103,11 @@ class Actor:
         self._learn(job.key, resource, written)
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
-        if action.number > 1 or reason(view.status, ConditionType.RUNNING) == Reason.REFUSED:
-            self._clear(job)
+        if action.number > 1:
+            self._clear(job, f"{Label.ATTEMPT}!={action.number}", CONFIG_MAPS, NETWORK_POLICIES)
+        if reason(view.status, ConditionType.RUNNING) == Reason.REFUSED:
+            # A ConfigMap is named after what it holds; a NetworkPolicy would stay as the settings were.
+            self._clear(job, f"{Label.ATTEMPT}={action.number}", NETWORK_POLICIES)
         try:
             for manifest in manifests(view, action.config, action.number, self._settings).in_order:
                 self._make(job, manifest)
@@ -113,12 +116,11 @@ class Actor:
                 raise RefusedError(str(error)) from error
             raise
 
-    def _clear(self, job: StoredJob) -> None:
-        """Delete what attempts have left: a NetworkPolicy of one that was refused says what the settings were then, and
-        agents on all nodes keep every one that exists."""
-        for resource in (CONFIG_MAPS, NETWORK_POLICIES):
+    def _clear(self, job: StoredJob, attempts: str, *resources: Resource) -> None:
+        """Delete what the attempts that a label selector finds have left; agents on all nodes keep NetworkPolicies."""
+        for resource in resources:
             try:
-                self._client.delete_all(resource, job.namespace, f"{Label.UID}={job.uid}")
+                self._client.delete_all(resource, job.namespace, f"{Label.UID}={job.uid},{attempts}")
             except ApiError as error:  # what is left goes with the job, at the latest
                 log.warning("%s were not deleted: %s", resource.plural, error, extra={"job": str(job.key)})
 
