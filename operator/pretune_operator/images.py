@@ -6,7 +6,7 @@ A job goes on with the one that it began with: another version may read its data
 from pretune_operator.draft import Draft
 from pretune_operator.job import JobView
 from pretune_operator.observed import SeenAttempt
-from pretune_operator.records import current, with_current
+from pretune_operator.records import ongoing, with_current
 from pretune_operator.settings import Settings
 
 
@@ -25,8 +25,7 @@ def kept(job: JobView, draft: Draft, attempt: SeenAttempt | None) -> Draft:
 
     Before, nothing has come of the image: one that cannot be pulled is not kept.
     """
-    record = current(draft.status)
-    assert record is not None, "only an attempt that has not ended can have a run"
+    record = ongoing(draft.status)
     if attempt is None or record.image or not record.runs:
         return draft
     draft = with_current(draft, record.model_copy(update={"image": attempt.image}))

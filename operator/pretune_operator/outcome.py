@@ -6,12 +6,12 @@ from typing import Final
 
 from pretune_api.jobs import JobSpec
 from pretune_api.names import Cause
-from pretune_api.status import Artifact, Attempt, Status
+from pretune_api.status import Artifact, Status
 from pretune_operator.causes import cause_of, lost_head, unheard, unstarted
 from pretune_operator.conditions import ConditionType, Reason, condition, holds, is_draining, reason
 from pretune_operator.observed import SeenAttempt
 from pretune_operator.policies.failure import time_is_up
-from pretune_operator.records import active_seconds, current
+from pretune_operator.records import active_seconds, ongoing
 
 PATIENCE: Final = timedelta(seconds=60)
 """Time in which what was made must be seen, and the last word of a driver be read."""
@@ -61,10 +61,8 @@ def outcome(spec: JobSpec | None, status: Status, attempt: SeenAttempt | None, n
 
     `status` is kept up with what was seen of it. Without a `spec`, because it is not valid, its limits end nothing.
     """
-    record = current(status)
-    assert record is not None, "there is an attempt that may end"
     if attempt is None:
-        return _unseen(status, record, now)
+        return _unseen(status, now)
     if attempt.ending is not None and attempt.ending.artifact is not None:
         return Trained(attempt.ending.artifact, attempt.ending.metrics)
     if is_draining(status):
@@ -73,18 +71,17 @@ def outcome(spec: JobSpec | None, status: Status, attempt: SeenAttempt | None, n
         return _deleted(attempt) if attempt.is_over else GoesOn()
     if attempt.is_queued:
         return GoesOn()
-    return _end(attempt, status, now) or (_limits(spec, status, record, attempt, now) if spec else GoesOn())
+    return _end(attempt, status, now) or (_limits(spec, status, attempt, now) if spec else GoesOn())
 
 
 def taken_up_by(status: Status, now: datetime) -> datetime:
     """When KubeRay should have taken up the RayJob of the current attempt."""
-    record = current(status)
-    assert record is not None, "there is an attempt that may start"
-    return _begin(status, record, now) + _TAKING_UP
+    return _begin(status, now) + _TAKING_UP
 
 
-def _unseen(status: Status, record: Attempt, now: datetime) -> Outcome:
+def _unseen(status: Status, now: datetime) -> Outcome:
     """A RayJob that was made a moment ago may not have reached our cache; one that was seen before is gone."""
+    record = ongoing(status)
     seen_by = (record.start_time or now) + PATIENCE
     if reason(status, ConditionType.RUNNING) == Reason.CREATED and now < seen_by:
         return GoesOn(seen_by)
@@ -127,25 +124,21 @@ def _explained(attempt: SeenAttempt, status: Status) -> Failure:
     """Its pods may be gone when KubeRay gives up on them; then what was last said of them counts."""
     cause, message = cause_of(attempt)
     known = condition(status, ConditionType.RUNNING)
-    if (
-        cause is Cause.UNKNOWN
-        and attempt.reason == "PreRunningDeadlineExceeded"
-        and known
-        and known.reason in set(Cause)
-    ):
+    unexplained = cause is Cause.UNKNOWN and attempt.reason == "PreRunningDeadlineExceeded"
+    if unexplained and known and known.reason in set(Cause):
         return Failure(Cause(known.reason), known.message)
     return Failure(cause, message)
 
 
-def _limits(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt, now: datetime) -> Outcome:
+def _limits(spec: JobSpec, status: Status, attempt: SeenAttempt, now: datetime) -> Outcome:
     """What time alone decides."""
     if too_long := time_is_up(spec, status, now):
         return Failure(Cause.DEADLINE_EXCEEDED, too_long)
-    active = _active_deadline(spec, status, record, now)
+    active = _active_deadline(spec, status, now)
     if not attempt.deployment_status:
         return GoesOn(active)  # KubeRay is away: nothing holds a machine, and another attempt would wait as long
     if attempt.deployment_status != "Running":
-        until = _start_deadline(spec, status, record, attempt, now)
+        until = _start_deadline(spec, status, attempt, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
     if is_unheard(status, attempt):
         since = _since(status, ConditionType.RUNNING, now) if holds(status, ConditionType.RUNNING) else now
@@ -167,19 +160,19 @@ def _had_head(status: Status) -> bool:
     return running is not None and running.status == "True" and running.reason != Reason.SUBMITTED
 
 
-def _start_deadline(spec: JobSpec, status: Status, record: Attempt, attempt: SeenAttempt, now: datetime) -> datetime:
-    begin = _begin(status, record, now)
+def _start_deadline(spec: JobSpec, status: Status, attempt: SeenAttempt, now: datetime) -> datetime:
+    begin = _begin(status, now)
     taken_up = attempt.taken_up or begin
     return max(begin, taken_up) + timedelta(seconds=spec.failure_policy.start_deadline_seconds) + _GRACE
 
 
-def _begin(status: Status, record: Attempt, now: datetime) -> datetime:
+def _begin(status: Status, now: datetime) -> datetime:
     """When the attempt was made and, where it had to wait for quota, admitted."""
-    return max(_since(status, ConditionType.QUOTA_RESERVED, now), record.start_time or now)
+    return max(_since(status, ConditionType.QUOTA_RESERVED, now), ongoing(status).start_time or now)
 
 
-def _active_deadline(spec: JobSpec, status: Status, record: Attempt, now: datetime) -> datetime | None:
-    if spec.active_deadline_seconds is None or record.active_since is None:
+def _active_deadline(spec: JobSpec, status: Status, now: datetime) -> datetime | None:
+    if spec.active_deadline_seconds is None or ongoing(status).active_since is None:
         return None
     return now + timedelta(seconds=spec.active_deadline_seconds - active_seconds(status, now))
 

@@ -26,7 +26,7 @@ from pretune_operator.outcome import Failure, GoesOn, Stopped, Trained, is_unhea
 from pretune_operator.policies.drain import drained, resumed, suspended
 from pretune_operator.policies.expiry import expired, tidied
 from pretune_operator.policies.failure import failed, finished, given_up, renewed
-from pretune_operator.records import adopted, closed, counted_next, current, kept_up
+from pretune_operator.records import adopted, closed, counted_next, current, kept_up, ongoing
 from pretune_operator.settings import Settings
 from pretune_operator.start import RECHECK, started, without_queue
 
@@ -119,9 +119,7 @@ def _outlived(draft: Draft, seen: Observed, said: str, suspend: bool) -> Draft:
 
 def _attempt_of(draft: Draft, seen: Observed) -> SeenAttempt | None:
     """What is seen of the current attempt."""
-    record = current(draft.status)
-    assert record is not None, "there is an attempt to attend to"
-    return seen.attempts.get(record.number)
+    return seen.attempts.get(ongoing(draft.status).number)
 
 
 def _looked_at(draft: Draft, attempt: SeenAttempt | None, in_queue: bool) -> Draft:
@@ -152,10 +150,9 @@ def _stopped(job: JobView, draft: Draft, seen: Observed) -> Draft:
 
 def _with_quota(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
     """Whether the attempt has its machines, or Kueue makes it wait."""
-    record = current(draft.status)
     if not attempt.is_queued:
         return draft if holds(draft.status, ConditionType.QUOTA_RESERVED) else _admitted(draft, attempt, in_queue)
-    if record is not None and record.active_seconds > 0:
+    if ongoing(draft.status).active_seconds > 0:
         message = "Kueue has reclaimed the quota; training resumes once the attempt is admitted again."
         return draft.says(ConditionType.QUOTA_RESERVED, False, Reason.EVICTED, message)
     message = f"Kueue has not admitted {attempt.ray_job} yet."

@@ -21,6 +21,13 @@ def current(status: Status) -> Attempt | None:
     return last if last is not None and last.completion_time is None else None
 
 
+def ongoing(status: Status) -> Attempt:
+    """The record of the attempt that has not ended, where there must be one."""
+    record = current(status)
+    assert record is not None, "an attempt goes on"
+    return record
+
+
 def record_of(status: Status, number: int) -> Attempt | None:
     """The record of attempt `number`; only the last ones are kept."""
     return next((record for record in status.attempts if record.number == number), None)
@@ -53,9 +60,7 @@ def adopted(draft: Draft, seen: Mapping[int, SeenAttempt]) -> Draft:
 
 def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
     """The current record, and what status says of the job's progress, brought up to date."""
-    record = current(draft.status)
-    assert record is not None, "only an attempt that has not ended is kept up with"
-    progress = attempt.progress
+    record, progress = ongoing(draft.status), attempt.progress
     changes = {
         "gpus": attempt.gpus or record.gpus,
         "ray_cluster": attempt.ray_cluster or record.ray_cluster,
@@ -70,8 +75,7 @@ def kept_up(draft: Draft, attempt: SeenAttempt) -> Draft:
 def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
     """The current record, ended now; without a cause, it did not fail."""
     draft = _counted(draft, active=False, until=draft.now)
-    record = current(draft.status)
-    assert record is not None, "only an attempt that has not ended can end"
+    record = ongoing(draft.status)
     changes = {"cause": cause and cause.value, "message": message and shortened(message), "completion_time": draft.now}
     draft = with_current(draft, record.model_copy(update=changes))
     return draft.takes_back(ConditionType.QUOTA_RESERVED, Reason.NO_ATTEMPT, f"Attempt {record.number} has ended.")
@@ -79,9 +83,7 @@ def closed(draft: Draft, cause: Cause | None, message: str | None) -> Draft:
 
 def counted_next(draft: Draft) -> datetime:
     """When the time that the current attempt holds machines is added up again."""
-    record = current(draft.status)
-    since = record.active_since if record else None
-    return (since or draft.now) + timedelta(seconds=_COUNTED_EVERY)
+    return (ongoing(draft.status).active_since or draft.now) + timedelta(seconds=_COUNTED_EVERY)
 
 
 def active_seconds(status: Status, now: datetime) -> float:
@@ -128,8 +130,7 @@ def _holds_machines(attempt: SeenAttempt) -> bool:
 
 
 def _counted(draft: Draft, active: bool, until: datetime) -> Draft:
-    record = current(draft.status)
-    assert record is not None, "only an attempt that has not ended holds machines"
+    record = ongoing(draft.status)
     since = record.active_since
     if since is None:
         return with_current(draft, record.model_copy(update={"active_since": until})) if active else draft
