@@ -75,9 +75,8 @@ def head_pod(job: JobView, number: int, settings: Settings, config_map: str) -> 
         "lifecycle": _drain(seconds + _HEAD_DELAY, "--linger", str(_HEAD_DELAY // 2)),
         **_PROBES,
     }
-    container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
     spec = _pod(job, container, head, _HEAD_SHARED_MEMORY)
-    spec["volumes"].append({"name": "config", "configMap": {"name": config_map}})
+    _mount(spec, "config", CONFIG_FOLDER, {"configMap": {"name": config_map}})
     # A head that starts again has forgotten its cluster and its job.
     spec |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": seconds + 2 * _HEAD_DELAY}
     return _template(job, attempt_labels(job, number), head.annotations, spec)
@@ -101,7 +100,7 @@ def worker_pod(job: JobView, number: int, pool: Pool, settings: Settings) -> Man
         **_PROBES,
     }
     spec = _pod(job, container, pool, compute.shared_memory or pool.shared_memory)
-    _mount(compute.volumes, spec)
+    _mount_claims(spec, compute.volumes)
     spec |= {"terminationGracePeriodSeconds": settings.drain_seconds}
     if pool.runtime_class_name:
         spec["runtimeClassName"] = pool.runtime_class_name
@@ -118,12 +117,11 @@ def preflight_pod(job: JobView, number: int, config: RunConfig, settings: Settin
         # Of one that breaks before it has findings, the end of its log says why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    container["volumeMounts"].append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})
     spec = _pod(job, container, head, _HEAD_SHARED_MEMORY)
     # No ConfigMap: an attempt's is never changed, and spec.compute may be before the attempt is made.
     shown = {"path": RunConfig.FILE_NAME, "fieldRef": {"fieldPath": f"metadata.annotations['{_RUN_CONFIG}']"}}
-    spec["volumes"].append({"name": "config", "downwardAPI": {"items": [shown]}})
-    _mount(job.spec.compute.volumes, spec)
+    _mount(spec, "config", CONFIG_FOLDER, {"downwardAPI": {"items": [shown]}})
+    _mount_claims(spec, job.spec.compute.volumes)
     annotations = head.annotations | {_RUN_CONFIG: config.told()}
     return _template(job, preflight_labels(job, number), annotations, spec | {"restartPolicy": "Never"})
 
@@ -171,17 +169,21 @@ def _container(name: str, job: JobView, settings: Settings, env: Iterable[Manife
     }
 
 
-def _mount(volumes: list[Volume], spec: Manifest) -> None:
+def _mount_claims(spec: Manifest, volumes: list[Volume]) -> None:
     """Mount claims into a pod that reads data or models: a head does not.
 
     They are read-only: then no kubelet changes owners in them, and a claim that allows nothing else will do.
     """
-    [container] = spec["containers"]
     for number, volume in enumerate(volumes):
-        name = f"claim-{number}"
-        claim = {"claimName": volume.claim, "readOnly": True}
-        spec["volumes"].append({"name": name, "persistentVolumeClaim": claim})
-        container["volumeMounts"].append({"name": name, "mountPath": volume.mount_path, "readOnly": True})
+        claim = {"persistentVolumeClaim": {"claimName": volume.claim, "readOnly": True}}
+        _mount(spec, f"claim-{number}", volume.mount_path, claim)
+
+
+def _mount(spec: Manifest, name: str, path: str, source: Manifest) -> None:
+    """Mount a volume into a pod's container, read-only."""
+    [container] = spec["containers"]
+    spec["volumes"].append({"name": name, **source})
+    container["volumeMounts"].append({"name": name, "mountPath": path, "readOnly": True})
 
 
 def _variables(placement: Placement, job: JobView) -> list[Manifest]:
