@@ -173,7 +173,7 @@ class Controller:
         if decision.again is None:
             self.queue.cancel(job.key)
         else:
-            self.queue.add_after(job.key, max(decision.again.total_seconds(), 0.0))
+            self.queue.add_after(job.key, decision.again.total_seconds())
         if decision.actions:
             self.queue.add(job.key)  # what they have changed wakes nobody else
 

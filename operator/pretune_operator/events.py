@@ -76,14 +76,12 @@ def _of_conditions(before: Status, after: Status) -> Iterator[Event]:
 
 
 def _is_news(condition: Condition) -> bool:
-    if (
-        condition.type in (ConditionType.FINISHED, ConditionType.ACCEPTED)
-        or (condition.type, condition.reason) in _ECHOES
-    ):
+    about, why = condition.type, condition.reason
+    if about in (ConditionType.FINISHED, ConditionType.ACCEPTED) or (about, why) in _ECHOES:
         return False
-    if condition.type in (ConditionType.SUCCEEDED, ConditionType.FAILED):
-        return condition.status == "True" or condition.reason == Reason.RETRIED
-    return condition.reason not in _SILENT
+    if about in (ConditionType.SUCCEEDED, ConditionType.FAILED):
+        return condition.status == "True" or why == Reason.RETRIED
+    return why not in _SILENT
 
 
 def _type(condition: Condition) -> Literal["Normal", "Warning"]:
