@@ -339,7 +339,9 @@ def test_a_run_that_was_submitted_is_not_taken_for_lost_when_kuberay_does_not_kn
 
 
 def test_a_head_that_answers_is_at_work_also_where_kuberay_does_not_know_the_state_of_its_run() -> None:
-    scene = ends(Scene(), running(job_status="", progress=progress()))
+    scene = Scene()
+    scene.settle()
+    scene.sees(running(job_status="", progress=progress())).settle()
     assert scene.says("Running") == ("True", "Training")
 
 
