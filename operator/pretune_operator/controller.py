@@ -47,7 +47,9 @@ WORKERS: Final = 16
 _PARSED: Final = 256
 """Jobs that are kept as they were parsed last: each is looked at several times in a row."""
 _TOLD_AFTER: Final = 3
-"""Failures in a row after which the job's user is told, once."""
+"""Failures in a row after which the job's user is told."""
+_TOLD_EVERY: Final = 60
+"""Failures in a row after which it is told again: an hour in the end, which is how long events are kept."""
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +187,7 @@ class Controller:
         unforeseen = not isinstance(error, ApiError | TakenError)
         log.warning("failure %d in a row: %s", failures, error, extra={"job": str(key)}, exc_info=unforeseen)
         job = self.cache.job(key)
-        if job is not None and failures == _TOLD_AFTER:
+        if job is not None and failures % _TOLD_EVERY == _TOLD_AFTER:
             self._recorder.record(job, Event("Warning", "ReconcileFailed", f"{error}; it will be retried"))
 
 
