@@ -146,6 +146,12 @@ def test_an_attempt_is_made_though_what_is_left_of_others_may_not_be_deleted() -
     assert server.made == ["ConfigMap", "NetworkPolicy", "RayJob"]
 
 
+def test_what_attempts_have_left_is_not_taken_for_deleted_where_the_api_server_is_away() -> None:
+    scene = Scene(Server(error=ApiError(500, "InternalError", "etcdserver: request timed out")))
+    with pytest.raises(ApiError, match="timed out"):
+        scene.actor.act(scene.job, view(), DeleteLeftovers())
+
+
 def test_a_preflight_is_known_as_soon_as_it_is_made() -> None:
     server = Server()
     scene = Scene(server)

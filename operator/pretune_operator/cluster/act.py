@@ -121,7 +121,10 @@ class Actor:
         for resource in resources:
             try:
                 self._client.delete_all(resource, job.namespace, f"{Label.UID}={job.uid},{attempts}")
-            except ApiError as error:  # what is left goes with the job, at the latest
+            except ApiError as error:
+                if not error.refused:
+                    raise
+                # No right to do it, where roles are not the chart's: what is left goes with the job, at the latest.
                 log.warning("%s were not deleted: %s", resource.plural, error, extra={"job": str(job.key)})
 
     def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
