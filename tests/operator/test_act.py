@@ -119,7 +119,7 @@ def test_an_attempt_is_known_as_soon_as_it_is_made_and_its_ray_job_is_made_last(
     ("number", "said", "cleared"),
     [
         (1, "NoAttempt", []),
-        (2, "BackingOff", [("ConfigMap", f"{OURS}!=2"), ("NetworkPolicy", f"{OURS}!=2")]),
+        (2, "BackingOff", [("ConfigMap", f"{OURS}=1"), ("NetworkPolicy", f"{OURS}=1")]),
         (1, "Refused", [("NetworkPolicy", f"{OURS}=1")]),
     ],
 )

@@ -104,7 +104,7 @@ class Actor:
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
         if action.number > 1:
-            self._clear(job, f"{Label.ATTEMPT}!={action.number}", CONFIG_MAPS, NETWORK_POLICIES)
+            self._clear(job, f"{Label.ATTEMPT}={action.number - 1}", CONFIG_MAPS, NETWORK_POLICIES)
         if reason(view.status, ConditionType.RUNNING) == Reason.REFUSED:
             # A ConfigMap is named after what it holds; a NetworkPolicy would stay as the settings were.
             self._clear(job, f"{Label.ATTEMPT}={action.number}", NETWORK_POLICIES)
