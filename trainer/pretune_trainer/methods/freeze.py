@@ -46,9 +46,7 @@ def _matching(model: PreTrainedModel, patterns: list[str]) -> set[str]:
     for number, pattern in enumerate(patterns):
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
-            raise UserError(
-                f"{_WHERE}.patterns[{number}]",
-                f"'{pattern}' matches no parameter; one is named {names[0]}",
-            )
+            where = f"{_WHERE}.patterns[{number}]"
+            raise UserError(where, f"'{pattern}' matches no parameter; one is named {names[0]}")
         found |= matches
     return found

@@ -1,13 +1,13 @@
 """Every weight is trained."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Final
 
 from transformers import PreTrainedModel
 
 from pretune_api.methods import Full
 from pretune_trainer.errors import UserError
-from pretune_trainer.methods.base import Tuned, save_model
+from pretune_trainer.methods.base import Tuned
 from pretune_trainer.step import blocks_of
 
 _TOWERS: Final = ("text_model", "vision_model")
@@ -21,7 +21,7 @@ def full(model: PreTrainedModel, spec: Full) -> Tuned:
         UserError: the model has no blocks for learning rates to go by.
     """
     rates = {} if spec.layer_decay == 1.0 else _rates(model, spec.layer_decay)
-    return Tuned(model, partial(save_model, model), rates)
+    return replace(Tuned.itself(model), rates=rates)
 
 
 def _rates(model: PreTrainedModel, decay: float) -> dict[str, float]:

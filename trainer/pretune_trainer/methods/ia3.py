@@ -16,17 +16,12 @@ def ia3(model: PreTrainedModel, spec: Ia3) -> Tuned:
     """
     # The image for pre-training has no peft.
     from peft import IA3Config, get_peft_model
-    from peft.utils.constants import (
-        TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as INNER,
-    )
-    from peft.utils.constants import (
-        TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as TARGETS,
-    )
+    from peft.utils import constants
 
     kind = model.config.model_type
-    if kind not in TARGETS or kind not in INNER:
+    targets = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(kind)
+    inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(kind)
+    if targets is None or inner is None:
         raise UserError("spec.method.ia3", f"it does not support {kind} models; use lora, which supports any")
-    config = IA3Config(
-        target_modules=TARGETS[kind], feedforward_modules=INNER[kind], modules_to_save=new_heads(model) or None
-    )
+    config = IA3Config(target_modules=targets, feedforward_modules=inner, modules_to_save=new_heads(model) or None)
     return updated(get_peft_model(model, config), merge=spec.merge)
