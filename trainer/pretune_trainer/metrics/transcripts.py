@@ -5,6 +5,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from pretune_trainer.metrics.base import Metric, mean
 from pretune_trainer.metrics.exhibits import Exhibits, Samples
 from pretune_trainer.metrics.sequences import edits
@@ -33,10 +35,8 @@ class TranscriptReport(Metric[Transcript]):
     def __init__(self) -> None:
         self.loss = 0.0
         self.targets = 0
-        self.words = [0, 0]
-        """Edits, and words that were said."""
-        self.characters = [0, 0]
-        """Edits, and characters that were said."""
+        self.counts = np.zeros((2, 2), np.int64)
+        """Edits, and how much was said: in words, and in characters."""
         self.samples = Samples()
 
     def update(self, outcomes: Sequence[Transcript]) -> None:
@@ -45,30 +45,26 @@ class TranscriptReport(Metric[Transcript]):
         self.targets += sum(outcome.targets for outcome in outcomes)
         for outcome in outcomes:
             if outcome.written is not None:
-                self._add(outcome.written.split(), outcome.said.split())
+                written, said = outcome.written.split(), outcome.said.split()
+                self.counts += (_counts(written, said), _counts(" ".join(written), " ".join(said)))
                 self.samples.add(outcome.said, outcome.written)
-
-    def _add(self, written: Sequence[str], said: Sequence[str]) -> None:
-        _count(self.words, written, said)
-        _count(self.characters, " ".join(written), " ".join(said))
 
     def merge(self, other: Self) -> None:
         """Add the other's counts."""
         self.loss += other.loss
         self.targets += other.targets
-        for mine, others in ((self.words, other.words), (self.characters, other.characters)):
-            mine[:] = [one + two for one, two in zip(mine, others, strict=True)]
+        self.counts += other.counts
         self.samples.merge(other.samples)
 
     def result(self) -> dict[str, float]:
         """loss in nats a target, wer and cer as shares, which can exceed 1."""
-        return {"loss": mean(self.loss, self.targets), "wer": mean(*self.words), "cer": mean(*self.characters)}
+        words, characters = self.counts.tolist()
+        return {"loss": mean(self.loss, self.targets), "wer": mean(*words), "cer": mean(*characters)}
 
     def exhibits(self) -> Exhibits:
         """Some of what was written, beside what was said."""
         return Exhibits(samples=self.samples.chosen())
 
 
-def _count(counts: list[int], written: Sequence[Hashable], said: Sequence[Hashable]) -> None:
-    counts[0] += edits(written, said)
-    counts[1] += len(said)
+def _counts(written: Sequence[Hashable], said: Sequence[Hashable]) -> tuple[int, int]:
+    return edits(written, said), len(said)
