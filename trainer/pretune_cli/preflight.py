@@ -23,7 +23,6 @@ from pretune_trainer.storage.store import Store
 
 _NO_UID = "unknown0"
 """Stands for the identity of a job whose data cannot be listed."""
-_STATES = {True: "ok", False: "wrong", None: "not known"}
 
 
 def preflight(arguments: argparse.Namespace) -> int:
@@ -75,7 +74,7 @@ def _print(job: Job, findings: Sequence[Finding], *, as_json: bool) -> None:
         return
     table = Table("check", "", "place", "finding", title=name_of(job), title_justify="left")
     for finding in findings:
-        table.add_row(finding.check, _STATES[finding.ok], Text(finding.place), Text(finding.sentence))
+        table.add_row(finding.check, finding.state, Text(finding.place), Text(finding.sentence))
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     table.columns[2].overflow = table.columns[3].overflow = "fold"  # the end of a path says most
     Console().print(table)

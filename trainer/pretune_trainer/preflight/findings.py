@@ -55,9 +55,13 @@ class Finding:
         found = {"check": self.check, "ok": self.ok, "sentence": self.sentence, "place": self.place}
         return found if self.cause is None else {**found, "cause": self.cause}
 
+    @property
+    def state(self) -> str:
+        """ok, wrong or not known."""
+        return {True: "ok", False: "wrong", None: "not known"}[self.ok]
+
     def __str__(self) -> str:
-        state = {True: "ok", False: "wrong", None: "not known"}[self.ok]
-        return f"{self.check}: {state}: {self.place}: {self.sentence}"
+        return f"{self.check}: {self.state}: {self.place}: {self.sentence}"
 
 
 @dataclass(frozen=True)
