@@ -26,8 +26,8 @@ def make_optimizer(
             groups.setdefault((rates.get(name, 1.0), parameter.ndim < 2), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": groups[share, exempt], "share": share, "weight_decay": 0.0 if exempt else training.weight_decay}
-            for share, exempt in sorted(groups)
+            {"params": tensors, "share": share, "weight_decay": 0.0 if exempt else training.weight_decay}
+            for (share, exempt), tensors in groups.items()
         ],
         lr=training.learning_rate,
         betas=(training.beta1, training.beta2),
