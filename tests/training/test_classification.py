@@ -185,7 +185,7 @@ def test_rows_that_teach_nothing_are_counted_and_told(tmp_path: Path) -> None:
     recorder = Recorder()
     job = finetune(tmp_path, {"sequenceClassification": {"labels": ["calm", "loud"]}}, uri, training__max_steps=1)
     run_rank(job, Ranks(), recorder)
-    told = "2 of 82 rows give nothing to learn from: they are null, blank or too short"
+    told = "2 of 82 rows (2.4%) give nothing to learn from: they are null, blank or too short"
     assert told in [said.text for said in recorder.of(Said)]
 
 

@@ -29,7 +29,7 @@ from pretune_trainer.preflight.run import preflight
 from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.store import Store
 from support.jobs import classification, finetune, pretrain, write_rows
-from support.language import TINY, small_tokenizer
+from support.language import TINY, paragraphs, small_tokenizer
 from support.s3 import S3Server
 from support.specs import listed
 
@@ -264,6 +264,15 @@ def test_a_vocabulary_that_is_too_small_for_the_first_rows_is_refused(tmp_path: 
     found = by_check(preflight(pretrain(tmp_path, tokenizer__train={"vocabSize": 100})))
     assert found["tokenizer"].place == "spec.tokenizer.train.vocabSize"
     assert found["tokenizer"].sentence.startswith("100 entries are too few")
+
+
+def test_rows_that_will_be_truncated_are_counted_where_the_tokenizer_is_known(tmp_path: Path, parent: Folder) -> None:
+    found = by_check(preflight(classification(tmp_path, parent)))
+    tokens = [len(small_tokenizer()(text[:400])["input_ids"]) for text in paragraphs()[:64]]
+    lost = sum(1 for count in tokens if count > 64)
+    assert found["rows"].sentence == f"64 rows yield 64 examples, {lost} of them truncated to 64 tokens"
+    found = by_check(preflight(classification(tmp_path)))
+    assert found["rows"].sentence == "64 rows yield 64 examples", "its tokenizer is not trained yet"
 
 
 def designed(config: RunConfig) -> Design:

@@ -83,16 +83,24 @@ def _whole_weights(model: torch.nn.Module, ranks: Ranks) -> dict[str, Tensor]:
 
 
 def publish(
-    folder: Path, run: Run, config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = ""
+    folder: Path,
+    run: Run,
+    config: RunConfig,
+    facts: Facts,
+    cleaned: DataReport | None = None,
+    loading: str = "",
+    truncated: str = "",
 ) -> tuple[str, str]:
     """Add model card, metrics and what cleaning did to the exported files, and commit all to storage; URI, digest.
 
-    `loading` is Python that loads the artifact, where it is not a whole model.
+    `loading` is Python that loads the artifact, where it is not a whole model; `truncated` is what is to be said of
+    rows that were too long.
     """
     if cleaned is not None:
         (folder / REPORT_NAME).write_text(cleaned.model_dump_json(indent=2), encoding="utf-8")
     (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=2), encoding="utf-8")
-    (folder / "README.md").write_text(model_card(config, facts, cleaned, loading), encoding="utf-8")
+    card = model_card(config, facts, cleaned, loading, truncated)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     store = run.store.child(Commit(run.ordinal, 0, "artifact").path)
     files = [store.put(path.relative_to(folder).as_posix(), path) for path in paths]
@@ -102,7 +110,9 @@ def publish(
     return store.uri, manifest.digest
 
 
-def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = "") -> str:
+def model_card(
+    config: RunConfig, facts: Facts, cleaned: DataReport | None = None, loading: str = "", truncated: str = ""
+) -> str:
     """A model card as hubs read it: https://huggingface.co/docs/hub/model-cards."""
     training = json.dumps(config.training.brief(), indent=2)
     sources = "\n".join(f"- `{source.uri}`" for source in config.data.train)
@@ -117,6 +127,7 @@ def model_card(config: RunConfig, facts: Facts, cleaned: DataReport | None = Non
         sources=sources,
         data=facts.data,
         cleaned=cleaned.sentence() if cleaned else "The data was not cleaned.",
+        truncated=f"\n\n{truncated}." if truncated else "",
         metrics=_metrics(facts),
         asked=_asked(config),
         training=training,
@@ -189,7 +200,7 @@ Made by the Pretune {kind} `{name}` ({stage}, method {method}): {parameters:,} p
 
 Token cache `{data}`.
 
-{cleaned}
+{cleaned}{truncated}
 
 ## Evaluation
 {metrics}{asked}

@@ -18,6 +18,7 @@ from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.data.stream import validation
 from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.data.truncation import share, truncation_sentence
 from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
 from pretune_trainer.device_errors import known_error, out_of_memory
 from pretune_trainer.errors import OutOfMemoryError, PretuneError
@@ -26,6 +27,7 @@ from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
 from pretune_trainer.methods import Tuned
 from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
+from pretune_trainer.model.origin import Source, positions
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
@@ -127,8 +129,10 @@ class _Session:
     def _tell_of_data(self, inputs: Inputs) -> None:
         cache = inputs.cache
         if cache.dropped:
-            said = f"{cache.dropped} of {cache.documents} rows give nothing to learn from: {inputs.task.nothing_learnt}"
-            self.reporter.tell(Said(said))
+            lost = f"{cache.dropped:,} of {cache.documents:,} rows ({share(cache.dropped, cache.documents)})"
+            self.reporter.tell(Said(f"{lost} give nothing to learn from: {inputs.task.nothing_learnt}"))
+        if truncated := _truncation(inputs):
+            self.reporter.tell(Said(truncated))
         if labels := unseen_labels(inputs.cache, inputs.task):
             self.reporter.tell(Said(unseen_sentence(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
 
@@ -272,7 +276,15 @@ class _Session:
         inputs.build.save_inputs(folder)
         inputs.task.save(folder, tuned.model.config)
         cleaned = inputs.clean.report if inputs.clean else None
-        return publish(folder, self.run, self.config, facts, cleaned, tuned.loading)
+        return publish(folder, self.run, self.config, facts, cleaned, tuned.loading, _truncation(inputs))
+
+
+def _truncation(inputs: Inputs) -> str:
+    """How many rows were truncated, and what would be right; empty where none was."""
+    cache, origin = inputs.cache, inputs.build.origin
+    reach = positions(origin) if isinstance(origin, Source) else None
+    most = None if reach is None else reach - inputs.build.virtual_tokens
+    return truncation_sentence(cache.truncated, cache.documents - cache.dropped, inputs.task.layout.length, most)
 
 
 def _longest(cache: TokenCache) -> Example:

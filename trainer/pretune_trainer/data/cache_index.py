@@ -1,6 +1,7 @@
 """What a token cache holds, as its index file lists it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -68,6 +69,9 @@ class Index:
     """Training examples, by source."""
     validation: list[SourceEntry]
     """Held-out examples, by source."""
+    truncated: Mapping[int, int] | None = None
+    """How many examples were longer than a row, by the power of two that would have held them; None in what older
+    versions have made."""
 
     def to_json(self) -> bytes:
         """As `from_json` reads it."""

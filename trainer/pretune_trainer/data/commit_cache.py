@@ -1,7 +1,8 @@
 """The end of tokenising: what every unit has reported becomes one index, and the cache is committed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -64,19 +65,24 @@ class UnitReport:
     """Rows that gave no example."""
     parts: tuple[UnitPart, ...] = ()
     """The parts written."""
+    truncated: Mapping[int, int] | None = None
+    """How many examples were longer than a row, as the index has it."""
 
     def to_bytes(self) -> bytes:
         """As `from_bytes` reads it."""
         parts = [part.head() for part in self.parts]
         lengths = {f"lengths{number}": part.lengths for number, part in enumerate(self.parts)}
-        return npz({"documents": self.documents, "dropped": self.dropped, "parts": parts}, lengths)
+        head = {"documents": self.documents, "dropped": self.dropped, "parts": parts, "truncated": self.truncated}
+        return npz(head, lengths)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "UnitReport":
         """A report that was written."""
         head, arrays = read_npz(content)
         parts = [UnitPart.from_json(part, arrays[f"lengths{number}"]) for number, part in enumerate(head["parts"])]
-        return cls(head["documents"], head["dropped"], tuple(parts))
+        truncated = head.get("truncated")  # there is none where an older version has begun
+        counts = None if truncated is None else {int(length): count for length, count in truncated.items()}
+        return cls(head["documents"], head["dropped"], tuple(parts), counts)
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,14 @@ def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
                 entries[side].append(SourceEntry(number, group, file.path, int(lengths.sum()), listed))
                 yield file
     documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))
-    yield store.put(INDEX_NAME, Index(documents, dropped, entries["train"], entries["validation"]).to_json())
+    index = Index(documents, dropped, entries["train"], entries["validation"], _truncated(reported))
+    yield store.put(INDEX_NAME, index.to_json())
+
+
+def _truncated(reported: Sequence[_Reported]) -> dict[int, int] | None:
+    counts = [report.truncated for each in reported for _, report in each.reports]
+    known = [each for each in counts if each is not None]
+    return dict(sorted(sum(map(Counter, known), Counter()).items())) if len(known) == len(counts) else None
 
 
 def _files_of_units(reported: Sequence[_Reported], contents: Sequence[bytes]) -> Iterator[File]:

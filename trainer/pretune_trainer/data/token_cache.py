@@ -89,7 +89,7 @@ class TokenCache:
         shelf = Shelf(store, manifest)
         index = Index.from_json(shelf.path(INDEX_NAME).read_bytes())
         self.digest = manifest.digest
-        self.documents, self.dropped = index.documents, index.dropped
+        self.documents, self.dropped, self.truncated = index.documents, index.dropped, index.truncated or {}
         self._lend = lru_cache(_MAPPED if shelf.is_local else _LENT)(partial(shelf.lend, open_=Batch))
         self.train = [SourceExamples(shelf, self._lend, entry) for entry in index.train]
         self.validation = [

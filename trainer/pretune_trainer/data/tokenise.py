@@ -8,6 +8,7 @@ cache/<digest>/parts/000012-train.arrow, 000012-validation.arrow     examples of
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fin
 from pretune_trainer.data.parts import PartWriter
 from pretune_trainer.data.readers import rows
 from pretune_trainer.data.shelf import cache_folder
+from pretune_trainer.data.truncation import lengths_needed
 from pretune_trainer.data.work import Work, find_work, share, work_together
 from pretune_trainer.storage.client import explained
 from pretune_trainer.storage.store import Store
@@ -169,7 +171,7 @@ def _part_name(side: Side, place: int, group: Group) -> str:
 def _make_unit(
     number: int, found: Iterator[Row], source: DataSource, task: Tokenises, store: Store, parts: _Parts
 ) -> Iterator[None]:
-    report = UnitReport()
+    report, truncated = UnitReport(), Counter[int]()
     with parts:
         for batch in _batches(found):
             kept = [row for row in batch if row.values.get(row.column, "") is not None]
@@ -178,11 +180,13 @@ def _make_unit(
                 if examples:
                     parts.add(SIDES[source.holdout(row)], row, examples)
                     given += 1
+                    truncated.update(lengths_needed(examples))
             report = replace(
                 report, documents=report.documents + len(batch), dropped=report.dropped + len(batch) - given
             )
             yield
-    store.put(unit_name(number), replace(report, parts=tuple(parts.put(number, store))).to_bytes())
+    report = replace(report, parts=tuple(parts.put(number, store)), truncated=truncated)
+    store.put(unit_name(number), report.to_bytes())
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

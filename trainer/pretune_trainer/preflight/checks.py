@@ -20,6 +20,7 @@ from pretune_trainer.data.groups import grouping_of
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.sources import SourceFile
+from pretune_trainer.data.truncation import lengths_needed
 from pretune_trainer.data.vocabulary import form_for, stand_in
 from pretune_trainer.data.work import check_judged_only
 from pretune_trainer.errors import PretuneError, StorageError, UserError
@@ -173,7 +174,14 @@ def check_rows(made: Design, sample: Sample) -> tuple[list[Example], str]:
     examples = list(chain.from_iterable(made.task.examples(kept)))
     if not examples:
         raise NotKnownError(f"nothing can be learned from its first {len(found)} rows: {made.task.nothing_learnt}")
-    return examples, f"{len(found)} rows yield {len(examples)} examples"
+    return examples, f"{len(found)} rows yield {len(examples)} examples{_truncated(made, examples)}"
+
+
+def _truncated(made: Design, examples: Sequence[Example]) -> str:
+    """How many of them are too long, where the tokenizer is the one of the run, and none that stands in for it."""
+    tokenizer, count = made.config.tokenizer, sum(1 for _ in lengths_needed(examples))
+    known = tokenizer is not None and tokenizer.parent is not None
+    return f", {count} of them truncated to {made.task.layout.length} tokens" if known and count else ""
 
 
 def check_batch(made: Design, examples: Sequence[Example]) -> tuple[Batch, str]:

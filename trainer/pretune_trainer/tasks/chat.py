@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 
 from pretune_api.tasks import Chat as ChatSpec
 from pretune_trainer.data.example import Example, Row, kind_of
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError, lines_of, quoted
 from pretune_trainer.tasks.base import Context
 from pretune_trainer.tasks.causal_lm import NextToken
@@ -48,8 +49,9 @@ class Chat(NextToken):
                 ids, mask = self._render(messages)
             except TEMPLATE_ERRORS as error:
                 raise BadRowError(str(row.place), f"the chat template rejects it: {lines_of(error)[0]}") from error
-            ids, mask = ids[: self.layout.length], mask[: self.layout.length]
-            yield [{"ids": ids, "mask": mask}] if mask[1:].any() else []
+            length = self.layout.length
+            example = {"ids": ids[:length], "mask": mask[:length]}
+            yield [fitted(example, len(ids), length)] if example["mask"][1:].any() else []
 
     def _render(self, messages: list[dict[str, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         encoded = self.tokenizer.apply_chat_template(

@@ -15,6 +15,7 @@ from pretune_api.contrastive import Contrastive as Spec
 from pretune_trainer.data.augment import shown
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
 from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
@@ -82,9 +83,9 @@ class Contrastive(Task[Compared]):
         captions = [_caption(row) for row in rows]
         encoded = encode_whole(self.tokenizer, captions, self.layout.length)
         files = checked(rows, self.spec.smallest_side, self.spec.image_column)
-        for row, ids, content in zip(rows, encoded, files, strict=True):
+        for row, (ids, needed), content in zip(rows, encoded, files, strict=True):
             example: dict[str, Array] = {"ids": np.array(ids, np.int32), "file": np.frombuffer(content, np.uint8)}
-            yield [example | self._label(row)]
+            yield [fitted(example | self._label(row), needed, self.layout.length)]
 
     def _label(self, row: Row) -> dict[str, Array]:
         if self.spec.zero_shot is None:
@@ -157,7 +158,7 @@ class Contrastive(Task[Compared]):
     def _prompted(self, model: nn.Module, prompt: str) -> Tensor:
         """The unit vectors of all labels in a prompt."""
         texts = [prompt.replace("{label}", label) for label in self.labels]
-        ids = encode_whole(self.tokenizer, texts, self.layout.length)
+        ids = [found for found, _ in encode_whole(self.tokenizer, texts, self.layout.length)]
         device = next(model.parameters()).device
         parts = (self._padded(ids[start : start + _TEXTS]).to(device) for start in range(0, len(ids), _TEXTS))
         return torch.cat([unit(_texts(model, part)) for part in parts])

@@ -12,6 +12,7 @@ from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from pretune_api.embedding import Embedding as Spec
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row, kind_of
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.search import Searched, SearchReport
@@ -70,8 +71,9 @@ class Embedding(Task[Searched]):
         found = [self._texts(row) for row in rows]
         encoded = iter(encode_whole(self.tokenizer, [text for texts in found for text in texts], self.layout.length))
         for texts in found:
-            ids = [np.asarray(next(encoded), np.int32) for _ in texts]
-            yield [_example(*ids)] if ids else []
+            read = [next(encoded) for _ in texts]
+            needed, ids = max((count for _, count in read), default=0), (np.asarray(each, np.int32) for each, _ in read)
+            yield [fitted(_example(*ids), needed, self.layout.length)] if texts else []
 
     def _texts(self, row: Row) -> list[str]:
         """The query, its document, and what does not belong to it; nothing where one of the former is blank."""

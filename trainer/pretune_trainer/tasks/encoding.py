@@ -10,12 +10,21 @@ Offsets = Sequence[tuple[int, int]]
 """Characters from and until, of each token."""
 
 
-def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[list[int]]:
-    """Token ids of each text with the tokenizer's special tokens, cut at `length`."""
+def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[tuple[list[int], int]]:
+    """Token ids of each text with the tokenizer's special tokens, cut at `length`; and how many there were before."""
     if not texts:
         return []
     encoded = tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False, verbose=False)
-    return list(encoded["input_ids"])
+    ids: list[list[int]] = encoded["input_ids"]
+    full = [number for number, each in enumerate(ids) if len(each) == length]
+    if encoded.encodings is None:  # a tokenizer written in Python does not say what it has cut off
+        again = tokenizer([texts[number] for number in full], verbose=False)["input_ids"] if full else []
+        needed = dict(zip(full, map(len, again), strict=True))
+    else:
+        around = tokenizer.num_special_tokens_to_add()
+        rest = ((number, encoded.encodings[number].overflowing) for number in full)
+        needed = {number: length + sum(len(part) - around for part in parts) for number, parts in rest}
+    return [(each, needed.get(number, len(each))) for number, each in enumerate(ids)]
 
 
 def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from pretune_api.preference import Preference as Spec
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row, kind_of
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, lines_of
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.preference import Preferred, Rewards
@@ -78,9 +79,12 @@ class Preference(Task[Preferred]):
             if len(prompt) == 0 or min(len(chosen), len(rejected)) == 0 or np.array_equal(chosen, rejected):
                 yield []
                 continue
-            prompt = prompt[-max(1, self.layout.length - max(len(chosen), len(rejected))) :]
-            both = [np.concatenate([prompt, answer])[: self.layout.length] for answer in (chosen, rejected)]
-            yield [{"ids": both[0], "rejected": both[1], "before": np.asarray([len(prompt)], np.int32)}]
+            length, answer = self.layout.length, max(len(chosen), len(rejected))
+            needed = len(prompt) + answer
+            prompt = prompt[-max(1, length - answer) :]
+            both = [np.concatenate([prompt, each])[:length] for each in (chosen, rejected)]
+            example = {"ids": both[0], "rejected": both[1], "before": np.asarray([len(prompt)], np.int32)}
+            yield [fitted(example, needed, length)]
 
     def _texts(self, row: Row) -> _Texts:
         values = [row.value(column) for column in (row.column, *self.columns)]

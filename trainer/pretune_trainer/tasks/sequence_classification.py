@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from pretune_api.fields import suggestion
 from pretune_api.tasks import SequenceClassification as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row, kind_of
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
@@ -70,8 +71,9 @@ class SequenceClassification(Task[Judged]):
         """
         labels, texts = [self._labels(row) for row in rows], [row.text() for row in rows]
         encoded = encode_whole(self.tokenizer, texts, self.layout.length)
-        for text, ids, chosen in zip(texts, encoded, labels, strict=True):
-            yield [{"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}] if text.strip() else []
+        for text, (ids, needed), chosen in zip(texts, encoded, labels, strict=True):
+            example = {"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}
+            yield [fitted(example, needed, self.layout.length)] if text.strip() else []
 
     def _labels(self, row: Row) -> NDArray[np.int32]:
         value = row.labels(self.spec.label_column)

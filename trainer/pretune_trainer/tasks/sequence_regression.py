@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from pretune_api.tasks import SequenceRegression as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.regression import Guessed, RegressionReport
@@ -46,9 +47,9 @@ class SequenceRegression(Task[Guessed]):
         """One example a text that is not blank, cut at the row's length: ids int32 [n], target float32 [1]."""
         targets, texts = [self._target(row) for row in rows], [row.text() for row in rows]
         encoded = encode_whole(self.tokenizer, texts, self.layout.length)
-        for text, ids, target in zip(texts, encoded, targets, strict=True):
+        for text, (ids, needed), target in zip(texts, encoded, targets, strict=True):
             example = {"ids": np.asarray(ids, np.int32), "target": np.asarray([target], np.float32)}
-            yield [example] if text.strip() else []
+            yield [fitted(example, needed, self.layout.length)] if text.strip() else []
 
     def _target(self, row: Row) -> float:
         value = row.number(self.column)

@@ -10,6 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from pretune_api.model import Architecture
 from pretune_api.tasks import Summarization, Translation
 from pretune_trainer.data.example import Array, Example, Layout, Pack, Row
+from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.overlap import OverlapReport, Written
@@ -112,7 +113,8 @@ class TextToText(Task[Draft]):
             ends = len(prompt[0]) + len(prompt[1])
             ids = [*self.before, *self._fitting(row, *tokens, ends), *self.after]
             example = self._example(ids, answer) | {"reference": np.frombuffer(reference.encode(), np.uint8)}
-            yield [example] if prompt[1].strip() else []
+            needed = self.length - self.room + len(tokens[0])
+            yield [fitted(example, needed, self.length)] if prompt[1].strip() else []
 
     def _read(self, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:
         """Tokens of what is read, and the characters that they stand for: where long texts are cut, it is by these."""
