@@ -260,6 +260,15 @@ def test_a_vocabulary_that_few_rows_cannot_fill_is_not_refused(tmp_path: Path) -
     assert f"{2 * entries * width + 20_640:,} parameters" in found["model"].sentence
 
 
+def test_what_has_no_effect_in_the_steps_that_are_asked_for_is_told(tmp_path: Path) -> None:
+    asked = {"evaluation__every_steps": 8, "early_stopping": {"metric": "loss"}, "training__warmup_steps": 8}
+    for more, told in (({}, True), ({"training__max_steps": 9}, False), ({"training__epochs": 3}, False)):
+        finding = by_check(preflight(pretrain(tmp_path, **asked, **more)))["spec"]
+        assert finding.ok
+        for field in ("spec.training.warmupSteps: ", "spec.evaluation.everySteps: "):
+            assert (field in finding.sentence) == told
+
+
 def test_a_vocabulary_that_is_too_small_for_the_first_rows_is_refused(tmp_path: Path) -> None:
     found = by_check(preflight(pretrain(tmp_path, tokenizer__train={"vocabSize": 100})))
     assert found["tokenizer"].place == "spec.tokenizer.train.vocabSize"

@@ -34,7 +34,7 @@ from pretune_trainer.preflight.findings import Checked, NotKnownError
 from pretune_trainer.preflight.memory import activations, amount, held
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.base import Batch
-from pretune_trainer.training_plan import rows_per_step
+from pretune_trainer.training_plan import early_stopping_sentence, rows_per_step, warmup_sentence
 
 _FIRST_ROWS: Final = 64
 """Rows read of each source."""
@@ -78,7 +78,15 @@ def check_whole_spec(config: RunConfig) -> tuple[int, str]:
     if cleaning is not None and cleaning.language is not None:
         check_languages(cleaning.language.keep)
     rows = rows_per_step(config)
-    return rows, f"{rows} rows a step, on {config.ranks} ranks"
+    return rows, "; ".join([f"{rows} rows a step, on {config.ranks} ranks", *_in_vain(config)])
+
+
+def _in_vain(config: RunConfig) -> list[str]:
+    """What has no effect in so few steps, in sentences, where the spec alone says how many there are."""
+    total = config.training.max_steps
+    if total is None or config.training.epochs is not None:
+        return []
+    return list(filter(None, (warmup_sentence(config.training, total), early_stopping_sentence(config, total))))
 
 
 def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[Sample, str]:
