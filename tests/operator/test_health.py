@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -54,13 +55,23 @@ class Cache:
 
 
 @dataclass
+class Several:
+    """A cache of jobs that are not alike."""
+
+    found: list[Cache]
+
+    def jobs(self) -> list[Cache]:
+        return self.found
+
+
+@dataclass
 class Parts:
     """A controller, kopf's loop and the resync, as health sees them."""
 
     started: bool = True
     alive: bool = True
     queue: Queue = field(default_factory=Queue)
-    cache: Cache = field(default_factory=Cache)
+    cache: Cache | Several = field(default_factory=Cache)
     last_beat: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
     watches: Watches = field(default_factory=Watches)
@@ -155,6 +166,44 @@ def test_probes_are_answered_at_addresses_of_both_families(address: str) -> None
         serving.close()
 
 
+def answered(parts: Parts, path: str) -> tuple[int, str, str]:
+    """Code, content type and text of what the operator answers."""
+    port = free_port()
+    serving = HealthServer(parts.health, port)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Content-Type"], error.read().decode()
+    finally:
+        serving.close()
+
+
+def test_probes_are_told_what_is_wrong_and_that_it_is() -> None:
+    assert answered(Parts(), "/healthz") == (200, "text/plain", "ok\n")
+    assert answered(Parts(alive=False), "/healthz") == (503, "text/plain", "a worker has ended\n")
+    assert answered(Parts(alive=False), "/readyz?verbose") == (200, "text/plain", "ok\n")
+    assert answered(Parts(started=False), "/readyz")[0] == 503
+    assert answered(Parts(), "/configz")[0] == 404
+
+
+def test_prometheus_is_answered_in_its_own_format() -> None:
+    code, kind, text = answered(Parts(cache=Cache("scraped")), "/metrics")
+    assert (code, kind.partition(";")[0]) == (200, "text/plain")
+    assert 'namespace="scraped",state="Running"} 50.0' in text
+
+
+def test_of_a_namespace_whose_last_job_is_gone_nothing_is_counted_any_more() -> None:
+    assert 'namespace="gone"' in Parts(cache=Cache("gone")).health.measured().decode()
+    of_jobs = [
+        line
+        for line in Parts(cache=Cache("stays")).health.measured().decode().splitlines()
+        if line.startswith(("pretune_operator_jobs{", "pretune_operator_queued_seconds{"))
+    ]
+    assert of_jobs
+    assert all('namespace="stays"' in line for line in of_jobs)
+
+
 def test_of_two_who_scrape_at_once_each_sees_every_job() -> None:
     health = Parts().health
     with ThreadPoolExecutor(4) as pool:
@@ -186,6 +235,16 @@ def seconds_waited(namespace: str, status: bytes) -> float:
     scraped = parts.health.measured().decode()
     (waits,) = re.findall(rf'queued_seconds{{kind="PretrainJob",namespace="{namespace}"}} (.*)', scraped)
     return float(waits)
+
+
+def test_of_several_jobs_that_are_queued_the_one_that_waits_longest_counts() -> None:
+    waits = [Cache("several", shown="Queued", status=queued(seconds)) for seconds in (90, 3_600, 200)]
+    jobs = [*waits, Cache("several", shown="Running", status=queued(90_000))]
+    parts = Parts(cache=Several(jobs))
+    (found,) = re.findall(
+        r'queued_seconds{kind="PretrainJob",namespace="several"} (.*)', parts.health.measured().decode()
+    )
+    assert float(found) == pytest.approx(3_600, abs=30)
 
 
 def test_a_status_that_a_newer_version_has_written_ends_no_scrape() -> None:
