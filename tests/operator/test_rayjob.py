@@ -185,11 +185,14 @@ def test_what_the_job_says_of_its_machines_reaches_its_pods() -> None:
         assert template["metadata"]["labels"]["example.com/cost-centre"] == "7"
         assert variables(template)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
         assert variables(template)["NCCL_IB_HCA"] == "x"
+        names = [variable["name"] for variable in container(template)["env"]]
+        assert len(names) == len(set(names)), "the API server refuses to apply two of one name"
 
 
 def test_each_kind_has_its_image_which_is_pulled_as_the_administrator_says() -> None:
-    images = {"pretrain": "registry.test/pretrain:1", "finetune": "registry.test/finetune:1", "pullPolicy": "Always"}
-    assert container(head(made(view(), images=images)))["imagePullPolicy"] == "Always"
+    images = {"pretrain": "registry.test/pretrain:1", "finetune": "registry.test/finetune:1"}
+    for policy in ("Always", "Never"):
+        assert container(head(made(view(), images=images | {"pullPolicy": policy})))["imagePullPolicy"] == policy
     assert container(head(made(view())))["image"] == "registry.test/pretrain:1"
     assert container(head(made(view(FINETUNE, **LOCAL_MODEL))))["image"] == "registry.test/finetune:1"
 

@@ -100,6 +100,18 @@ def test_it_is_calm_once_no_urgent_key_waits_or_is_worked_on(clock: Clock) -> No
     waiting.join()
 
 
+def test_who_waits_for_calm_is_let_go_when_the_queue_is_closed(clock: Clock) -> None:
+    queue = WorkQueue(clock, urgent=str.isupper)
+    queue.add("B")
+    waiting = threading.Thread(target=queue.wait_for_calm, args=(600,), daemon=True)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    queue.close()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
 def test_nobody_waits_for_calm_for_ever(clock: Clock) -> None:
     queue = WorkQueue(clock, urgent=str.isupper)
     queue.add("B")
@@ -158,6 +170,8 @@ def test_the_pause_after_a_failure_doubles_up_to_a_minute_and_starts_anew_after_
         queue.retry("a")
     clock.now += LAST_RETRY_SECONDS
     assert drained(queue) == ["a"]
+    for _ in range(1_100):  # some 18 hours; 2.0 ** 1024 is no number any more
+        queue.retry("a")
     queue.succeeded("a")
     assert queue.retry("a") == 1
 
@@ -180,6 +194,8 @@ def test_work_that_takes_long_is_seen(queue: WorkQueue[str], clock: Clock) -> No
     queue.add("a")
     queue.take()
     clock.now += 30
+    queue.add("b")
+    queue.take()
     assert queue.oldest() == 30.0
 
 
@@ -214,8 +230,9 @@ def test_a_key_that_comes_again_waits_for_its_worker_while_others_are_worked_on(
 def test_workers_sleep_until_the_next_key_is_due() -> None:
     queue: WorkQueue[str] = WorkQueue()
     done = threading.Event()
-    workers = Workers(queue, lambda key: done.set(), 2, "test")
+    workers = Workers(queue, lambda key: done.set(), 2, "sleepers")
     workers.start()
     queue.add_after("a", 0.01)
     assert done.wait(5)
     workers.stop(seconds=5)
+    assert not [thread for thread in threading.enumerate() if thread.name in ("sleepers-0", "sleepers-1")]

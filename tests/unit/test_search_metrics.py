@@ -59,6 +59,23 @@ def test_any_document_of_a_query_answers_it_and_equal_documents_are_one() -> Non
     assert figures(twins) == pytest.approx({"loss": 0.0, **dict.fromkeys(figures(twins).keys() - {"loss"}, 1.0)})
 
 
+def test_what_stands_eleventh_is_not_found() -> None:
+    for place in (10, 11):
+        ahead = np.linspace(1.0, 0.9, place, dtype=np.float32)  # the document's own place comes last
+        similar = np.stack([ahead, np.sqrt(1 - ahead**2)], axis=1)
+        vectors = np.concatenate([[[1.0, 0.0]], similar[::-1]]).astype(np.float32)
+        found = figures([Searched(vectors, tuple(range(1, place + 2)), SCALE)])
+        assert (found["recallAt10"], found["mrrAt10"]) == ((1.0, 0.1) if place == 10 else (0.0, 0.0))
+
+
+def test_the_loss_is_a_mean_over_all_right_documents() -> None:
+    query, far, near = (np.array(vector, np.float32) for vector in ([1, 0], [0, 1], [0.6, 0.8]))
+    both = [Searched(np.stack([query, right, wrong]), (1, name, 9), 1.0) for name, right, wrong in ((2, near, far),)]
+    both.append(Searched(np.stack([query, query, far]), (1, 3, 9), 1.0))
+    losses = [math.log(1 + math.exp(-score)) for score in (0.6, 1.0)]
+    assert figures(both)["loss"] == pytest.approx(sum(losses) / 2, rel=1e-6)
+
+
 def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
     for value in (0.5, np.nan):
         found = [Searched(np.full((2, 4), value, np.float32), (2 * name, 2 * name + 1), 1.0) for name in range(1, 20)]
@@ -68,6 +85,7 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
 
 def test_texts_that_are_their_own_documents_are_not_searched() -> None:
     report = SearchReport(searches=False)
+    assert report.result().keys() == {"loss"}
     report.update(some(3))
     assert report.result().keys() == {"loss"}
 
