@@ -13,15 +13,7 @@ from typing import Any, Final
 
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
-from pretune_operator.cluster.objects import (
-    Stored,
-    StoredJob,
-    StoredPod,
-    StoredPreflight,
-    StoredRayCluster,
-    StoredRayJob,
-)
+from pretune_operator.cluster.kinds import RAY_CLUSTERS, RAY_JOBS, WATCHED, Resource, selector
 from pretune_operator.cluster.pages import Counted, Item, ListMeta, Page
 from pretune_operator.cluster.parse import parse
 from pretune_operator.controller import Controller
@@ -38,13 +30,6 @@ _RETRY_SECONDS: Final = 2.0
 _TICK_SECONDS: Final = 0.5
 _EVERYTHING: Final = 1 << 62
 """A version that comes after all others."""
-
-KEPT: Final[dict[Resource, type[Stored]]] = {
-    RAY_JOBS: StoredRayJob,
-    RAY_CLUSTERS: StoredRayCluster,
-    BATCH_JOBS: StoredPreflight,
-    PODS: StoredPod,
-} | dict.fromkeys(JOBS.values(), StoredJob)
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +125,7 @@ class Resync:
         self._compare(resource, namespace, self._client.list_all(resource, namespace, selector(resource)), take)
 
     def _count(self, resource: Resource, namespace: str | None) -> None:
-        known = self._cache.versions(KEPT[resource], resource.kind, namespace)
+        known = self._cache.versions(resource, namespace)
 
         def take(item: Counted) -> str:
             found = item.metadata
@@ -161,7 +146,7 @@ class Resync:
         for page in _none_without_kuberay(resource, pages):
             versions.append(page.metadata.version)
             alive.update(take(item) for item in page.items or ())
-        gone = self._cache.retain(KEPT[resource], resource.kind, alive, min(versions), namespace)
+        gone = self._cache.retain(resource, alive, min(versions), namespace)
         self._controller.wake(gone)
 
 

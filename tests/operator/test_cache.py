@@ -164,8 +164,8 @@ def test_a_ray_job_with_our_labels_that_the_job_does_not_own_is_not_ours() -> No
 def test_a_complete_list_makes_forget_what_it_does_not_hold_but_nothing_that_came_after_it(cache: Cache) -> None:
     cache.put(job(1))
     cache.put(child(20))
-    assert cache.retain(StoredJob, "PretrainJob", [], 10) == {GENERAL, CLASSIFY}
-    assert cache.retain(StoredJob, "FinetuneJob", [], 10) == set()
+    assert cache.retain(PRETRAIN_JOBS, [], 10) == {GENERAL, CLASSIFY}
+    assert cache.retain(FINETUNE_JOBS, [], 10) == set()
     assert [known.key for known in cache.jobs()] == [CLASSIFY]
 
 

@@ -9,25 +9,8 @@ from pretune_api.problems import InvalidJobError
 from pretune_api.status import Status
 from pretune_operator.cluster.cache import Cache
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import (
-    BATCH_JOBS,
-    CHILDREN,
-    CONFIG_MAPS,
-    JOBS,
-    MADE,
-    NETWORK_POLICIES,
-    RAY_CLUSTERS,
-    RAY_JOBS,
-    Resource,
-)
-from pretune_operator.cluster.objects import (
-    Child,
-    JobKey,
-    StoredJob,
-    StoredPreflight,
-    StoredRayCluster,
-    StoredRayJob,
-)
+from pretune_operator.cluster.kinds import CHILDREN, CONFIG_MAPS, JOBS, MADE, NETWORK_POLICIES, Resource
+from pretune_operator.cluster.objects import Child, JobKey, StoredJob, StoredPreflight, StoredRayCluster, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.conditions import ConditionType, Reason, reason
 from pretune_operator.decision import (
@@ -76,16 +59,16 @@ class Actor:
                 assert isinstance(view, JobView), "an invalid job is never started"
                 self._start(job, view, action)
             case DeleteAttempt(ray_job):
-                self._delete(job, RAY_JOBS, StoredRayJob, ray_job)
+                self._delete(job, StoredRayJob, ray_job)
             case DeleteCluster(ray_cluster):
-                self._delete(job, RAY_CLUSTERS, StoredRayCluster, ray_cluster)
+                self._delete(job, StoredRayCluster, ray_cluster)
             case DeleteLeftovers():
                 self._clear(job, Label.ATTEMPT, CONFIG_MAPS, NETWORK_POLICIES)
-            case StartPreflight():
+            case StartPreflight(number, config):
                 assert isinstance(view, JobView), "an invalid job is never tried"
-                self._start_preflight(job, view, action)
+                self._make(job, preflight_job(view, config, number, self._settings))
             case DeletePreflight(name):
-                self._delete(job, BATCH_JOBS, StoredPreflight, name)
+                self._delete(job, StoredPreflight, name)
 
     def write(self, job: StoredJob, status: Status) -> None:
         """Replace the status of `job`, if it still is what was judged.
@@ -93,14 +76,13 @@ class Actor:
         Raises:
             ApiError: the API server refuses: Conflict if the job has changed in the meantime.
         """
-        resource = JOBS[job.kind]
         meta = {"name": job.name, "namespace": job.namespace, "uid": job.uid, "resourceVersion": str(job.version)}
         document = {"apiVersion": API_VERSION, "kind": job.kind, "metadata": meta}
         # The API server keeps the spec that it has, whatever a write of status says.
         written = self._client.replace_status(
-            resource, document | {"status": status.model_dump(mode="json", exclude_none=True)}
+            job.resource, document | {"status": status.model_dump(mode="json", exclude_none=True)}
         )
-        self._learn(job.key, resource, written)
+        self._learn(job.key, job.resource, written)
 
     def _start(self, job: StoredJob, view: JobView, action: StartAttempt) -> None:
         if action.number > 1:
@@ -127,9 +109,6 @@ class Actor:
                 # No right to do it, where roles are not the chart's: what is left goes with the job, at the latest.
                 log.warning("%s were not deleted: %s", resource.plural, error, extra={"job": str(job.key)})
 
-    def _start_preflight(self, job: StoredJob, view: JobView, action: StartPreflight) -> None:
-        self._make(job, preflight_job(view, action.config, action.number, self._settings))
-
     def _make(self, job: StoredJob, manifest: Manifest) -> None:
         resource = MADE[manifest["kind"]]
         try:
@@ -152,12 +131,12 @@ class Actor:
             )
         return found
 
-    def _delete(self, job: StoredJob, resource: Resource, kept: type[Child], name: str) -> None:
+    def _delete(self, job: StoredJob, kept: type[Child], name: str) -> None:
         child = next((child for child in self._cache.children(job, kept) if child.name == name), None)
         if child is None:
             return
         try:
-            self._learn(job.key, resource, self._client.delete(resource, job.namespace, name, child.uid))
+            self._learn(job.key, kept.resource, self._client.delete(kept.resource, job.namespace, name, child.uid))
         except ApiError as error:
             if not error.not_found and error.reason != "Conflict":  # another one of the same name is not ours to delete
                 raise

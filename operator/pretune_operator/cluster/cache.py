@@ -6,10 +6,12 @@ know our own writes before they come back. Here every key is only written under 
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Final, TypeVar
 
+from pretune_operator.cluster.kinds import Resource
 from pretune_operator.cluster.objects import Child, JobKey, Stored, StoredJob, StoredPod
 
 C = TypeVar("C", bound=Child)
@@ -56,15 +58,15 @@ class Cache:
             self._remember(stored)
             return self._concerned(before, None)
 
-    def versions(self, kept: type[Stored], kind: str, namespace: str | None = None) -> dict[str, int]:
+    def versions(self, resource: Resource, namespace: str | None = None) -> dict[str, int]:
         """Versions of all resources of a kind in a namespace (in all, when None), by UID."""
-        return {stored.uid: stored.version for stored in self._all(kept, kind, namespace)}
+        return {stored.uid: stored.version for stored in self._all(resource, namespace)}
 
     def retain(
-        self, kept: type[Stored], kind: str, alive: Collection[str], version: int, namespace: str | None = None
+        self, resource: Resource, alive: Collection[str], version: int, namespace: str | None = None
     ) -> set[JobKey]:
         """Forget what a complete list of `version`, of a namespace or of all, no longer holds; the jobs to look at."""
-        known = self._all(kept, kind, namespace)
+        known = self._all(resource, namespace)
         gone = [stored for stored in known if stored.uid not in alive and stored.version <= version]
         return {key for stored in gone for key in self.remove(stored)}
 
@@ -89,13 +91,11 @@ class Cache:
         with self._lock:
             return self._failed_heads.get(job.uid)
 
-    def _all(self, kept: type[Stored], kind: str, namespace: str | None) -> list[StoredJob | Child]:
+    def _all(self, resource: Resource, namespace: str | None) -> list[StoredJob | Child]:
         with self._lock:
-            found: list[StoredJob | Child] = (
-                [job for job in self._jobs.values() if job.kind == kind]
-                if kept is StoredJob
-                else [child for family in self._children.values() for child in family.values() if type(child) is kept]
-            )
+            families = (family.values() for family in self._children.values())
+            known: Iterator[StoredJob | Child] = chain(self._jobs.values(), *families)
+            found = [stored for stored in known if stored.resource is resource]
         return found if namespace is None else [stored for stored in found if stored.namespace == namespace]
 
     def _find(self, stored: StoredJob | Child) -> StoredJob | Child | None:

@@ -6,9 +6,10 @@ nothing. `version` and `uid` take no part in that.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pretune_api.status import Artifact
+from pretune_operator.cluster.kinds import BATCH_JOBS, JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.observed import ParentState, SeenPod
 
 
@@ -63,6 +64,11 @@ class StoredJob(Stored):
         return JobKey(self.namespace, self.kind, self.name)
 
     @property
+    def resource(self) -> Resource:
+        """Which of the two it is."""
+        return JOBS[self.kind]
+
+    @property
     def reference(self) -> str:
         """KIND/NAME, as other jobs of its namespace refer to it."""
         return f"{self.kind}/{self.name}"
@@ -72,6 +78,8 @@ class StoredJob(Stored):
 class Child(Stored):
     """What belongs to an attempt or a preflight of a job."""
 
+    resource: ClassVar[Resource]
+    """Its kind."""
     job: str
     """UID of the job."""
     attempt: int
@@ -85,6 +93,7 @@ class Child(Stored):
 class StoredRayJob(Child):
     """A RayJob."""
 
+    resource = RAY_JOBS
     suspended: bool
     deployment_status: str
     job_status: str
@@ -105,6 +114,7 @@ class StoredRayJob(Child):
 class StoredRayCluster(Child):
     """A RayCluster."""
 
+    resource = RAY_CLUSTERS
     problem: str | None
     """Why its pods could not be made."""
     orphaned: bool
@@ -115,6 +125,7 @@ class StoredRayCluster(Child):
 class StoredPreflight(Child):
     """A preflight's Job."""
 
+    resource = BATCH_JOBS
     end: datetime | None
     """When it was complete, or given up."""
     problem: str | None
@@ -127,6 +138,7 @@ class StoredPreflight(Child):
 class StoredPod(Child):
     """A pod of a RayCluster or of a preflight."""
 
+    resource = PODS
     ray_cluster: str
     is_head: bool
     seen: SeenPod
