@@ -50,7 +50,8 @@ def of_majority() -> Score:
 
 def labels(split: str) -> list[str]:
     """The labels of `train` or `validation`."""
-    return pq.read_table(DATA / "labels" / f"{split}.parquet").column("label").to_pylist()
+    found: list[str] = pq.read_table(DATA / "labels" / f"{split}.parquet").column("label").to_pylist()
+    return found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import kopf
-from kubernetes import client, config
+from kubernetes import client
+from kubernetes.config import load_kube_config
 
 POOL = ThreadPoolExecutor(16)
 RAY_JOB = {
@@ -21,13 +22,14 @@ RAY_JOB = {
 
 @kopf.on.startup()
 def set_up(settings: kopf.OperatorSettings, **_: Any) -> None:
-    config.load_kube_config()
+    load_kube_config()
     client.CoreV1Api().list_namespace()  # what is imported at the first call is no part of the measure
     settings.posting.enabled = False
 
 
 @kopf.on.event("pretune.dev", "v1alpha1", "pretrainjobs")
-async def seen(event: dict, name: str, namespace: str, uid: str, **_: Any) -> None:
+async def seen(event: kopf.RawEvent, name: str, namespace: str | None, uid: str, **_: Any) -> None:
+    assert namespace is not None
     if event["type"] in (None, "ADDED"):
         await asyncio.get_running_loop().run_in_executor(POOL, make, name, namespace, uid)
 
@@ -35,7 +37,11 @@ async def seen(event: dict, name: str, namespace: str, uid: str, **_: Any) -> No
 def make(name: str, namespace: str, uid: str) -> None:
     owner = {"apiVersion": "pretune.dev/v1alpha1", "kind": "PretrainJob", "name": name, "uid": uid, "controller": True}
     meta = {"name": f"ptj-{name}", "namespace": namespace, "ownerReferences": [owner]}
-    client.CoreV1Api().create_namespaced_config_map(namespace, {"metadata": meta, "data": {"config.json": "{}"}})
+    config: Any = {
+        "metadata": meta,
+        "data": {"config.json": "{}"},
+    }  # as quick as it gets: not an object of the client's
+    client.CoreV1Api().create_namespaced_config_map(namespace, config)
     jobs, body = client.CustomObjectsApi(), {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta} | RAY_JOB
     jobs.create_namespaced_custom_object("ray.io", "v1", namespace, "rayjobs", body)
     jobs.patch_namespaced_custom_object_status(

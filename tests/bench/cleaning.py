@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def main() -> None:
         timed("tokenising alone", lambda: token_cache(Tokenisation(data, task, "t"), store, Ranks(), _never))
         for rules_name, rules in RULES.items():
             dirty = Data.model_validate(data.model_dump() | {"cleaning": rules})
-            timed(rules_name, lambda dirty=dirty: cleaned(dirty, (), store, Ranks(), _never))
+            timed(rules_name, partial(cleaned, dirty, (), store, Ranks(), _never))
         found = cleaned(dirty, (), store, Ranks(), _never)
         assert found is not None
         left = Tokenisation(dirty, task, "t", clean=found)

@@ -20,6 +20,11 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pretune_api.run_config import RunConfig
+    from pretune_trainer.tasks.base import Batch
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / room) for room in ("crds", "trainer")]
@@ -61,7 +66,7 @@ def missing() -> str | None:
     return None
 
 
-def config():
+def config() -> "RunConfig":
     """The run config of our side."""
     import ours
     import setting
@@ -88,8 +93,8 @@ def config():
     )
 
 
-def first_steps(count: int) -> list:
-    """The packs of the first steps."""
+def first_steps(count: int) -> "list[Batch]":
+    """What rank 0 takes in the first steps."""
     from pretune_trainer.data.example import Cursor
     from pretune_trainer.inputs import gather_inputs
     from pretune_trainer.parallel import Ranks
@@ -109,12 +114,12 @@ def run_ours() -> None:
 
     from pretune_trainer.parallel import Ranks
     from pretune_trainer.rank import run_rank
-    from pretune_trainer.report import Committed, Step
+    from pretune_trainer.report import Committed, Event, Step
 
     turns = Turns(peak=torch.cuda.max_memory_allocated)
 
     class Reporter:
-        def tell(self, event) -> None:
+        def tell(self, event: Event) -> None:
             if isinstance(event, Committed):
                 stall_file().write_text(json.dumps(asdict(event)))
             if isinstance(event, Step):
@@ -179,10 +184,10 @@ def packed_error() -> float:
     places = torch.cat([torch.arange(length) for length in lengths])[None]
     told = {key: value.cuda() if hasattr(value, "cuda") else value for key, value in boundaries(places.numpy()).items()}
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
-        alone = torch.cat([model(input_ids=part).logits for part in ids.split(lengths, dim=1)], dim=1)
+        alone = torch.cat([model(input_ids=part).logits for part in torch.split(ids, lengths, dim=1)], dim=1)
         model.set_attn_implementation(attention_for(torch.device("cuda"), "bf16", packs=True))
         packed = model(input_ids=ids, position_ids=places.cuda(), use_cache=False, **told).logits
-    return (packed.float() - alone.float()).abs().max().item()
+    return float((packed.float() - alone.float()).abs().max())
 
 
 def token_flops() -> float:
@@ -193,7 +198,7 @@ def token_flops() -> float:
     parameters = layers * (4 * width**2 + 3 * width * MODEL["intermediate_size"]) + VOCABULARY * width
     steps = first_steps(20)
     starts = [(batch.inputs["position_ids"] == 0).flatten().nonzero().flatten() for batch in steps]
-    lengths = [length for start in starts for length in start.diff().tolist()]
+    lengths: list[int] = [length for start in starts for length in start.diff().tolist()]
     attention = 6.0 * layers * width * sum(length * length for length in lengths)
     return flops_per_token(parameters, parameters) + attention / sum(lengths)
 

@@ -15,10 +15,10 @@ def main() -> None:
     torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(setting.TOKENIZER)
 
-    def tokenise(batch):
+    def tokenise(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         return {"ids": [[*ids, tokenizer.eos_token_id] for ids in tokenizer(batch["text"])["input_ids"]]}
 
-    def group(batch):
+    def group(batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
         stream = [token for ids in batch["ids"] for token in ids]
         whole = len(stream) // setting.LENGTH * setting.LENGTH
         return {"input_ids": [stream[at : at + setting.LENGTH] for at in range(0, whole, setting.LENGTH)]}

@@ -3,15 +3,18 @@
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import setting
 import torch
+from torch import nn
 from torch.utils.data import IterableDataset
 from transformers import (
     AutoTokenizer,
     DataCollatorForSeq2Seq,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     default_data_collator,
@@ -19,7 +22,7 @@ from transformers import (
 from turns import Turns
 
 
-class Rows(IterableDataset):
+class Rows(IterableDataset[dict[str, object]]):
     """Packed rows, without end."""
 
     def __iter__(self) -> Iterator[dict[str, object]]:
@@ -27,10 +30,10 @@ class Rows(IterableDataset):
             yield {"input_ids": row, "labels": row}
 
 
-class Chats(IterableDataset):
+class Chats(IterableDataset[dict[str, list[int]]]):
     """Conversations, without end, tokenised beforehand; the loss is taken on what the assistant says."""
 
-    def __init__(self, tokenizer) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         chats = [json.loads(line)["messages"] for line in setting.CHATS.open()]
         encoded = tokenizer.apply_chat_template(
             chats, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
@@ -45,13 +48,15 @@ class Chats(IterableDataset):
             yield from self._examples
 
 
-class TimedTrainer(Trainer):
+class TimedTrainer(Trainer):  # type: ignore[misc]  # transformers is not looked into
     """A Trainer that takes turns."""
 
-    def training_step(self, model, inputs, *args, **kwargs) -> torch.Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         mask = inputs.get("attention_mask")
         tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
         self.turns.step(tokens)
         return loss
 

@@ -15,7 +15,7 @@ from pretune_api.run_config import Folder, JobRef, Parent, RunConfig, RunModel, 
 from pretune_api.storage import Storage
 from pretune_api.tasks import Chat, Task
 from pretune_api.training import Checkpointing, Evaluation, Training
-from pretune_trainer.report import Step
+from pretune_trainer.report import Event, Step
 
 STORAGE = setting.HOME / "storage"
 
@@ -26,7 +26,7 @@ class TurnsReporter:
     def __init__(self) -> None:
         self._turns = Turns()
 
-    def tell(self, event) -> None:
+    def tell(self, event: Event) -> None:
         if isinstance(event, Step):
             self._turns.step(event.tokens)
 

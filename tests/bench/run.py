@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import setting
 from rich.console import Console
@@ -45,6 +46,10 @@ WANTED = {
     "operator_status_writes": "ours < 50 a second",
     "operator_progress_age_p99": "ours ≤ 30 s",
 }
+
+
+Event = dict[str, Any]
+"""What a run says of a step, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def data() -> Iterator[Result]:
 
 def with_and_without_ray() -> Iterator[Result]:
     """The same job by `pretune run`, with one worker: steady state, and what its checkpoints cost."""
-    runs: dict[str, list[list[dict]]] = {"--ray": [], "--no-ray": []}
+    runs: dict[str, list[list[Event]]] = {"--ray": [], "--no-ray": []}
     for pair in range(RAY_PAIRS):
         for way in sorted(runs, reverse=bool(pair % 2)):
             runs[way].append(_history(way))
@@ -169,7 +174,7 @@ def _seconds(*command: str) -> float:
     return time.perf_counter() - started
 
 
-def _history(way: str) -> list[dict]:
+def _history(way: str) -> list[Event]:
     """The events of a new run of job.yaml."""
     shutil.rmtree(RAY_STORAGE / "local", ignore_errors=True)
     command = [sys.executable, "-m", "pretune_cli", "run", str(HERE / "job.yaml"), way]
@@ -179,9 +184,10 @@ def _history(way: str) -> list[dict]:
     return [json.loads(line) for chunk in chunks for line in chunk.open()]
 
 
-def _steady_speed(events: list[dict]) -> float:
+def _steady_speed(events: list[Event]) -> float:
     steps = [event for event in events if event["event"] == "Step" and event["step"] > WARM_UP]
-    return sum(step["tokens"] for step in steps) / sum(step["seconds"] for step in steps)
+    tokens, seconds = (sum(step[name] for step in steps) for name in ("tokens", "seconds"))
+    return float(tokens / seconds)
 
 
 def _table(results: list[Result]) -> Table:
@@ -197,7 +203,8 @@ def _table(results: list[Result]) -> Table:
 def main(names: list[str]) -> None:
     os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())
     setting.prepare()
-    console, results = Console(), []
+    console = Console()
+    results: list[Result] = []
     for name in names or MEASURES:
         with console.status(name):
             results += MEASURES[name]()

@@ -4,9 +4,14 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "examples/demo/data/general/modules.parquet"
@@ -23,7 +28,7 @@ ROWS_FILE = HOME / "data/rows.npy"
 CHATS = HOME / "data/chats.jsonl"
 """Conversations about real functions: {"messages": [{role, content}, ...]}."""
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 4,
@@ -69,13 +74,13 @@ def prepare() -> None:
     _write_chats(tokenizer, texts)
 
 
-def _write_shards(source) -> None:
+def _write_shards(source: pa.Table) -> None:
     CORPUS.mkdir(parents=True, exist_ok=True)
     for shard in range(SHARDS):
         pq.write_table(source.take(np.arange(shard, len(source), SHARDS)), CORPUS / f"{shard}.parquet")
 
 
-def _train_tokenizer(texts):
+def _train_tokenizer(texts: list[str]) -> "PreTrainedTokenizerFast":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -91,14 +96,14 @@ def _train_tokenizer(texts):
     return tokenizer
 
 
-def _write_rows(tokenizer, texts) -> None:
+def _write_rows(tokenizer: "PreTrainedTokenizerFast", texts: list[str]) -> None:
     documents = tokenizer(texts)["input_ids"]
     stream = np.concatenate([np.array([*ids, tokenizer.eos_token_id], dtype=np.int32) for ids in documents])
     rows = stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH)
     np.save(ROWS_FILE, np.random.default_rng(0).permutation(rows))
 
 
-def _write_chats(tokenizer, texts) -> None:
+def _write_chats(tokenizer: "PreTrainedTokenizerFast", texts: list[str]) -> None:
     chats = [chat for text in texts for chat in _conversations(text)]
     lengths = [len(ids) for ids in tokenizer.apply_chat_template(chats, return_dict=False)]
     with CHATS.open("w") as file:

@@ -80,26 +80,30 @@ class Side:
     """A program that is measured, seen from the runner."""
 
     def __init__(self, *command: str) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._command = [sys.executable, *command]
+        here, pipe = Path(__file__).parent, subprocess.PIPE
         with setting.LOG.open("a") as log:
-            self._process = subprocess.Popen([sys.executable, *command], cwd=Path(__file__).parent, stderr=log, **pipes)
+            self._process = subprocess.Popen(self._command, cwd=here, stdin=pipe, stdout=pipe, stderr=log, text=True)
         self.bursts = [self._answer()]
 
     def take_turn(self) -> None:
         """Let it run for a burst."""
+        assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         self.bursts.append(self._answer())
 
     def end(self) -> None:
         """Let it go."""
+        assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
     def _answer(self) -> Burst:
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            command = " ".join(self._process.args)
+            command = " ".join(self._command)
             raise RuntimeError(f"{command} ended with {self._process.wait()}; what it said is in {setting.LOG}")
         return Burst(**json.loads(line))
 

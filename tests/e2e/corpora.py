@@ -55,7 +55,13 @@ def run_on_this_machine(documents: list[Document], corpora: Path, folder: Path) 
     storage = folder / "storage"
     jobs = tuple(_on_this_machine(document, corpora, storage) for document in documents)
     (folder / "jobs.yaml").write_text(as_yaml(jobs))
-    command = [Path(sys.executable).with_name("pretune"), "run", folder / "jobs.yaml", "--workers", "2"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("pretune"),
+        "run",
+        folder / "jobs.yaml",
+        "--workers",
+        "2",
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return storage
 

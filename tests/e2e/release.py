@@ -61,7 +61,7 @@ def helm(*arguments: str, values: Document | None = None) -> str:
     text = json.dumps(values) if values is not None else None
     # No settings of the person who runs the tests: a repository, a namespace, a cluster of theirs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
-    command = [programs("helm") / "helm", *arguments]
+    command: list[str | Path] = [programs("helm") / "helm", *arguments]
     try:
         return subprocess.run(command, input=text, capture_output=True, text=True, check=True, env=environment).stdout
     except subprocess.CalledProcessError as error:

@@ -109,7 +109,8 @@ def train(folder: Path, port: int) -> None:
         },
     }
     (folder / "job.yaml").write_text(json.dumps(job))
-    command = [Path(sys.executable).with_name("pretune"), "run", folder / "job.yaml", "--metrics-port", str(port)]
+    command: list[str | Path] = [Path(sys.executable).with_name("pretune"), "run", folder / "job.yaml"]
+    command += ["--metrics-port", str(port)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

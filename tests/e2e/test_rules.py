@@ -14,7 +14,7 @@ TESTS = Path(__file__).with_name("rules.yaml")
 def test_each_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
     for file in (*RULES.glob("*.yaml"), TESTS):
         shutil.copy(file, tmp_path)
-    promtool = [programs("prometheus") / "promtool", "test", "rules", TESTS.name]
+    promtool: list[str | Path] = [programs("prometheus") / "promtool", "test", "rules", TESTS.name]
     told = subprocess.run(promtool, cwd=tmp_path, capture_output=True, text=True)
     assert told.returncode == 0, told.stdout + told.stderr
 

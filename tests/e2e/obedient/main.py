@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from pretune_api.manifest import Manifest
 from pretune_api.run_config import RunConfig
-from pretune_trainer import driver, errors
+from pretune_trainer import driver, errors  # type: ignore[attr-defined]  # what main.py is called in the image
 from pretune_trainer.drive.group import in_process
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Committed, Reporter, Start, Step
@@ -46,11 +46,11 @@ class Obedience:
 
     def carry_out(self, orders: str) -> RankResult:
         """All orders, one after the other; raises the error that one asks for."""
-        do: dict[str, Callable[[str], None]] = {
+        do: dict[str, Callable[[str], object]] = {
             "steps": lambda count: self._steps(int(count)),
             "memory": lambda size: _kept.append(bytearray(os.urandom(_MIB)) * int(size)),
             "wait": lambda _: self._steps(sys.maxsize),
-            "ignore": lambda _: threading.Event().wait() and None,
+            "ignore": lambda _: threading.Event().wait(),
             "fail": _fail,
             "exit": lambda code: os._exit(int(code)),
         }
