@@ -6,6 +6,7 @@ from posixpath import normpath
 from typing import Any, Final
 from urllib.parse import unquote
 
+from pretune_api.compute import Compute
 from pretune_api.data import Source
 from pretune_api.jobs import JobSpec
 from pretune_api.storage import SecretRef
@@ -22,9 +23,8 @@ def check_stores(spec: JobSpec) -> None:
     """
     if spec.storage.uri.startswith(_LOCAL):
         raise UnfitError(f"spec.storage.uri: {spec.storage.uri} is not in an object store; use s3://, gs:// or az://")
-    mounted = [volume.mount_path for volume in spec.compute.volumes]
     for field, uri in _read(spec):
-        if uri.startswith(_LOCAL) and not _is_below(mounted, unquote(uri.removeprefix(_LOCAL))):
+        if uri.startswith(_LOCAL) and not _may_be_in_pods(unquote(uri.removeprefix(_LOCAL)), spec.compute):
             raise UnfitError(
                 f"{field}: {uri} is on a single machine; use a store that all pods can reach, or mount the"
                 " PersistentVolumeClaim that holds it with spec.compute.volumes"
@@ -68,5 +68,7 @@ def _sources(spec: JobSpec) -> Iterator[tuple[str, Source]]:
         yield f"spec.data.validation.sources[{number}]", source
 
 
-def _is_below(folders: list[str], path: str) -> bool:
-    return any(PurePosixPath(normpath(path)).is_relative_to(folder) for folder in folders)
+def _may_be_in_pods(path: str, compute: Compute) -> bool:
+    """Whether `path` is on a volume; an image of the job's own may hold a model or data, too."""
+    mounted = [volume.mount_path for volume in compute.volumes]
+    return compute.image is not None or any(PurePosixPath(normpath(path)).is_relative_to(folder) for folder in mounted)

@@ -101,5 +101,10 @@ def test_what_lies_on_a_volume_can_be_read(field: str, uri: str) -> None:
     assert made(view(compute__volumes=CORPORA, **reading(field, uri)))
 
 
+@pytest.mark.parametrize("field", ["data.train[0].uri", "tokenizer.from.uri"])
+def test_an_image_of_the_jobs_own_may_hold_models_and_data(field: str) -> None:
+    assert made(view(compute__image="registry.example/ours:1", **reading(field, "file:///opt/models/bert")))
+
+
 def test_a_source_without_credentials_is_read_with_those_of_the_storage() -> None:
     assert made(view(storage__secretRef={"name": "s3"}))
