@@ -13,7 +13,8 @@ class Preference(Spec):
     al., 2023).
 
     The source's column holds the prompt, and two other columns the answers, as in TRL's preference format: all three
-    are texts, or lists of messages, each {role, content}.
+    are texts, or lists of messages, each {role, content}, or of turns as in ShareGPT, each {from, value}; an answer may
+    also be one of them.
     """
 
     chosen_column: ColumnName = "chosen"

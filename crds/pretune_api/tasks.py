@@ -18,7 +18,7 @@ from pretune_api.units import PROMPT, ColumnName, LabelName, Labels, UniqueList
 class Chat(Spec):
     """Answer in a conversation: only the assistant's turns and their end tokens count towards the loss.
 
-    The source's column holds a list of messages, each {role, content}.
+    The source's column holds a list of messages, each {role, content}, or of turns as in ShareGPT, each {from, value}.
     """
 
     template: Annotated[str | None, Field(min_length=1, max_length=65_536)] = None

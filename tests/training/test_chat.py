@@ -106,6 +106,20 @@ def test_what_a_table_has_as_null_is_not_there_for_the_template() -> None:
     assert learnt(chat(template), of_table) == learnt(chat(template), CONVERSATION)
 
 
+SPEAKERS = {"system": ["system"], "user": ["human", "user"], "assistant": ["gpt", "assistant", "model"]}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_turns_of_sharegpt_are_the_same_as_messages(number: int) -> None:
+    speakers = {role: names[number % len(names)] for role, names in SPEAKERS.items()}
+    turns = [
+        {"from": speakers[message["role"]], "value": message["content"], "weight": None} for message in CONVERSATION
+    ]
+    ((expected, same),) = zip(*chat().examples([row(list(CONVERSATION)), row(turns)]), strict=True)
+    assert expected["ids"].tolist() == same["ids"].tolist()
+    assert expected["mask"].tolist() == same["mask"].tolist()
+
+
 def test_a_conversation_without_a_target_in_the_row_s_length_is_left_out() -> None:
     task = chat(length=16)
     long_question = [{"role": "user", "content": "why? " * 20}, CONVERSATION[2]]
@@ -124,7 +138,16 @@ def test_a_conversation_is_cut_at_the_row_s_length() -> None:
         ("What is a list?", r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
         ([], r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
         (["hello"], r"row 7 messages\[0\]: a message must be an object with role and content"),
-        ([{"role": "user"}], r"row 7 messages\[0\]: a message must be an object with role and content"),
+        (
+            [{"role": "user"}],
+            r"row 7 messages\[0\]: a message must be an object with role and content, or with from and",
+        ),
+        (
+            [{"from": "human", "value": "hi"}, {"from": "observation", "value": "{}"}],
+            r"row 7 messages\[1\]: from 'observation' is unknown; known: system, human, user, gpt, assistant, model$",
+        ),
+        ([{"from": ["gpt"], "value": "hi"}], r"row 7 messages\[0\]: from \['gpt'\] is unknown; known: system, human"),
+        ([{"from": "gpt", "value": None}], r"row 7 messages\[0\]: value holds null, expected text"),
         (
             [CONVERSATION[1], {"role": "bot", "content": "hi"}],
             r"row 7 messages\[1\]: role 'bot' is unknown; known roles: system, user, assistant, tool",

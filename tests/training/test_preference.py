@@ -69,6 +69,22 @@ def test_answers_in_messages_are_learnt_as_the_template_ends_them() -> None:
     assert answers(task, found) == ["Yes, it is.</s>\n", "No.</s>\n"]
 
 
+@pytest.mark.parametrize("alone", [False, True], ids=["lists", "alone"])
+@pytest.mark.parametrize("names", [("role", "content"), ("from", "value")])
+def test_answers_in_turns_of_sharegpt_or_alone_are_the_same(names: tuple[str, str], alone: bool) -> None:
+    speakers = {"user": "human", "assistant": "gpt"} if names[0] == "from" else {}
+    told = {
+        column: [dict(zip(names, (speakers.get(turn["role"], turn["role"]), turn["content"]), strict=True))]
+        for column, (turn,) in TALK.items()
+    }
+    if alone:
+        told |= {column: told[column][0] for column in ("chosen", "rejected")}
+    expected, found = example(preference(), TALK), example(preference(), told)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        name: array.tolist() for name, array in expected.items()
+    }
+
+
 def test_a_long_prompt_loses_its_beginning_and_a_long_answer_its_end() -> None:
     task = preference(length=16)
     found = example(task, {**PLAIN, "text": "why? " * 30})
@@ -90,6 +106,11 @@ def test_pairs_without_a_difference_are_left_out() -> None:
     [
         ({**PLAIN, "chosen": 3}, r"row 7: 'text', 'chosen' and 'rejected' must be three texts, or three lists of"),
         ({**TALK, "text": "Is a list ordered?"}, r"row 7: .* they are str, list, list"),
+        ({**TALK, "text": TALK["text"][0]}, r"row 7: .* they are dict, list, list"),
+        (
+            {**TALK, "chosen": {"from": "bot", "value": "Yes."}},
+            r"row 7 chosen: from 'bot' is unknown; known: system, human",
+        ),
         ({"text": "a", "chosen": "b"}, r"row 7: there is no column 'rejected'; known: chosen, text"),
         (
             {**TALK, "chosen": [{"role": "assistant"}]},

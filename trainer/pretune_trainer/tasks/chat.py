@@ -8,11 +8,12 @@ import numpy as np
 from jinja2 import TemplateError
 
 from pretune_api.tasks import Chat as ChatSpec
-from pretune_trainer.data.example import Example, Row, kind_of
+from pretune_trainer.data.example import Example, Row
 from pretune_trainer.data.truncation import fitted
-from pretune_trainer.errors import BadRowError, UserError, lines_of, quoted
+from pretune_trainer.errors import BadRowError, UserError, lines_of
 from pretune_trainer.tasks.base import Context
 from pretune_trainer.tasks.causal_lm import NextToken
+from pretune_trainer.tasks.messages import messages_of
 
 PLAIN_TEMPLATE: Final = (
     "{{ bos_token or '' }}{% for message in messages %}"
@@ -23,7 +24,6 @@ PLAIN_TEMPLATE: Final = (
 )
 """Roles as plain text, as in Zephyr: needs no token that a parent does not have."""
 
-_ROLES: Final = ("system", "user", "assistant", "tool")
 TEMPLATE_ERRORS: Final = (TemplateError, TypeError, ValueError)
 """What a template raises: on its own, through Python's operators, or in transformers."""
 
@@ -83,38 +83,3 @@ class Chat(NextToken):
         """Tokens that can end a turn: the tokenizer's own, or one of the template's, such as <|im_end|>."""
         special = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         return special | set(self.tokenizer.all_special_ids)
-
-
-def messages_of(row: Row, column: str) -> list[dict[str, Any]]:
-    """The conversation, or a part of one, in a column of a row.
-
-    Raises:
-        BadRowError: the column holds no list of {role, content}.
-    """
-    value = row.value(column)
-    if not isinstance(value, list) or not value:
-        raise BadRowError(str(row.place), f"column '{column}' does not hold a list of messages {{role, content}}")
-    for number, message in enumerate(value):
-        _check_message(f"{row.place} {column}[{number}]", message)
-    found: list[dict[str, Any]] = _without_nulls(value)
-    return found
-
-
-def _without_nulls(value: object) -> Any:
-    """What tables have in all rows, and null where a row has none: to templates, a null tool call is a tool call."""
-    match value:
-        case dict():
-            return {name: _without_nulls(held) for name, held in value.items() if held is not None}
-        case list():
-            return [_without_nulls(held) for held in value]
-    return value
-
-
-def _check_message(place: str, message: object) -> None:
-    if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-        raise BadRowError(place, "a message must be an object with role and content")
-    if message["role"] not in _ROLES:
-        raise BadRowError(place, f"role {quoted(message['role'])} is unknown; known roles: {', '.join(_ROLES)}")
-    if not isinstance(message["content"], str):
-        advice = '; for a message that only calls tools, write ""' if message["content"] is None else ""
-        raise BadRowError(place, f"content holds {kind_of(message['content'])}, expected text{advice}")

@@ -20,7 +20,7 @@ from pretune_trainer.model.build import Build
 from pretune_trainer.model.dropout import drop_nothing
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import PLACES, Batch, Context, Task
-from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS, messages_of
+from pretune_trainer.tasks.chat import PLAIN_TEMPLATE, TEMPLATE_ERRORS
 from pretune_trainer.tasks.language import (
     NOTHING,
     encode,
@@ -31,6 +31,7 @@ from pretune_trainer.tasks.language import (
     padded_inputs,
     places_of,
 )
+from pretune_trainer.tasks.messages import messages_of
 
 
 class _Texts(NamedTuple):
@@ -93,7 +94,7 @@ class Preference(Task[Preferred]):
             end = self.tokenizer.eos_token or ""
             answers = (answer + end if answer.strip() else "" for answer in (chosen, rejected))
             return _Texts((self.tokenizer.bos_token or "") + prompt, *answers)
-        if all(isinstance(value, list) and value for value in values):
+        if all(values) and isinstance(values[0], list) and all(isinstance(each, list | dict) for each in values[1:]):
             return self._rendered(row)
         raise BadRowError(
             str(row.place),
@@ -102,7 +103,8 @@ class Preference(Task[Preferred]):
         )
 
     def _rendered(self, row: Row) -> _Texts:
-        prompt, *answers = (messages_of(row, column) for column in (row.column, *self.columns))
+        prompt = messages_of(row, row.column)
+        answers = [messages_of(row, column, may_be_single=True) for column in self.columns]
         try:
             before = self._render(prompt, open_turn=True)
             both = [self._render(prompt + answer, open_turn=False) for answer in answers]
