@@ -112,6 +112,12 @@ def test_each_thing_that_hangs_is_named() -> None:
     assert Parts(last=now - RESYNC_SECONDS - 1).problems() == ["the cluster has not been listed for too long"]
 
 
+def test_a_worker_that_has_ended_is_noticed_whichever_it_is() -> None:
+    dead: Any = Parts(alive=False)
+    for part in ("controller", "resync"):
+        assert replace(Parts().health, **{part: dead}).problems() == ["a worker has ended"]
+
+
 def test_a_watch_that_never_tells_what_a_list_has_shown_hangs() -> None:
     clock = Clock()
     watches = Watches(clock)
