@@ -85,7 +85,7 @@ def test_who_lives_where_is_answered_from_the_text(tmp_path: Path, measured: Mea
     assert figures["f1"] >= figures["exactMatch"] > trivial + 0.5
 
 
-def first_of_its_kind(row: dict[str, Any]) -> str:
+def first_of_its_kind(row: dict[str, str]) -> str:
     """Where, or who, the text names first."""
     name, _, home = row["text"].split(" . ")[0].partition(" lives in ")
     return home if row["question"].startswith("where") else name

@@ -74,7 +74,7 @@ def test_a_copy_is_written_to_the_letter(
     result, _ = run(Ranks(), job)
     model = AutoModelForSeq2SeqLM.from_pretrained(path_of(result)).eval()
     exact = list(written_exactly(model, gathered(job)))
-    measured({"exact match": np.mean(exact), "texts": len(exact), "loss": result.metrics["loss"]})
+    measured({"exact match": float(np.mean(exact)), "texts": len(exact), "loss": result.metrics["loss"]})
     assert len(exact) > 100
     assert np.mean(exact) > 0.98
 

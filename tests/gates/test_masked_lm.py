@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from support.words import vocabulary
 LETTERS = "abcdefgh"
 LENGTH = 16
 RATE = 0.15
-BERT = {
+BERT: dict[str, Any] = {
     "type": "bert",
     "config": {
         "hidden_size": 64,
@@ -78,7 +79,8 @@ def posterior(seen: np.ndarray, first: np.ndarray, transitions: np.ndarray) -> n
         result[place] = (taken[place] * after).sum(1)
         moved = np.concatenate([after[:, 1:], np.zeros((size, 1))], axis=1)
         after = transitions @ (after * kept[place][:, None] + moved * chosen[place][:, None])
-    return result / np.maximum(result.sum(1, keepdims=True), 1e-300)
+    shares: np.ndarray = result / np.maximum(result.sum(1, keepdims=True), 1e-300)
+    return shares
 
 
 def exact_loss(inputs: Inputs, first: np.ndarray, transitions: np.ndarray) -> float:

@@ -236,7 +236,7 @@ def test_a_ray_job_that_kuberay_finds_invalid_gives_its_quota_back() -> None:
     scene = Scene(labels={"kueue.x-k8s.io/queue-name": "team"})
     scene.settle()
     scene.sees(attempt(suspended=True)).settle()
-    invalid = {"deployment_status": "ValidationFailed", "reason": "ValidationFailed", "message": "no"}
+    invalid: dict[str, Any] = {"deployment_status": "ValidationFailed", "reason": "ValidationFailed", "message": "no"}
     assert deleted(scene.sees(attempt(suspended=True, ray_cluster=None, **invalid)).settle()) == ["job-1"]
     assert scene.says("Failed") == ("True", "UserError")
 

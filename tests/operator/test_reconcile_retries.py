@@ -269,7 +269,7 @@ def test_a_lowered_retry_starts_nothing_and_may_be_raised_again() -> None:
 
 def test_pauses_begin_anew_once_retry_was_raised() -> None:
     scene = Scene(failurePolicy__retries__interrupted=1)
-    over = []
+    over: list[SeenAttempt] = []
     for number, pause in ((1, 10), (2, None), (3, 10)):
         scene.settle()
         scene.sees(*over, running(number)).settle()

@@ -43,7 +43,7 @@ def parent_of(algorithm: str, form: Form = Form.BARE, size: int = 400) -> PreTra
 
 def adapted(folder: Path, parent: PreTrainedTokenizerFast, count: int = 12) -> tuple[Any, Added]:
     folder.mkdir(exist_ok=True)
-    adapt(parent, DOMAIN, count, folder)
+    adapt(parent, iter(DOMAIN), count, folder)
     return AutoTokenizer.from_pretrained(folder), Added.load(folder)
 
 
@@ -96,6 +96,7 @@ def domain(folder: Path, parent: Folder, **changes: Any) -> Any:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_domain_stage_starts_from_the_pieces_and_leaves_an_artifact_that_fits(tmp_path: Path, tied: bool) -> None:
     general = pretrain(tmp_path / "general", training__max_steps=2)
+    assert general.model.architecture is not None
     general.model.architecture.config["tie_word_embeddings"] = tied
     first = run_rank(general, Ranks(), Silent())
     config = domain(tmp_path, as_parent(first))

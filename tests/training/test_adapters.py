@@ -233,7 +233,8 @@ def adapt(folder: Path, parent: Folder, name: str, **changes: Any) -> RunConfig:
 
 
 def updates(result: RankResult) -> dict[str, Tensor]:
-    return load_file(path(result.artifact_uri) / "adapter_model.safetensors")
+    tensors: dict[str, Tensor] = load_file(path(result.artifact_uri) / "adapter_model.safetensors")
+    return tensors
 
 
 @pytest.mark.parametrize(

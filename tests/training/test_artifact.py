@@ -246,8 +246,9 @@ def test_a_parent_that_ends_in_several_ways_goes_on_to(tmp_path: Path, artifacts
     ends = [AutoTokenizer.from_pretrained(parent).eos_token_id, 300]
     settings = json.loads((parent / "generation_config.json").read_text())
     (parent / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": ends}))
-    task, corpus = {"causalLM": {}}, write_corpus(tmp_path)
-    child = made(finetune(tmp_path, task, corpus, Folder(uri=parent.as_uri()), training__max_steps=1))
+    child = made(
+        finetune(tmp_path, {"causalLM": {}}, write_corpus(tmp_path), Folder(uri=parent.as_uri()), training__max_steps=1)
+    )
     assert json.loads((child.path / "generation_config.json").read_text())["eos_token_id"] == ends
 
 

@@ -24,8 +24,8 @@ from pretune_trainer.drive.board import Board
 from pretune_trainer.drive.board_server import BoardServer
 from pretune_trainer.drive.desk import BoardLostError, Desk
 from pretune_trainer.drive.tokens import TOKEN_VARIABLE
-from pretune_trainer.drive.wire import Artifact, Ending
-from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
+from pretune_trainer.drive.wire import Artifact, Ending, Order
+from pretune_trainer.report import Committed, Evaluated, Event, Said, Start, Step
 from support.specs import PRETRAIN, changed
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
@@ -65,7 +65,8 @@ def at_work(board: Board) -> int:
 
 def read(port: int, path: str, host: str = "127.0.0.1") -> str:
     with urllib.request.urlopen(f"http://{host}:{port}{path}") as answer:
-        return answer.read().decode()
+        content: bytes = answer.read()
+    return content.decode()
 
 
 def test_progress_says_how_far_a_job_is(server: BoardServer, board: Board) -> None:
@@ -104,7 +105,8 @@ def test_who_reads_how_far_a_job_is_fills_no_memory_with_a_body(server: BoardSer
 
 def test_metrics_are_those_that_are_documented_with_namespace_kind_and_name(server: BoardServer, board: Board) -> None:
     number = at_work(board)
-    events = [START, step(1), Committed(1, 0.1, 1.0, 99), Evaluated(1, {"loss": 2.4, "perplexity": 11.0}, 1.0)]
+    found = Evaluated(1, {"loss": 2.4, "perplexity": 11.0}, 1.0)
+    events: list[Event] = [START, step(1), Committed(1, 0.1, 1.0, 99), found]
     board.take(number, events)
     families = {family.name: family for family in text_string_to_metric_families(read(server.port, "/metrics"))}
     names = {value.removesuffix("_total") for name, value in vars(prometheus).items() if value_is_metric(value)}
@@ -220,6 +222,7 @@ def test_a_figure_that_does_not_exist_ends_neither_progress_nor_the_way_to_stop(
 
 def test_steps_left_out_and_those_done_again_after_a_loss_do_not_count_as_goodput(board: Board) -> None:
     number = at_work(board)
+    assert board._progress is not None
     board._progress._since -= 100  # the order was taken so many seconds ago
     board.take(number, [START, step(1), step(2), replace(step(3), skipped=True)])
     assert board._progress.goodput == pytest.approx(0.01, rel=0.05)
@@ -297,12 +300,14 @@ def test_the_first_word_on_an_ending_stands(board: Board, desk: Desk) -> None:
 
 
 def test_a_rank_waits_for_an_order_that_comes_later(board: Board, desk: Desk) -> None:
-    taken = []
+    taken: list[Order | None] = []
     rank = threading.Thread(target=lambda: taken.append(desk.next_order()))
     rank.start()
     board.put(JOB, "causalLM", {})
     rank.join(10)
-    assert taken[0].number == 1
+    (order,) = taken
+    assert order is not None
+    assert order.number == 1
 
 
 def test_no_more_orders_is_an_answer(board: Board, desk: Desk) -> None:
@@ -332,7 +337,8 @@ def test_events_survive_the_journey(board: Board, desk: Desk) -> None:
     heard: list[object] = []
     board._listener = heard.append
     number = at_work(board)
-    events = [START, step(1), Committed(1, 0.1, 1.0, 99), Evaluated(1, {"loss": 2.4}, 1.0), Said("a sentence")]
+    found = Evaluated(1, {"loss": 2.4}, 1.0)
+    events: list[Event] = [START, step(1), Committed(1, 0.1, 1.0, 99), found, Said("a sentence")]
     desk.tell(number, events)
     assert heard == events
 

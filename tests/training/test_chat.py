@@ -176,7 +176,7 @@ def test_a_chat_is_learnt_and_its_artifact_brings_the_template(tmp_path: Path) -
         for text in paragraphs()[:120]
     ]
     uri = write_rows(tmp_path / "chats.jsonl", iter(turns))
-    training = {"training__max_steps": 20, "data__train": [{"uri": uri, "column": "messages"}]}
+    training: dict[str, Any] = {"training__max_steps": 20, "data__train": [{"uri": uri, "column": "messages"}]}
     tokenizer = {"from": {"uri": _tokenizer_folder(tmp_path)}}
     recorder = Recorder()
     config = finetune(tmp_path, {"chat": {"template": OWN}}, uri, tokenizer=tokenizer, **training)

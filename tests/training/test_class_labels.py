@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def listed_before_4(feature: Feature) -> Feature:
     return {"feature": {**feature, "id": None}, "length": -1, "id": None, "_type": "Sequence"}
 
 
-def write(path: Path, columns: dict[str, list[Any]], features: dict[str, Feature]) -> Path:
+def write(path: Path, columns: Mapping[str, object], features: dict[str, Feature]) -> Path:
     """As `datasets.Dataset.to_parquet` does (`Features.arrow_schema`)."""
     text = {name: {"dtype": "string", "_type": "Value"} for name in columns}
     metadata = {"huggingface": json.dumps({"info": {"features": text | features}})}

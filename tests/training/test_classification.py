@@ -191,13 +191,12 @@ def test_rows_that_teach_nothing_are_counted_and_told(tmp_path: Path) -> None:
 
 def test_a_warm_up_that_training_does_not_outlast_is_told(tmp_path: Path) -> None:
     uri = write_rows(tmp_path / "rows.jsonl", ({"text": text, "label": "calm"} for text in paragraphs()[:80]))
-    rates = {"learning_rate": 5.0e-5, "warmup_steps": 9, "max_steps": 9}
-    job = finetune(
-        tmp_path,
-        {"sequenceClassification": {"labels": ["calm", "loud"]}},
-        uri,
-        **{f"training__{name}": value for name, value in rates.items()},
-    )
+    rates: dict[str, Any] = {
+        "training__learning_rate": 5.0e-5,
+        "training__warmup_steps": 9,
+        "training__max_steps": 9,
+    }
+    job = finetune(tmp_path, {"sequenceClassification": {"labels": ["calm", "loud"]}}, uri, **rates)
     recorder = Recorder()
     run_rank(job, Ranks(), recorder)
     assert f"{recorder.of(Step)[-1].learning_rate:.1e}" == "4.5e-05"

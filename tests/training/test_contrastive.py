@@ -44,8 +44,8 @@ def test_the_loss_is_that_of_transformers_and_rows_without_a_pair_change_nothing
 
 def test_all_captions_of_an_image_are_on_one_side(tmp_path: Path) -> None:
     pairs = [{**row, "text": f"{said} {row['text']}"} for row in rows(1, 1) for said in ("here is", "look at", "see")]
-    cleaning = {"duplicates": "exact"}
-    for name, rules in (("plain", {}), ("cleaned", {"data__cleaning": cleaning})):
+    cleaning: dict[str, Any] = {"data__cleaning": {"duplicates": "exact"}}
+    for name, rules in (("plain", {}), ("cleaned", cleaning)):
         cache = gathered(matched(tmp_path / name, write_pairs(tmp_path / "pairs.parquet", pairs), **rules)).cache
         learnt, judged = (
             [source.example(number)["file"].tobytes() for source in side for number in range(len(source))]
@@ -111,7 +111,7 @@ def test_an_artifact_is_a_zero_shot_pipeline_and_a_parent(tmp_path: Path) -> Non
     assert read.eos_token_id == inputs.build.tokenizer.eos_token_id
 
 
-def guessed(inputs: Inputs, model: torch.nn.Module, image: Any) -> str:
+def guessed(inputs: Inputs, model: CLIPModel, image: Any) -> str:
     """The label whose prompt is most like the image, by hand."""
     tokenizer = inputs.build.tokenizer
     ids = tokenizer([f"a photo of a {label}" for label in SHAPES], padding=True, return_tensors="pt").input_ids

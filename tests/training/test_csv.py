@@ -5,6 +5,7 @@ import gzip
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -25,7 +26,7 @@ RECORDS: list[Record] = [
 TEXT = st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=12)
 
 
-def written(records: list[Record], **style: str) -> bytes:
+def written(records: list[Record], **style: Any) -> bytes:
     """As Python's csv module writes them."""
     content = io.StringIO(newline="")
     writer = csv.DictWriter(content, list(records[0]), **style)

@@ -20,7 +20,7 @@ from support.words import opened
 
 WORDS = [f"w{number}" for number in range(100)]
 TEXT = " ".join(WORDS[:40])
-KINDS = {"t5": {"spanCorruption": {}}, "bart": {"infilling": {}}}
+KINDS: dict[str, dict[str, Any]] = {"t5": {"spanCorruption": {}}, "bart": {"infilling": {}}}
 
 
 def task_for(spec: dict[str, Any], length: int = 64) -> Denoising:
@@ -34,7 +34,8 @@ def packs(task: Denoising, *texts: str, epoch: int = 0) -> list[Pack]:
 
 def words(task: Denoising, ids: torch.Tensor) -> list[str]:
     """Without padding."""
-    return task.tokenizer.convert_ids_to_tokens([id_ for id_ in ids.tolist() if id_ > task.pad])
+    tokens: list[str] = task.tokenizer.convert_ids_to_tokens([id_ for id_ in ids.tolist() if id_ > task.pad])
+    return tokens
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -44,7 +44,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="module")
 def model(inputs: Inputs) -> torch.nn.Module:
-    return inputs.make_model().model.eval()
+    model: torch.nn.Module = inputs.make_model().model
+    return model.eval()
 
 
 def vector(model: torch.nn.Module, ids: Any) -> Tensor:

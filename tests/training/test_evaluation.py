@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,11 @@ def test_a_parent_is_trained_with_dropout_whether_it_was_judged_before_or_not(tm
     torch.set_num_threads(1)
     dropout = {"type": "gpt2", "config": {"n_embd": 32, "n_layer": 2, "n_head": 2, "resid_pdrop": 0.3}}
     made = run_rank(pretrain(tmp_path, model__architecture=dropout, training__max_steps=1), Ranks(), Silent())
-    ways = {"unseen": {}, "before": {"evaluation__baseline": True}, "often": {"evaluation__every_steps": 1}}
+    ways: dict[str, dict[str, Any]] = {
+        "unseen": {},
+        "before": {"evaluation__baseline": True},
+        "often": {"evaluation__every_steps": 1},
+    }
     losses = [
         [step.loss for step in run(Ranks(), named(classification(tmp_path, as_parent(made), **changes), name))[1]]
         for name, changes in ways.items()
@@ -96,9 +101,9 @@ def _judged(ranks: Ranks, config: RunConfig) -> dict[str, float]:
 
 
 def test_a_part_of_the_validation_data_is_the_same_at_any_number_of_ranks(tmp_path: Path) -> None:
-    changes = {"evaluation__max_batches": 1, "training__examples_per_step": 9, "training__max_steps": 1}
-    every = classification(tmp_path / "every", training__examples_per_step=9, training__max_steps=1)
-    whole = _judged(Ranks(), every)
+    steps: dict[str, Any] = {"training__examples_per_step": 9, "training__max_steps": 1}
+    changes = {"evaluation__max_batches": 1, **steps}
+    whole = _judged(Ranks(), classification(tmp_path / "every", **steps))
     alone = _judged(Ranks(), classification(tmp_path / "one", **changes))
     together, _ = in_ranks(2, _judged, classification(tmp_path / "two", **changes))
     assert together == pytest.approx(alone, abs=1e-6)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -17,21 +18,26 @@ LENGTH = 63
 """Letters of a document: with its begin token, a row."""
 
 
-def chain(random: np.random.Generator) -> np.ndarray:
+Floats = NDArray[np.float64]
+
+
+def chain(random: np.random.Generator) -> Floats:
     """Probabilities of the next letter, by letter."""
     return random.dirichlet(np.full(len(LETTERS), 0.5), size=len(LETTERS))
 
 
-def stationary(transitions: np.ndarray) -> np.ndarray:
+def stationary(transitions: Floats) -> Floats:
     """How often each letter comes in the long run."""
     values, vectors = np.linalg.eig(transitions.T)
-    shares = np.real(vectors[:, np.argmax(np.real(values))])
-    return shares / shares.sum()
+    most = np.real(vectors[:, np.argmax(np.real(values))])
+    shares: Floats = most / most.sum()
+    return shares
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
+def entropy(probabilities: Floats) -> Floats:
     """In nats, of each row."""
-    return -(probabilities * np.log(probabilities)).sum(-1)
+    found: Floats = -(probabilities * np.log(probabilities)).sum(-1)
+    return found
 
 
 def document(transitions: np.ndarray, random: np.random.Generator) -> str:

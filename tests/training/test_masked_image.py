@@ -49,6 +49,7 @@ def test_hidden_patches_belong_to_the_row_and_are_the_share_that_is_asked_for(tm
 
 def test_positions_tell_the_patches_of_a_new_model_apart(tmp_path: Path) -> None:
     _, model, _ = made(painted(tmp_path, some_digits(tmp_path)))
+    assert isinstance(model, ViTMAEForPreTraining)
     for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
         apart = torch.cdist(positions[0], positions[0]) + torch.eye(17)
         assert apart.min() > 0.1

@@ -58,7 +58,8 @@ def path(uri: str) -> Path:
 
 
 def weights(folder: str) -> dict[str, Tensor]:
-    return load_file(path(folder) / "model.safetensors")
+    tensors: dict[str, Tensor] = load_file(path(folder) / "model.safetensors")
+    return tensors
 
 
 def adapt(folder: Path, parent: Folder, method: dict[str, Any], **changes: Any) -> RunConfig:
@@ -68,7 +69,8 @@ def adapt(folder: Path, parent: Folder, method: dict[str, Any], **changes: Any) 
 
 def logits(model: torch.nn.Module) -> Tensor:
     with torch.no_grad():
-        return model.eval()(input_ids=IDS).logits
+        found: Tensor = model.eval()(input_ids=IDS).logits
+    return found
 
 
 UPDATES: dict[str, dict[str, Any]] = {

@@ -93,7 +93,9 @@ def _loss(cause: Exception) -> Exception:
     from ray.train import WorkerGroupError
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-    return WorkerGroupError("rank 1 is lost", {1: WorkerHealthCheckFailedError("a health check failed", cause)})
+    causes = {1: WorkerHealthCheckFailedError("a health check failed", cause)}
+    lost: Exception = WorkerGroupError("rank 1 is lost", causes)
+    return lost
 
 
 def test_a_rank_that_ray_has_ended_for_its_memory_has_run_out_of_it() -> None:

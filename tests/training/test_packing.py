@@ -84,10 +84,13 @@ def test_a_mask_leaves_out_what_is_not_learnt() -> None:
 def test_boundaries_tell_where_documents_begin_and_come_in_few_shapes() -> None:
     positions = np.array([[0, 1, 2, 0, 1, 0], [0, 1, 2, 3, 4, 5]])
     told = boundaries(positions)
-    assert told["cu_seq_lens_q"].tolist() == [0, 3, 5, 6, *[12] * 61]
-    assert told["cu_seq_lens_q"].dtype == torch.int32
+    ends, others = told["cu_seq_lens_q"], boundaries(np.zeros((1, 65), np.int64))["cu_seq_lens_q"]
+    assert isinstance(ends, torch.Tensor)
+    assert ends.tolist() == [0, 3, 5, 6, *[12] * 61]
+    assert ends.dtype == torch.int32
     assert told["max_length_q"] == 6
-    assert len(boundaries(np.zeros((1, 65), np.int64))["cu_seq_lens_q"]) == 128 + 1
+    assert isinstance(others, torch.Tensor)
+    assert len(others) == 128 + 1
 
 
 def _by_documents(
@@ -109,10 +112,10 @@ def _by_documents(
     assert query.shape == key.shape == value.shape
     parts = []
     for start, end in zip(ends.tolist(), ends[1:].tolist(), strict=False):
-        documents = (tensor[start:end].transpose(0, 1)[None] for tensor in (query, key, value))
+        q, k, v = (tensor[start:end].transpose(0, 1)[None] for tensor in (query, key, value))
         distance = torch.arange(end - start)[:, None] - torch.arange(end - start)
         seen = (distance >= 0) & ((distance <= window_size[0]) | (window_size[0] < 0))
-        parts.append(F.scaled_dot_product_attention(*documents, attn_mask=seen, scale=scale)[0].transpose(0, 1))
+        parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)[0].transpose(0, 1))
     return torch.cat(parts)
 
 

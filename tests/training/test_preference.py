@@ -73,7 +73,7 @@ def test_answers_in_messages_are_learnt_as_the_template_ends_them() -> None:
 @pytest.mark.parametrize("names", [("role", "content"), ("from", "value")])
 def test_answers_in_turns_of_sharegpt_or_alone_are_the_same(names: tuple[str, str], alone: bool) -> None:
     speakers = {"user": "human", "assistant": "gpt"} if names[0] == "from" else {}
-    told = {
+    told: dict[str, Any] = {
         column: [dict(zip(names, (speakers.get(turn["role"], turn["role"]), turn["content"]), strict=True))]
         for column, (turn,) in TALK.items()
     }

@@ -1,7 +1,7 @@
 """What would end a run is said before it takes GPUs, each in one sentence with its field, and all of it at once."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -188,8 +188,14 @@ def test_a_run_reads_a_parent_in_a_remote_store_once_and_refuses_one_that_is_dam
     files = [store.put(file.name, file) for file in sorted(Path(parent.uri.removeprefix("file://")).iterdir())]
     commit(store, Manifest(content="artifact", files=files))
     there, storage = Parent(folder=Folder(uri=location.uri)), Storage(**location.model_dump())
-    read, stream = [], Store.stream
-    monkeypatch.setattr(Store, "stream", lambda self, path, size: read.append(path) or stream(self, path, size))
+    read: list[str] = []
+    stream = Store.stream
+
+    def noted(store: Store, path: str, size: int) -> Iterator[memoryview]:
+        read.append(path)
+        return stream(store, path, size)
+
+    monkeypatch.setattr(Store, "stream", noted)
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "cache"))
     for where in ("spec.model.from", "spec.tokenizer"):
         assert find_parent(there, storage, Ranks(), where).digest == Manifest(content="artifact", files=files).digest

@@ -46,7 +46,8 @@ def row(found: object, question: object = "Where is the blue house?", text: str 
 
 def said(task: QuestionAnswering, example: Example) -> str:
     first, last = example["span"]
-    return task.tokenizer.decode(example["ids"][first : last + 1]).strip()
+    answer: str = task.tokenizer.decode(example["ids"][first : last + 1]).strip()
+    return answer
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece"])

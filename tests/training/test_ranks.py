@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -127,9 +128,15 @@ def test_a_step_that_does_not_divide_by_the_ranks_is_the_same_step(tmp_path: Pat
 
 def _seeds(ranks: Ranks, config: RunConfig) -> list[int]:
     """What dropout's randomness began with in each step."""
-    seeds, seed_step = [], loop.seed_step
-    loop.seed_step = lambda seed: (seeds.append(seed), seed_step(seed))[1]
-    run_rank(config, ranks, Recorder())
+    seeds: list[int] = []
+    seed_step = loop.seed_step
+
+    def noted(seed: int) -> None:
+        seeds.append(seed)
+        seed_step(seed)
+
+    with patch.object(loop, "seed_step", noted):
+        run_rank(config, ranks, Recorder())
     return seeds
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pretune_api.run_config import RunConfig
+from pretune_api.storage import Location
 from pretune_api.training import EarlyStopping, Instability
 from pretune_trainer import rank
 from pretune_trainer.data.example import Cursor
@@ -28,6 +29,7 @@ from pretune_trainer.result import RankResult
 from pretune_trainer.resume import Resumable, State
 from pretune_trainer.stopping import Improvement
 from pretune_trainer.storage.checkpoint import Checkpoints
+from pretune_trainer.storage.client import Patience
 from pretune_trainer.storage.runs import claim_run
 from pretune_trainer.storage.store import Store
 from support.crashing import Crash, CrashingStore, Plan
@@ -78,8 +80,8 @@ def _mutations(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def _run_crashing(config: RunConfig, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> RankResult:
     class Opening(Store):
         @classmethod
-        def open(cls, *arguments: Any) -> Store:
-            return CrashingStore.around(Store.open(*arguments), plan)
+        def open(cls, location: Location, patience: Patience | None = None) -> Any:
+            return CrashingStore.around(Store.open(location, patience), plan)
 
     with monkeypatch.context() as patch:
         patch.setattr(rank, "Store", Opening)
@@ -238,7 +240,7 @@ def test_whatever_training_decides_by_is_gone_on_with(local: Store) -> None:
     again = _resumable(local)
     assert again.restore() == state
     assert again.improvement == stopped.improvement
-    assert (again.stability.skipped, again.stability.mean) == (1, 2.5)
+    assert (again.stability.skipped, again.stability.mean.item()) == (1, 2.5)
 
 
 def test_the_metrics_that_the_spec_names_are_reported_and_no_others(tmp_path: Path) -> None:

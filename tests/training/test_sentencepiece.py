@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -58,7 +59,7 @@ def translator(folder: Path, kind: str, **settings: str) -> Path:
 def translation(folder: Path, parent: Path) -> RunConfig:
     rows = ({"text": text, "translation": written} for text, written in zip(TEXTS, WRITTEN, strict=True))
     uri = write_rows(folder / "pairs.jsonl", rows)
-    fields = {"model": {"from": {"uri": parent.as_uri()}}, "tokenizer": None, "training__max_steps": 1}
+    fields: dict[str, Any] = {"model": {"from": {"uri": parent.as_uri()}}, "tokenizer": None, "training__max_steps": 1}
     task = {"translation": {"maxTargetTokens": 128}}
     return finetune(folder, task, uri, data__sequence_length=128, evaluation__metrics=["loss"], **fields)
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -35,10 +36,9 @@ METHODS = [{"full": {}}, {"lora": {}}, {"adapter": {}}, {"freeze": {}}, {"prefix
 
 def _losses(ranks: Ranks, config: RunConfig) -> list[float]:
     """Of every step; no rank but the first can make a model."""
-    if not ranks.is_first:
-        Inputs.make_model = _refused
     recorder = Recorder()
-    run_rank(config, ranks, recorder)
+    with patch.object(Inputs, "make_model", Inputs.make_model if ranks.is_first else _refused):
+        run_rank(config, ranks, recorder)
     return [step.loss for step in recorder.of(Step)]
 
 
@@ -86,9 +86,14 @@ def test_shapes_are_filled_with_the_weights_of_the_first_rank() -> None:
     assert first[-1] == 7
 
 
+class Scaled(torch.nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.scales = [torch.tensor([0.5, 2.0])]
+
+
 def test_what_is_no_weight_of_the_model_stays_whole() -> None:
-    model = torch.nn.Linear(2, 2)
-    model.scales = [torch.tensor([0.5, 2.0])]
+    model = Scaled()
     assert torch.equal(Shapes.of(model, model).make().scales[0], torch.tensor([0.5, 2.0]))
 
 

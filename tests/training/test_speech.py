@@ -18,6 +18,7 @@ from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.sounds import CTC_FAMILIES
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.tasks.base import Batch
+from pretune_trainer.tasks.speech_ctc import SpeechCtc
 from support.group import in_ranks
 from support.jobs import classification
 from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
@@ -45,7 +46,8 @@ def packs_of(inputs: Inputs) -> list[Pack]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_artifact_is_a_pipeline_that_writes_what_the_evaluation_saw(tmp_path: Path, kind: str) -> None:
-    wild, training = changed(kind, **WILD[kind]), {"training__max_steps": 1, "training__learning_rate": 1e-9}
+    wild = changed(kind, **WILD[kind])
+    training: dict[str, Any] = {"training__max_steps": 1, "training__learning_rate": 1e-9}
     config = listening(tmp_path, clips(tmp_path, kind), kind, model__architecture=wild, **training)
     result, _ = run(Ranks(), config)
     how = {"generate_kwargs": {"num_beams": 1}} if kind == "whisper" else {}
@@ -164,6 +166,7 @@ def test_a_clip_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path: P
 
 def test_no_loss_is_infinite_where_letters_just_fit(tmp_path: Path) -> None:
     task = gathered(listening(tmp_path, clips(tmp_path))).task
+    assert isinstance(task, SpeechCtc)
     for letters in ("abcabca", "aabbc", "abcdefgh"):
         row, frames = task.tokenizer(letters)["input_ids"], len(letters) + sum(map(str.__eq__, letters, letters[1:]))
         for count in (frames - 1, frames):
@@ -186,7 +189,7 @@ def test_a_transcript_of_more_tokens_than_the_model_has_positions_is_refused(tmp
 
 @pytest.mark.parametrize(("kind", "shape"), [("wav2vec2", {}), ("hubert", CLIP_BY_CLIP), ("whisper", {})])
 def test_two_ranks_learn_what_one_learns(tmp_path: Path, kind: str, shape: dict[str, Any]) -> None:
-    odd = {"training__max_steps": 3, "training__examples_per_step": 15}
+    odd: dict[str, Any] = {"training__max_steps": 3, "training__examples_per_step": 15}
     config = listening(tmp_path, clips(tmp_path, kind), kind, model__architecture=changed(kind, **shape), **odd)
     whole, steps = run(Ranks(), config)
     (half, others), *_ = in_ranks(2, run, named(config, "other"))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import torch
@@ -46,10 +47,11 @@ class Late(Staging):
 
 def _second_step(folder: Path, job: str) -> dict[str, Tensor]:
     (file,) = folder.glob(f"storage/local/*-{job}-*/checkpoints/*/step-00000002/shard-00000.safetensors")
-    return load_file(file)
+    tensors: dict[str, Tensor] = load_file(file)
+    return tensors
 
 
-SAVING = {"training__max_steps": 3, "checkpoint__every_steps": 2}
+SAVING: dict[str, Any] = {"training__max_steps": 3, "checkpoint__every_steps": 2}
 JOBS: dict[str, Callable[[Path], RunConfig]] = {
     "weight": lambda folder: pretrain(folder, **SAVING),
     "running_mean": lambda folder: classified(folder, "resnet", count=40, **SAVING),

@@ -45,7 +45,8 @@ def row(**values: object) -> Row:
 
 def read(task: TextToText, example: Any) -> str:
     ids = example["ids"] if task.both else example["ids"][example["mask"] == 0]
-    return task.tokenizer.decode(ids)
+    text: str = task.tokenizer.decode(ids)
+    return text
 
 
 SHORT = {"max_target_tokens": 16}
@@ -169,8 +170,7 @@ def test_texts_and_answers_end_where_the_positions_of_a_model_end() -> None:
     writing = task(Summarization(max_target_tokens=21), length=21)
     model = writing.model(Build(Architecture(type="bart", config=BART), writing.tokenizer, 21)).eval()
     ((example,),) = writing.examples([row(text="word " * 40, summary="to be or not")])
-    example["answer"] = np.resize(example["answer"], 21)
-    batch = writing.batch([Pack((example,))])
+    batch = writing.batch([Pack(({**example, "answer": np.resize(example["answer"], 21)},))])
     assert batch.inputs["input_ids"].shape[1] == batch.targets["lm"].shape[1] == model.config.max_position_embeddings
     assert len(writing.evaluate(model, batch)) == 1
 
