@@ -2,8 +2,9 @@
 
 import copy
 import json
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from support.runs import as_parent, named, path_of, run
 LONG, SHORT = "one word " * 90, "one word"
 ASKED = [{"role": "user", "content": "What is a list?"}]
 TALK = [*ASKED, {"role": "assistant", "content": LONG}]
-TASKS: dict[str, tuple[type[Task[Any]], Any, dict[str, Any], bool]] = {
+TASKS: dict[str, tuple[Callable[[Context], Task[Any]], Any, dict[str, Any], bool]] = {
     "chat": (Chat, ChatSpec(), {"text": TALK}, False),
     "classification": (SequenceClassification, ClassificationSpec(labels=["a", "b"]), {"label": "a"}, False),
     "regression": (SequenceRegression, RegressionSpec(target_column="label"), {"label": 1.5}, False),
@@ -207,3 +208,16 @@ def test_no_more_is_advised_than_the_parent_reads(tmp_path: Path) -> None:
     events = Recorder()
     run_rank(classification(tmp_path, parent, training__max_steps=1), Ranks(), events)
     assert told(events)[0].endswith("; the model reads 64 at most")
+
+
+def test_of_a_long_conversation_that_fits_transformers_does_not_say_that_it_is_too_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokenizer = copy.deepcopy(small_tokenizer())
+    tokenizer.model_max_length = 16
+    task = Chat(Context(ChatSpec(), tokenizer, 512, True, False, 0))
+    transformers = logging.getLogger("transformers")
+    transformers.addHandler(caplog.handler)
+    list(task.examples([Row({"text": TALK}, Place("file:///rows.jsonl", 1), "text")]))
+    transformers.removeHandler(caplog.handler)
+    assert caplog.messages == []

@@ -55,7 +55,11 @@ class Chat(NextToken):
 
     def _render(self, messages: list[dict[str, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         encoded = self.tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, verbose=False
+            messages,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+            tokenizer_kwargs={"verbose": False},
         )
         ids = np.asarray(encoded["input_ids"], dtype=np.int32)
         return ids, np.asarray(encoded["assistant_masks"], dtype=np.uint8)
