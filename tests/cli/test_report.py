@@ -10,6 +10,7 @@ from pretune_cli.__main__ import main
 from pretune_cli.documents import load
 from pretune_cli.report.html import element
 from pretune_cli.stages import Stages
+from pretune_trainer.report import Said, Shown
 from pretune_trainer.storage.runs import claim_run
 from support.browser import browser
 from support.job_files import finetune as continuing
@@ -79,6 +80,16 @@ def test_a_run_that_ended_before_it_trained_has_cost_the_run_before_it_nothing(t
     page = reported(folder_of(config).uri, tmp_path).read_text()
     assert "0 to 50</td><td>0</td>" in page
     assert "none</td><td>0</td>" in page
+
+
+def test_it_tells_what_the_runs_said_and_shows_the_example_that_training_began_with(tmp_path: Path) -> None:
+    config, said = pretrain(tmp_path), Said("3 of 9 rows (33.3%) are longer")
+    run(config, range(1, 51), said, Shown("<s>a row</s> ⇒ ⟦b⟧\n<s>another</s>"))
+    run(config, range(51, 81), said, Said("a checkpoint was damaged"))
+    page = reported(folder_of(config).uri, tmp_path).read_text()
+    assert page.count(said.text) == 1
+    assert "<li>a checkpoint was damaged</li>" in page
+    assert "&lt;s&gt;a row&lt;/s&gt; ⇒ ⟦b⟧\n&lt;s&gt;another&lt;/s&gt;</p>" in page
 
 
 def test_text_of_the_data_is_never_markup(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pretune_api.names import ExitCode
 from pretune_cli.display import Lines, Terminal, summarise
 from pretune_cli.documents import load
 from pretune_trainer.drive.wire import Ending
-from pretune_trainer.report import Evaluated, Said, Start, Step
+from pretune_trainer.report import Evaluated, Said, Shown, Start, Step
 from support.job_files import pretrain, write
 
 JOB = {"namespace": "local", "kind": "PretrainJob", "name": "general"}
@@ -80,6 +80,13 @@ def test_starts_evaluations_and_sentences_stay_on_the_screen_and_steps_do_not(co
         "step 50: accuracy 0.75",
         "a checkpoint was damaged",
     ]
+
+
+def test_the_first_example_stays_on_the_screen_as_it_is(console: Console) -> None:
+    Terminal(console).hear(Shown("[CLS] a [bold]row[/bold] [SEP] ⇒ ⟦b⟧"))
+    heading, example = shown(console).splitlines()
+    assert heading == "the first training example as the model sees it, what is learned in ⟦ ⟧:"
+    assert example == "[CLS] a [bold]row[/bold] [SEP] ⇒ ⟦b⟧"
 
 
 def test_whatever_libraries_print_standard_output_holds_json_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from pretune_cli.formatting import headline
 from pretune_cli.streams import discard, tell
 from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
-from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Start, Step
+from pretune_trainer.report import Evaluated, Event, Exhibited, Said, Shown, Start, Step
 
 Progress = Callable[[], dict[str, Any]]
 """Reads the document at /progress."""
@@ -29,6 +29,7 @@ Progress = Callable[[], dict[str, Any]]
 _SECONDS_BETWEEN_LINES: Final = 5.0
 _UNBOUNDED: Final = 1_000
 """Columns that no table needs."""
+_SHOWN: Final = "the first training example as the model sees it, what is learned in ⟦ ⟧"
 _BAR: Final = 24
 """Columns of a progress bar at most."""
 
@@ -70,6 +71,8 @@ class Terminal(Display):
                 self.say(f"step {event.step}: {figures(event.metrics)}")
             case Said():
                 self.say(event.text)
+            case Shown():
+                self.say(f"{_SHOWN}:\n{event.text}")
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the live line."""

@@ -23,6 +23,7 @@ from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
 from pretune_trainer.device_errors import known_error, out_of_memory
 from pretune_trainer.errors import OutOfMemoryError, PretuneError
 from pretune_trainer.evaluate import Judgement, evaluate
+from pretune_trainer.first_example import first_example
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.loop import Loop, Parts
 from pretune_trainer.methods import Tuned
@@ -31,7 +32,7 @@ from pretune_trainer.model.origin import Source, positions
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
-from pretune_trainer.report import Reporter, Said, Start
+from pretune_trainer.report import Reporter, Said, Shown, Start
 from pretune_trainer.result import RankResult
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
 from pretune_trainer.step import Step, autocast, check_precision, prepare
@@ -123,6 +124,8 @@ class _Session:
         for note in (trainee.tuned.note, warmup, early_stopping_sentence(self.config, plan.total_steps)):
             if note:
                 self.reporter.tell(Said(note))
+        if not state.step:
+            self.ranks.once(lambda: self._show(inputs, trainee))
         self._train(inputs, trainee, resumable, state, plan, found)
         return self._publish(inputs, trainee, resumable.restore_best(state))
 
@@ -135,6 +138,10 @@ class _Session:
             self.reporter.tell(Said(truncated))
         if labels := unseen_labels(inputs.cache, inputs.task):
             self.reporter.tell(Said(unseen_sentence(labels, f"spec.{self.config.part}.{self.config.stage}.labels")))
+
+    def _show(self, inputs: Inputs, trainee: Trainee) -> None:
+        if example := first_example(inputs, trainee.tuned.model.config.id2label):
+            self.reporter.tell(Shown(example))
 
     def _baseline(self, inputs: Inputs) -> Judgement | None:
         """What the parent says in its prompt, before it is trained; None where it is not asked. Collective."""

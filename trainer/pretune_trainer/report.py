@@ -107,7 +107,19 @@ class Said:
     """The sentence."""
 
 
-Event = Start | Step | Evaluated | Exhibited | Committed | Said
+@dataclass(frozen=True)
+class Shown:
+    """The first training example as the model sees it: told when training begins, not when it goes on.
+
+    It is text of the data, which whoever reads the logs of a cluster need not be allowed to see. So it goes where the
+    data is, into the history, and to whoever has started `pretune run`; into no log.
+    """
+
+    text: str
+    """A line for each row of tokens; what is learnt stands in ⟦ ⟧."""
+
+
+Event = Start | Step | Evaluated | Exhibited | Committed | Said | Shown
 
 
 class Reporter(Protocol):

@@ -10,15 +10,25 @@ from pretune_trainer.data.cleaning.report import Balance, DataReport
 
 
 def data(story: Story) -> Iterator[Html]:
-    """The sources; and what cleaning did, where there was any."""
-    if story.cleaned is None:
-        rows = [
-            (source.uri, source.format or "", f"{source.weight:g}" if source.weight else "")
-            for source in story.config.data.train
-        ]
-        yield section("Data", table(("source", "format", "weight"), rows))
+    """The sources; what cleaning did, where there was any; and an example."""
+    yield section("Data", *_read(story), *_example(story.history.example))
+
+
+def _read(story: Story) -> Iterator[Html]:
+    if story.cleaned is not None:
+        yield from (element("p", _summary(story.cleaned)), _sources(story.cleaned), *_more(story.cleaned))
         return
-    yield section("Data", element("p", _summary(story.cleaned)), _sources(story.cleaned), *_more(story.cleaned))
+    rows = [
+        (source.uri, source.format or "", f"{source.weight:g}" if source.weight else "")
+        for source in story.config.data.train
+    ]
+    yield table(("source", "format", "weight"), rows)
+
+
+def _example(text: str) -> Iterator[Html]:
+    if text:
+        yield element("h3", "The first training example as the model sees it, what is learned in ⟦ ⟧")
+        yield element("p", text, class_="example")
 
 
 def _summary(cleaned: DataReport) -> str:

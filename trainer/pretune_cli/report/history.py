@@ -38,6 +38,10 @@ class RunHistory:
     """Figures by step."""
     exhibits: dict[int, Exhibits] = field(default_factory=dict)
     """What evaluations left to look at, by step."""
+    said: list[str] = field(default_factory=list)
+    """Sentences for people."""
+    example: str = ""
+    """The first training example as the model sees it, where training began with this run."""
     _steps: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -69,6 +73,10 @@ class RunHistory:
                 self.evaluations[event["step"]] = {name: _number(value) for name, value in event["metrics"].items()}
             case "Exhibited":
                 self.exhibits[event["step"]] = Exhibits.model_validate(event["exhibits"])
+            case "Said":
+                self.said.append(event["text"])
+            case "Shown":
+                self.example = event["text"]
 
     def column(self, name: str) -> Floats:
         """A figure of every step."""
@@ -97,6 +105,16 @@ class TrainingHistory:
         """Steps of a run that were lost, as the next one which trained began before them."""
         later = (other.from_step for other in self.runs if other.start and other.record.ordinal > run.record.ordinal)
         return max(0, run.last_step - next(later, run.last_step))
+
+    @property
+    def said(self) -> list[str]:
+        """What the runs said to people: each sentence once."""
+        return list(dict.fromkeys(sentence for run in self.runs for sentence in run.said))
+
+    @property
+    def example(self) -> str:
+        """The first training example as the model sees it; empty where none is known."""
+        return next((run.example for run in reversed(self.runs) if run.example), "")
 
     @property
     def last_step(self) -> int:

@@ -1,7 +1,7 @@
 """The report as one HTML file: nothing is fetched to look at it, in light or in dark, on a phone or a desk."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from string import Template
@@ -139,7 +139,15 @@ def _runs(story: Story) -> Html:
         )
         for run in story.history.runs
     ]
-    return section("Runs", table(("run", "started", "host", "duration", "steps", "steps lost"), rows))
+    heads = ("run", "started", "host", "duration", "steps", "steps lost")
+    return section("Runs", table(heads, rows), *_said(story.history.said))
+
+
+def _said(sentences: Sequence[str]) -> Iterator[Html]:
+    """What the runs said to people: of rows that were truncated, of checkpoints that were damaged."""
+    if sentences:
+        said = element("ul", *(element("li", sentence) for sentence in sentences))
+        yield element("details", element("summary", "what the runs said"), said)
 
 
 def _config(story: Story) -> Html:

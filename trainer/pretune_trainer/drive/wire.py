@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from pretune_api.names import Cause, ExitCode
 from pretune_trainer.errors import PretuneError
-from pretune_trainer.report import Committed, Evaluated, Event, Exhibited, Said, Start, Step
+from pretune_trainer.report import Committed, Evaluated, Event, Exhibited, Said, Shown, Start, Step
 
-_EVENTS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (Start, Step, Evaluated, Exhibited, Committed, Said)}
+_EVENTS: Final[dict[str, Any]] = {
+    kind.__name__: kind for kind in (Start, Step, Evaluated, Exhibited, Committed, Said, Shown)
+}
 
 
 @dataclass(frozen=True)
