@@ -238,8 +238,10 @@ def test_who_hangs_up_before_the_answer_is_no_news(
     server: BoardServer, board: Board, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, gone = threading.Event(), threading.Event()
+    answering: list[threading.Thread] = []
 
     def slow_metrics() -> bytes:
+        answering.append(threading.current_thread())
         asked.set()
         gone.wait(10)
         return b"x" * (1 << 24)  # more than any buffer on the way holds
@@ -249,9 +251,8 @@ def test_who_hangs_up_before_the_answer_is_no_news(
         connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert asked.wait(10)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by reset
-    [answering] = (thread for thread in threading.enumerate() if "process_request" in thread.name)
     gone.set()
-    answering.join(10)
+    answering[0].join(10)
     assert capsys.readouterr().err == ""
 
 
