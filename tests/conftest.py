@@ -62,11 +62,11 @@ def local(tmp_path: Path) -> "Store":
 @pytest.fixture(params=["file", "s3", "azure", "google"])
 def store(request: pytest.FixtureRequest) -> "Store":
     """An empty folder in a store: one of this machine, of a real S3 endpoint, of Azure and of Google."""
+    from pretune_trainer.storage.store import Store
+
     if request.param == "file":
         local: Store = request.getfixturevalue("local")
         return local
-    from pretune_trainer.storage.store import Store
-
     return Store.open(request.getfixturevalue(request.param).new_folder())
 
 
