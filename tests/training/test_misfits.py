@@ -31,6 +31,7 @@ def llama(**fields: Any) -> dict[str, Any]:
         (llama(hiden_size=32), r"config.hiden_size: llama models have no such field; did you mean hidden_size\?"),
         ({"type": "lama"}, r"type: 'lama' is unknown; did you mean \w*llama\w*\?"),
         (llama(vocab_size=500), r"config.vocab_size: 500 differs from the tokenizer's 512 entries; remove it to"),
+        (llama(vocab_size=600), r"config.vocab_size: 600 differs from the tokenizer's 512 entries; remove it to"),
         (llama(max_position_embeddings=32), r"the model has 32 positions, but spec.data.sequenceLength requests 64"),
         (llama(hidden_size="wide"), r"config: Field 'hidden_size' expected int, got str"),
         (llama(hidden_size=33), r"config: The hidden size \(33\) is not a multiple of the number of attention heads"),
