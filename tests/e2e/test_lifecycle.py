@@ -55,6 +55,7 @@ def test_a_job_that_cannot_be_scheduled_is_deleted_with_all_that_it_holds(team: 
         "to say that it is Unschedulable",
         SECONDS,
     )
+    assert team.items("pods", "-l", "pretune.dev/name=pending") != [], "there is something to go"
     team.delete("pretrainjob/pending", "--timeout=30s")
     wait_until_gone(team, "pending")
 

@@ -72,6 +72,8 @@ def test_the_ray_cluster_goes_once_the_artifact_is_published(world: World) -> No
     job = pretrain()
     world.apply(job)
     world.until_condition(job, "Finished")
+    (ray_job,) = world.ray_jobs()
+    assert ray_job["status"]["rayClusterName"], "there was one to go"
     clusters = f"/apis/ray.io/v1/namespaces/{world.namespace}/rayclusters"
     wait_until(
         lambda: all("deletionTimestamp" in cluster["metadata"] for cluster in world.api.items(clusters)),
