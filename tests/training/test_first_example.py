@@ -21,14 +21,15 @@ from pretune_api.tasks import TokenClassification as TagSpec
 from pretune_trainer.data.example import Pack, Place, Row
 from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.wire import event_from_json, event_to_json
-from pretune_trainer.first_example import as_seen
+from pretune_trainer.first_example import as_seen, first_example
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Shown
 from pretune_trainer.tasks import TASKS, Context
 from support.jobs import Recorder, finetune, pretrain, write_rows
 from support.language import paragraphs, small_tokenizer
-from support.runs import run_until
+from support.runs import gathered, run_until
+from support.speech import listening, spoken, write_clips
 from support.words import opened
 
 WORDS = ["the", "house", "is", "red", "and", "old"]
@@ -131,6 +132,14 @@ def test_what_could_steer_a_terminal_is_written_out() -> None:
     found = seen("chat", ChatSpec(), words=False, text=[{**TALK[0], "content": "a\x1b[31m\tb\x9b"}, TALK[1]])
     assert r"a\x1b[31m\tb\x9b" in found
     assert found.isprintable()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("wav2vec2", "⟦bcee|dc⟧"), ("whisper", "bcee dc<|endoftext|>⟧")])
+def test_of_a_clip_the_transcript_is_shown_letter_by_letter(tmp_path: Path, kind: str, expected: str) -> None:
+    (content, _), *others = spoken(30)
+    uri = write_clips(tmp_path / "clips.parquet", [(content, "bcee dc"), *others])
+    inputs = gathered(listening(tmp_path, uri, kind))
+    assert first_example(inputs, {}).endswith(expected)
 
 
 def test_it_is_told_when_training_begins_and_not_when_it_goes_on(tmp_path: Path) -> None:
