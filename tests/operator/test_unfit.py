@@ -75,7 +75,7 @@ def test_stores_that_pods_cannot_reach_are_said(changes: dict[str, Any], sentenc
 
 
 @pytest.mark.parametrize(
-    "uri", ["file:///home/me/a.parquet", "file:///database/a.parquet", "file:///data/../a.parquet"]
+    "uri", ["file:///srv/corpora/a.parquet", "file:///database/a.parquet", "file:///data/../a.parquet"]
 )
 @pytest.mark.parametrize(
     ("document", "field"),

@@ -51,7 +51,7 @@ def test_what_only_transformers_knows_is_accepted(api: KubeApi, document: Docume
 
 
 def test_volumes_beside_each_other_are_accepted_by_both(api: KubeApi) -> None:
-    paths = ["/data", "/database", "/mnt/models.v2", "/mnt/models", "/home/me/.cache", "/library", "/lustre/fs-1"]
+    paths = ["/data", "/database", "/mnt/models.v2", "/mnt/models", "/srv/models/.cache", "/library", "/lustre/fs-1"]
     volumes = [{"claim": f"c{number}", "mountPath": path} for number, path in enumerate(paths)]
     document = changed(PRETRAIN, {"spec.compute.volumes": volumes})
     assert dry_run(api, document)["spec"]["compute"]["volumes"] == volumes
