@@ -74,9 +74,9 @@ def controller(status: Json, server: Server | None = None, **spec: Any) -> tuple
 def test_a_controller_that_reads_no_progress_any_more_is_not_alive() -> None:
     working, _ = controller({})
     working.start()
-    assert working.alive
+    alive = [working.alive]
     working.readings.stop()
-    assert not working.alive
+    assert [*alive, working.alive] == [True, False]
     working.stop()
 
 
