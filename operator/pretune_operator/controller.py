@@ -176,8 +176,8 @@ class Controller:
             self.queue.cancel(job.key)
         else:
             self.queue.add_after(job.key, decision.again.total_seconds())
-        if decision.actions:
-            self.queue.add(job.key)  # what they have changed wakes nobody else
+        if any(not isinstance(action, DeleteLeftovers) for action in decision.actions):
+            self.queue.add(job.key)  # what they have changed wakes nobody else; leftovers are not seen at all
 
     def _failed(self, key: JobKey, error: Exception, reason: str) -> None:
         failures = self.queue.retry(key, error.pause if isinstance(error, ApiError) else 0.0)

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pretune_operator.cluster import progress
 from pretune_operator.cluster.client import ApiError, Client
-from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS
+from pretune_operator.cluster.kinds import PODS, PRETRAIN_JOBS, RAY_CLUSTERS, RAY_JOBS, Resource
 from pretune_operator.cluster.objects import JobKey, StoredJob, StoredPod, StoredRayJob
 from pretune_operator.cluster.parse import parse
 from pretune_operator.cluster.recorder import Recorder
@@ -170,8 +171,15 @@ def test_status_is_written_later_while_other_jobs_wait_for_their_first_attempt()
 class Deleting(Server):
     """An API server that deletes what it is asked for."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.cleared: list[str] = []
+
     def delete(self, resource: object, namespace: str, name: str, uid: str) -> Json:
         return {"kind": "Status", "metadata": {}}
+
+    def delete_all(self, resource: Resource, namespace: str, selector: str) -> None:
+        self.cleared.append(resource.plural)
 
 
 def test_what_follows_from_a_deletion_is_decided_at_once() -> None:
@@ -190,6 +198,19 @@ def test_what_follows_from_a_deletion_is_decided_at_once() -> None:
         working.work(KEY)
         waiting.append(len(working.queue))
     assert waiting == [0, 1]
+
+
+def test_nothing_follows_from_the_deletion_of_what_attempts_have_left() -> None:
+    server = Deleting()
+    now = datetime.now(UTC).isoformat()
+    finished = {"type": "Finished", "status": "True", "reason": "Failed", "message": "", "lastTransitionTime": now}
+    working, _ = controller({"completionTime": now, "conditions": [finished]}, server, ttlSecondsAfterFinished=0)
+    for kept in (StoredRayJob, StoredPod):
+        for child in working.cache.children(job_of(working), kept):
+            working.cache.remove(child)
+    working.work(KEY)
+    assert server.cleared == ["configmaps", "networkpolicies"]
+    assert len(working.queue) == 0
 
 
 class Failing(Server):

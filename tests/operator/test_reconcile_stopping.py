@@ -23,6 +23,7 @@ from support.scene import (
     complete,
     deleted,
     ending,
+    ends,
     failing,
     progress,
     running,
@@ -196,9 +197,26 @@ def test_what_a_finished_job_consisted_of_goes_when_their_time_has_come() -> Non
     scene.sees(complete(**GONE)).settle()
     again = [scene.again]
     assert scene.after(3600).settle() == [DeleteLeftovers(), DeleteAttempt("job-1")]
-    assert scene.sees().settle() == []
+    assert scene.sees(complete(deleting=True, **GONE)).settle() == []
+    scene.sees().settle()
     assert [*again, scene.again] == [timedelta(seconds=3600), None]
     assert scene.status.state == "Succeeded"
+
+
+@pytest.mark.parametrize("time_to_live", [0, 3600])
+def test_what_a_stopped_attempt_has_left_goes_after_its_pods_when_its_time_has_come(time_to_live: int) -> None:
+    scene = Scene(activeDeadlineSeconds=100, ttlSecondsAfterFinished=time_to_live)
+    scene.settle()
+    scene.sees(running()).settle()
+    assert scene.after(100).settle() == [DeleteAttempt("job-1")]
+    assert scene.sees(running(deleting=True)).settle() == []
+    assert scene.sees().after(time_to_live).settle() == [DeleteLeftovers()]
+
+
+def test_what_attempts_have_left_is_not_sought_for_ever_but_goes_with_their_ray_jobs() -> None:
+    scene = ends(Scene(ttlSecondsAfterFinished=0), complete()).sees(complete(**GONE)).after(1_000_000)
+    assert scene.settle() == [DeleteLeftovers(), DeleteAttempt("job-1")]
+    assert scene.sees().settle() == []
 
 
 def test_an_attempt_that_shows_up_once_its_job_has_failed_is_deleted() -> None:

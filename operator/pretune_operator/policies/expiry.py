@@ -11,6 +11,9 @@ from pretune_operator.records import current, record_of
 
 _LAST_WORDS: Final = timedelta(seconds=60)
 """Time that KubeRay has to see for itself that a driver has ended, so that the RayJob tells it, too."""
+_SOUGHT: Final = timedelta(hours=1)
+"""How long leftovers are deleted whenever an expired job is looked at that has no RayJob any more: nobody watches them,
+and an operator that starts shall not ask for those of all such jobs."""
 
 
 def tidied(draft: Draft, seen: Observed) -> Draft:
@@ -29,13 +32,16 @@ def tidied(draft: Draft, seen: Observed) -> Draft:
 def expired(draft: Draft, seen: Observed, time_to_live: int | None) -> Draft:
     """Remove what a finished job consisted of once its time has come; the job and its artifact stay."""
     finish = draft.before.completion_time
-    left = [attempt for attempt in seen.attempts.values() if not attempt.deleting]
-    if time_to_live is None or finish is None or not left:
+    if time_to_live is None or finish is None:
         return tidied(draft, seen)
     at = finish + timedelta(seconds=time_to_live)
-    if draft.now >= at:
-        return draft.does(DeleteLeftovers(), *(DeleteAttempt(attempt.ray_job) for attempt in left))
-    return tidied(draft, seen).looks_again(at)
+    if draft.now < at:
+        return tidied(draft, seen).looks_again(at)
+    left = [attempt for attempt in seen.attempts.values() if not attempt.deleting]
+    # Pods that drain talk to each other, which a NetworkPolicy may have to allow: it goes after the last of them.
+    if (left and not seen.in_the_way) or (not seen.attempts and draft.now <= at + _SOUGHT):
+        draft = draft.does(DeleteLeftovers())
+    return draft.does(*(DeleteAttempt(attempt.ray_job) for attempt in left)) if left else tidied(draft, seen)
 
 
 def _tidied(draft: Draft, number: int, attempt: SeenAttempt) -> Draft:
