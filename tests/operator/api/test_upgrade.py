@@ -78,9 +78,11 @@ def few_steps(name: str) -> Json:
 def rule_of_specs(plane: ControlPlane, world: World, cel: str, broken_by: Json) -> Iterator[None]:
     """One more rule of PretrainJobs' specs, once it is in force."""
     patch_rules(plane, {"op": "add", "value": {"rule": cel, "message": "is ruled out"}})
-    wait_until(lambda: is_refused(world, broken_by), "the rule is in force")
-    yield
-    patch_rules(plane, {"op": "remove"})
+    try:
+        wait_until(lambda: is_refused(world, broken_by), "the rule is in force")
+        yield
+    finally:  # the API server is that of other tests, too
+        patch_rules(plane, {"op": "remove"})
 
 
 def patch_rules(plane: ControlPlane, operation: Json) -> None:
