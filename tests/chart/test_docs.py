@@ -22,7 +22,8 @@ Json = dict[str, Any]
 
 JOB, VALUES, SPEC = "apiVersion: pretune.dev/v1alpha1\n", "# values.yaml\n", "spec:\n"
 GITOPS = ("# argocd-cm\n", "# kustomization.yaml of Flux\n")
-OTHERS = ("# queues.yaml\n", *GITOPS)
+VOLUME = "# corpora.yaml\n"
+OTHERS = ("# queues.yaml\n", VOLUME, *GITOPS)
 """How a block of YAML begins: jobs, values of the chart, a part of a job, and what is not ours."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -104,6 +105,18 @@ def test_the_api_takes_the_specs_that_the_pages_show() -> None:
 @every_page
 def test_every_block_of_yaml_is_held_to_something(page: Path) -> None:
     assert [text for text in fenced(page, "yaml") if not text.startswith((JOB, VALUES, SPEC, *OTHERS))] == []
+
+
+def test_the_volume_that_a_page_shows_is_bound_to_the_claim_of_its_job() -> None:
+    page = ROOT / "docs/install.md"
+    [text] = [text for text in fenced(page, "yaml") if text.startswith(VOLUME)]
+    volume, claim = YAML(typ="safe", pure=True).load_all(text)
+    asked = {key: claim["metadata"][key] for key in ("namespace", "name")}
+    assert (volume["spec"]["claimRef"], claim["spec"]["volumeName"]) == (asked, volume["metadata"]["name"])
+    for field in ("accessModes", "storageClassName"):
+        assert volume["spec"][field] == claim["spec"][field]
+    mounted = [block["spec"]["compute"]["volumes"] for block in blocks(page, SPEC) if "volumes" in str(block)]
+    assert [[each["claim"] for each in volumes] for volumes in mounted] == [[asked["name"]]]
 
 
 @pytest.mark.parametrize("begin", GITOPS)
