@@ -15,6 +15,7 @@ from support.fake_kuberay import DIGEST, FakeKubeRay, Play
 from support.job_world import Json, World, finetune, pretrain, reason
 from support.kube_api import KubeApi
 from support.operators import OperatorProcess
+from support.specs import changed
 
 FAILS_FIRST, FAILS_ALWAYS = "fails-first", "fails-always"
 RUNS, RUNS_FIRST, SILENT_FIRST = "runs", "runs-first", "silent-first"
@@ -114,9 +115,9 @@ def test_a_failure_is_followed_by_another_attempt(world: World, kuberay: FakeKub
     assert {label_of_attempt(found) for found in leftovers(world)} == {"2"}
 
 
-def test_a_time_to_live_leaves_the_job_alone(world: World) -> None:
-    job = pretrain(ttlSecondsAfterFinished=0)
-    world.apply(job)
+@pytest.mark.parametrize("job", [pretrain(), pretrain(RUNS, activeDeadlineSeconds=1)], ids=["succeeds", "is stopped"])
+def test_a_time_to_live_leaves_the_job_alone(world: World, job: Json) -> None:
+    world.apply(changed(job, {"spec.ttlSecondsAfterFinished": 0}))
     world.until_condition(job, "Finished")
     wait_until(lambda: world.ray_jobs() == leftovers(world) == [], "what it consisted of is gone")
 
