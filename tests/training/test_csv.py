@@ -128,6 +128,16 @@ def test_metadata_beside_images_stays_what_is_known_of_them_unless_the_source_is
     assert values_of_csv(tmp_path / "metadata.csv") == [{"file_name": "a.png", "text": "red"}]
 
 
+@pytest.mark.parametrize(("media", "table"), [("a.png", "labels.csv"), ("clips/a.wav", "validated.tsv")])
+def test_a_table_among_images_or_audio_is_told_from_data(tmp_path: Path, media: str, table: str) -> None:
+    for name in (media, table):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("file,label\na,b\n")
+    with pytest.raises(UserError, match=rf"{table} is a table among images or audio, .* leave it out with a glob"):
+        read(tmp_path)
+    assert values_of_csv(tmp_path / table)
+
+
 def values_of_csv(path: Path) -> list[dict[str, object]]:
     return [dict(row.values) for row in read(path, format="csv")]
 

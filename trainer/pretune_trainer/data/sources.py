@@ -134,7 +134,19 @@ class OpenedSource:
             found = self._find()
         if not found:
             raise UserError(f"{self.where}.uri", f"{self.source.uri} matches no file; check the path")
-        return [self._describe(info) for info in sorted(found, key=lambda info: info.path)]
+        files = [self._describe(info) for info in sorted(found, key=lambda info: info.path)]
+        self._check_tables(files)
+        return files
+
+    def _check_tables(self, files: Sequence[SourceFile]) -> None:
+        """Refuse CSV beside images or audio: it holds neither, and its rows would be taken for examples."""
+        table = next((file for file in files if file.format == "csv"), None)
+        if table is not None and any(file.format in ("image", "audio") for file in files):
+            raise UserError(
+                f"{self.where}.uri",
+                f"{table.uri} is a table among images or audio, and holds none; leave it out with a glob, such as *.jpg"
+                " (a table of what images show is called metadata.csv)",
+            )
 
     def _find(self) -> list[fs.FileInfo]:
         path, uri = self._path, self.source.uri
