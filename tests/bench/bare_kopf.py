@@ -37,10 +37,8 @@ async def seen(event: kopf.RawEvent, name: str, namespace: str | None, uid: str,
 def make(name: str, namespace: str, uid: str) -> None:
     owner = {"apiVersion": "pretune.dev/v1alpha1", "kind": "PretrainJob", "name": name, "uid": uid, "controller": True}
     meta = {"name": f"ptj-{name}", "namespace": namespace, "ownerReferences": [owner]}
-    config: Any = {
-        "metadata": meta,
-        "data": {"config.json": "{}"},
-    }  # as quick as it gets: not an object of the client's
+    # As quick as it gets: not an object of the client's.
+    config: Any = {"metadata": meta, "data": {"config.json": "{}"}}
     client.CoreV1Api().create_namespaced_config_map(namespace, config)
     jobs, body = client.CustomObjectsApi(), {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta} | RAY_JOB
     jobs.create_namespaced_custom_object("ray.io", "v1", namespace, "rayjobs", body)
