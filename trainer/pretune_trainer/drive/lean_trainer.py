@@ -1,5 +1,6 @@
 """Ray Train with policies of ours, and without what a run never needs. Imports Ray Train: for its driver alone."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -33,11 +34,26 @@ class LeanTrainer(TorchTrainer):  # type: ignore[misc]  # Ray is not annotated
         return [_EndsFailedStarts(), *used]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        policies = {
+        ours = {
+            "train_fn_ref": _Carried(parts["train_fn_ref"].get()),
             "scaling_policy": _AllThereAre(self.scaling_config),
             "failure_policy": LossesSinceCommit(self.run_config.failure_config, self._desk),
         }
-        return super()._initialize_and_run_controller(**parts | policies)
+        return super()._initialize_and_run_controller(**parts | ours)
+
+
+class _Carried:
+    """The train function itself, in place of a reference to it.
+
+    Ray sometimes forgets the owner of a reference that was lent to the controller: ranks could not be started again.
+    """
+
+    def __init__(self, train_fn: Callable[[], None]) -> None:
+        self._train_fn = train_fn
+
+    def get(self) -> Callable[[], None]:
+        """What ranks call."""
+        return self._train_fn
 
 
 class _AllThereAre(FixedScalingPolicy):  # type: ignore[misc]  # Ray is not annotated
