@@ -87,7 +87,6 @@ def test_a_preflight_reads_data_on_a_volume(claimed: Namespace) -> None:
     assert said.startswith(f"file://{MOUNT}/general/*.parquet: 1 files of ")
 
 
-@pytest.mark.long
 def test_a_job_trains_from_a_volume(claimed: Namespace) -> None:
     status = claimed.wait_for_state(JOB, "Succeeded", END_SECONDS)
     assert status["attemptCount"] == 1
