@@ -1,6 +1,7 @@
-"""What a kopf operator without any of our machinery does: each new job gets a ConfigMap, a RayJob and a status.
+"""What a kopf operator without any of our machinery does: each new job gets our ConfigMap and RayJob, and a status.
 
 The most that can be had with kopf: handlers that hand blocking calls to a pool of threads, and remember nothing.
+MANIFESTS names a file with what to make, PORT is where it says that it is ready.
 """
 
 import asyncio
@@ -8,16 +9,16 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import kopf
 from kubernetes import client
 from kubernetes.config import load_kube_config
+from ruamel.yaml import YAML
 
 POOL = ThreadPoolExecutor(16)
-RAY_JOB = {
-    "spec": {"entrypoint": "true", "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}}
-}
+MADE = {found["kind"]: found for found in YAML(typ="safe", pure=True).load_all(Path(os.environ["MANIFESTS"]))}
 
 
 @kopf.on.startup()
@@ -36,12 +37,14 @@ async def seen(event: kopf.RawEvent, name: str, namespace: str | None, uid: str,
 
 def make(name: str, namespace: str, uid: str) -> None:
     owner = {"apiVersion": "pretune.dev/v1alpha1", "kind": "PretrainJob", "name": name, "uid": uid, "controller": True}
-    meta = {"name": f"ptj-{name}", "namespace": namespace, "ownerReferences": [owner]}
-    # As quick as it gets: not an object of the client's.
-    config: Any = {"metadata": meta, "data": {"config.json": "{}"}}
-    client.CoreV1Api().create_namespaced_config_map(namespace, config)
-    jobs, body = client.CustomObjectsApi(), {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta} | RAY_JOB
-    jobs.create_namespaced_custom_object("ray.io", "v1", namespace, "rayjobs", body)
+    jobs = client.CustomObjectsApi()
+
+    def owned(kind: str) -> Any:  # as quick as it gets: not an object of the client's
+        named = {"name": f"ptj-{name}", "namespace": namespace, "ownerReferences": [owner]}
+        return MADE[kind] | {"metadata": MADE[kind]["metadata"] | named}
+
+    client.CoreV1Api().create_namespaced_config_map(namespace, owned("ConfigMap"))
+    jobs.create_namespaced_custom_object("ray.io", "v1", namespace, "rayjobs", owned("RayJob"))
     jobs.patch_namespaced_custom_object_status(
         "pretune.dev", "v1alpha1", namespace, "pretrainjobs", name, {"status": {"state": "Starting"}}
     )

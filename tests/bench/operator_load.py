@@ -8,6 +8,7 @@ prints one JSON object. A job counts from just before it is created until its Ra
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -73,11 +74,20 @@ def subject(way: str, folder: Path, kubeconfig: Path) -> Iterator[Subject]:
     port = free_port()
     ours = ["-m", "pretune_operator", "--config", str(folder / "settings.yaml"), "--port", str(port)]
     command = [sys.executable, *(ours if way == "ours" else [str(HERE / "bare_kopf.py")])]
-    os.environ |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port)}
+    os.environ |= {"KUBECONFIG": str(kubeconfig), "PORT": str(port), "MANIFESTS": str(rendered(folder))}
     with running("operator", command, folder) as program:
         found = Subject(program, port)
         wait_until(found.ready, "the operator is ready", [program], seconds=300)
         yield found
+
+
+def rendered(folder: Path) -> Path:
+    """A file with what ours makes for a job, under the settings in `folder`."""
+    job, made = folder / "job.json", folder / "made.yaml"
+    job.write_text(json.dumps(pretrain()))
+    command = [sys.executable, "-m", "pretune_cli", "render", str(job), "--settings", str(folder / "settings.yaml")]
+    made.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return made
 
 
 class Arrivals:
