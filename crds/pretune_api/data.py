@@ -1,5 +1,6 @@
 """The data that a job trains and is evaluated on."""
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -78,3 +79,9 @@ class Data(Spec):
             holds=lambda self: self.mixture is None or all(source.weight is None for source in self.train),
         ),
     )
+
+    def every_source(self) -> Iterator[tuple[str, Source]]:
+        """All sources, those of the validation last, each after its field, such as spec.data.train[0]."""
+        apart = self.validation.sources if self.validation else None
+        for field, sources in {"spec.data.train": self.train, "spec.data.validation.sources": apart or []}.items():
+            yield from ((f"{field}[{number}]", source) for number, source in enumerate(sources))

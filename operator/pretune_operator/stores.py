@@ -7,7 +7,6 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from pretune_api.compute import Compute
-from pretune_api.data import Source
 from pretune_api.jobs import JobSpec
 from pretune_api.storage import SecretRef
 from pretune_operator.errors import UnfitError
@@ -29,7 +28,7 @@ def check_stores(spec: JobSpec) -> None:
                 f"{field}: {uri} is on a single machine; use a store that all pods can reach, or mount the"
                 " PersistentVolumeClaim that holds it with spec.compute.volumes"
             )
-    for place, source in _sources(spec):
+    for place, source in spec.data.every_source():
         if source.secret_ref not in (None, spec.storage.secret_ref):
             raise UnfitError(
                 f"{place}.secretRef: differs from spec.storage.secretRef, but pods have one set of credentials;"
@@ -52,20 +51,12 @@ def credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
 
 def _read(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """The URIs of all that a job reads, each after its field."""
-    for place, source in _sources(spec):
+    for place, source in spec.data.every_source():
         yield f"{place}.uri", source.uri
     models = {"spec.model": spec.model.from_, "spec.tokenizer": spec.tokenizer and spec.tokenizer.from_}
     for place, model in models.items():
         if model and model.uri is not None:
             yield f"{place}.from.uri", model.uri
-
-
-def _sources(spec: JobSpec) -> Iterator[tuple[str, Source]]:
-    for number, source in enumerate(spec.data.train):
-        yield f"spec.data.train[{number}]", source
-    validation = spec.data.validation
-    for number, source in enumerate((validation.sources if validation else None) or ()):
-        yield f"spec.data.validation.sources[{number}]", source
 
 
 def _may_be_in_pods(path: str, compute: Compute) -> bool:

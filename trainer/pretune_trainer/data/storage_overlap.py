@@ -1,6 +1,5 @@
 """Sources must not overlap with what the job writes: it would learn from its own token cache and checkpoints."""
 
-from collections.abc import Iterator
 from typing import Final
 
 from pretune_api.data import Data, Source
@@ -19,20 +18,13 @@ def check_storage_overlap(data: Data, storage: Storage, namespace: str) -> None:
         UserError: a source is a folder around it, or a glob that reaches into it.
     """
     own = [f"{path_in(storage.uri)}/{folder}" for folder in (CACHE, namespace)]
-    for where, source in _sources(data):
+    for where, source in data.every_source():
         if _same_store(source, storage) and any(_reaches(source, folder) for folder in own):
             raise UserError(
                 f"{where}.uri",
                 f"{source.uri} overlaps with spec.storage.uri, {storage.uri}, where the job stores its own files;"
                 " use a separate folder, or a glob such as *.jsonl",
             )
-
-
-def _sources(data: Data) -> Iterator[tuple[str, Source]]:
-    """All sources, each after its field; what opens them is not needed for that, and need not be installed."""
-    apart = data.validation.sources if data.validation else None
-    for field, sources in {"spec.data.train": data.train, "spec.data.validation.sources": apart or []}.items():
-        yield from ((f"{field}[{number}]", source) for number, source in enumerate(sources))
 
 
 def _same_store(source: Source, storage: Storage) -> bool:
