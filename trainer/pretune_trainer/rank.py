@@ -289,6 +289,8 @@ class _Session:
 def _truncation(inputs: Inputs) -> str:
     """How many rows were truncated, and what would be right; empty where none was."""
     cache, origin = inputs.cache, inputs.build.origin
+    if not cache.truncated:
+        return ""  # nothing is to be advised, for which the parent's configuration would be read
     reach = positions(origin) if isinstance(origin, Source) else None
     most = None if reach is None else reach - inputs.build.virtual_tokens
     return truncation_sentence(cache.truncated, cache.documents - cache.dropped, inputs.task.layout.length, most)
