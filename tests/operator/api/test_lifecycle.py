@@ -118,8 +118,9 @@ def test_a_failure_is_followed_by_another_attempt(world: World, kuberay: FakeKub
 @pytest.mark.parametrize("job", [pretrain(), pretrain(RUNS, activeDeadlineSeconds=1)], ids=["succeeds", "is stopped"])
 def test_a_time_to_live_leaves_the_job_alone(world: World, job: Json) -> None:
     world.apply(changed(job, {"spec.ttlSecondsAfterFinished": 0}))
-    world.until_condition(job, "Finished")
+    finished = world.until_condition(job, "Finished")
     wait_until(lambda: world.ray_jobs() == leftovers(world) == [], "what it consisted of is gone")
+    assert world.job(job)["metadata"]["uid"] == finished["metadata"]["uid"]
 
 
 def leftovers(world: World) -> list[Json]:
