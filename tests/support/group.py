@@ -25,6 +25,8 @@ def in_ranks(size: int, do: Callable[..., T], *arguments: object) -> list[T]:
         meeting = Path(folder, "meeting").as_uri()
         pipes = [_start(rank, size, meeting, do, arguments) for rank in range(size)]
         outcomes = [_outcome(pipe) for pipe, _ in pipes]
+        for pipe, _ in pipes:
+            pipe.close()
         for _, process in pipes:
             process.join()
     failed = [text for text, _ in outcomes if text]
@@ -72,7 +74,9 @@ def _rank(
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     try:
         pipe.send(("", do(Ranks(rank, size), *arguments)))
+        pipe.poll(None)  # until all have ended: another rank may still be on its way to meet this one in a new group
     except BaseException:
         pipe.send((f"rank {rank} of {size}:\n{traceback.format_exc()}", None))
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

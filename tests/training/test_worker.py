@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 import pytest
+import torch.distributed as dist
 
 from pretune_api.names import Cause, ExitCode
 from pretune_api.run_config import RunConfig
@@ -307,6 +308,7 @@ def _work(ranks: Ranks, desk: Desk) -> str:
         work(desk, ranks, _fail_on_rank_1, lambda config: [], unkept)
     except RuntimeError as error:
         return str(error)
+    dist.destroy_process_group()  # as its process ends, which is what the others hear
     return ""
 
 
