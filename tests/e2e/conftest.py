@@ -10,9 +10,10 @@ from e2e import corpora, release
 from e2e.cluster import machine
 from e2e.cluster.addons import install_kueue
 from e2e.cluster.cluster import Cluster
-from e2e.cluster.prometheus import Prometheus, prometheus, scrapes_of
+from e2e.cluster.prometheus import Prometheus, scrapes_of
 from e2e.cluster.s3 import S3Server, s3_server
 from e2e.images import ensure
+from e2e.monitoring import MONITORING, monitored
 from e2e.tracker import Tracker, running_tracker
 from e2e.world import Document, Namespace, namespace, secret, service
 from support.measured import measured, pytest_terminal_summary
@@ -89,7 +90,7 @@ def installation(cluster: Cluster, s3: S3Server, tmp_path_factory: pytest.TempPa
     [monitor] = (found for found in release.rendered(values, SYSTEM) if found["kind"] == "PodMonitor")
     with (
         namespace(cluster, SYSTEM),
-        prometheus(tmp_path_factory.mktemp("prometheus"), cluster.host, scrapes_of(monitor, cluster)) as scraper,
+        monitored(cluster, tmp_path_factory.mktemp("monitoring"), scrapes_of(monitor)) as scraper,
     ):
         installed.install(_without_monitors(values))
         yield Installation(cluster, _without_monitors(values), installed, s3, scraper)
@@ -170,6 +171,8 @@ def _values(images: dict[str, str]) -> Document:
             # It costs every job the seconds of a pod more: test_preflight.py asks for it in its jobs.
             "preflight": {"enabled": False},
             "drainSeconds": 60,
+            "kuberayNamespace": "default",
+            "monitoringNamespace": MONITORING,
         },
         "metrics": {"podMonitor": {"enabled": True}},
     }

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.cluster.cluster import Cluster
 from e2e.images import ensure
-from e2e.world import POLL_SECONDS, Namespace, namespace
+from e2e.world import POLL_SECONDS, Namespace, namespace, pod
 
 OPERATOR_MEGABYTES = 200
 """What the operator's image may add to its base."""
@@ -68,24 +68,12 @@ def found(room: Namespace, name: str, image: str, *modules: str) -> set[str]:
 def said(room: Namespace, name: str, image: str, script: str) -> str:
     """What a shell script prints in a pod that ends well."""
     container = {
-        "name": "script",
         "image": image,
         "command": ["sh", "-ec", script],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
-    spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }
-    room.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    once = {"restartPolicy": "Never", "automountServiceAccountToken": False}
+    room.apply(pod(name, container, **once, volumes=[{"name": "tmp", "emptyDir": {}}]))
     phase = _last_phase(room, name)
     words = room.kubectl("logs", name)
     assert phase == "Succeeded", f"{name} has {phase}:\n{words}"

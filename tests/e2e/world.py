@@ -160,6 +160,23 @@ def secret(name: str, credentials: dict[str, str]) -> Document:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": credentials}
 
 
+def pod(name: str, container: Document, **spec: object) -> Document:
+    """A pod of one container that may do nothing but run; `spec` is what else its spec holds."""
+    denied = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    allowed = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    containers = [{"name": name, **container, "securityContext": denied}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"securityContext": allowed, "containers": containers, **spec},
+    }
+
+
 def service(name: str, port: int, server: str) -> tuple[Document, Document]:
     """A name and a port in the cluster for a server outside of it, which has the address http://<IP>:<port>."""
     at = urlsplit(server)

@@ -19,6 +19,7 @@ USERS = {
     "controller-manager": ("system:kube-controller-manager", ""),
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
+    "network-policies": ("network-policies", "system:masters"),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
 }
 """Name of a kubeconfig -> user and group; the API server's own roles are bound to these names."""
@@ -39,6 +40,12 @@ class Api:
     def kubeconfig_of(self, user: str) -> Path:
         """The kubeconfig of one of `USERS`."""
         return self.folder / f"{user}.kubeconfig"
+
+    def token_of(self, user: str) -> str:
+        """By what the API server knows one of `USERS`."""
+        [found] = json.loads(self.kubeconfig_of(user).read_text())["users"]
+        token: str = found["user"]["token"]
+        return token
 
     def kubectl(self, *arguments: str | Path, document: str | None = None) -> str:
         """What kubectl prints; `document` is its standard input. Raises CalledProcessError with its `stderr`."""

@@ -60,13 +60,19 @@ def _takes_flavors(cluster: Cluster) -> bool:
     return True
 
 
-def _install(cluster: Cluster, tool: str, program: str) -> None:
-    """Applies the tool's own manifests, with an image that holds its program alone."""
+def program_image(cluster: Cluster, tool: str, program: str, *, path: str) -> str:
+    """An image, on the cluster's node, that holds and starts a tool's program alone."""
     image = f"pretune.test/{tool}:{version(tool)}"
     if image not in cluster.images():
         with tempfile.TemporaryDirectory() as scratch:
             archive = Path(scratch) / "image.tar"
-            cluster.load_image(one_program_image(programs(tool) / program, image, archive, path="/manager"))
+            cluster.load_image(one_program_image(programs(tool) / program, image, archive, path=path))
+    return image
+
+
+def _install(cluster: Cluster, tool: str, program: str) -> None:
+    """Applies the tool's own manifests, with an image that holds its program alone."""
+    image = program_image(cluster, tool, program, path="/manager")
     overlay = cluster.folder / tool
     overlay.mkdir(exist_ok=True)
     manifests = os.path.relpath(programs(tool) / "config" / "default", overlay)

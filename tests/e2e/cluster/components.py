@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from . import access, network
 from .binaries import programs
@@ -15,6 +16,8 @@ PAUSE_IMAGE = "pretune.test/pause:1"
 CGROUP = "pretune"
 """The parent of all pods' cgroups."""
 DOMAIN = "cluster.local"
+_IN_A_POD = Path("/run/secrets/kubernetes.io/serviceaccount")
+"""Where programs that are written to run in a pod look for the API server's certificate and their token."""
 
 
 def controller_manager(plane: ControlPlane) -> Command:
@@ -53,6 +56,21 @@ def proxy(plane: ControlPlane) -> Command:
         "bind-address": network.NODE,
     }
     return [programs("kubernetes") / "kube-proxy", *flags(options | untouched)]
+
+
+def network_policies(plane: ControlPlane) -> Command:
+    """SIG Network's kube-network-policies: it judges the first packet of each connection by the NetworkPolicies."""
+    _IN_A_POD.mkdir(parents=True)
+    (_IN_A_POD / "token").write_text(plane.token_of("network-policies"))
+    (_IN_A_POD / "ca.crt").write_bytes(plane.certificate.read_bytes())
+    server = urlsplit(plane.server)
+    place = [f"KUBERNETES_SERVICE_HOST={server.hostname}", f"KUBERNETES_SERVICE_PORT={server.port}"]
+    options = {
+        "hostname-override": access.NODE,
+        "nfqueue-id": network.JUDGE,
+        "metrics-bind-address": "127.0.0.1:0",
+    }
+    return ["env", *place, programs("kube-network-policies") / "cmd", *flags(options)]
 
 
 def name_server(plane: ControlPlane) -> Command:

@@ -15,6 +15,8 @@ from .binaries import programs
 from .process import Command, Running, flags, running, wait_until
 
 LOCALHOST = "127.0.0.1"
+_USUAL = 6443
+"""The port of an API server that has its node's address for itself."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def control_plane(folder: Path, address: str = LOCALHOST) -> Iterator[ControlPla
     Authorisation is RBAC; pods need no service account, since nothing would make one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    etcd_port, port = free_port(), free_port(address)
+    etcd_port, port = free_port(), free_port(address) if address == LOCALHOST else _USUAL
     plane = ControlPlane(folder, f"https://{address}:{port}")
     with ExitStack() as stack:
         etcd = stack.enter_context(running("etcd", _etcd(folder, etcd_port), folder))

@@ -21,7 +21,7 @@ _KERNEL = Path("/proc/sys")
 class Kind(Cluster):
     """A node that is a container, of the image that kind's pinned version names.
 
-    Its pods reach this machine, but not the other way round: a Prometheus on this machine finds them and scrapes none.
+    Its pods reach this machine, but not the other way round.
     """
 
     @property

@@ -13,6 +13,8 @@ NODE = "10.97.0.2"
 PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
 """The first is the API server's."""
+JUDGE = 100
+"""The kernel's queue of packets that `components.network_policies` judges."""
 _CABLE = "pretune0"
 
 
@@ -33,6 +35,17 @@ def connect(pid: int) -> None:
 def disconnect() -> None:
     """Takes the cable out, if there is one."""
     subprocess.run(["ip", "link", "delete", _CABLE], capture_output=True)
+
+
+def judge_pods() -> None:
+    """Lets no connection from or to a pod begin that is not judged first; called in the node's namespace.
+
+    What the node itself begins is not judged: probes of the kubelet, and calls that the API server hands on. The judge
+    would ask for the packets itself, with nftables, which not every kernel can hand over to a queue; iptables can.
+    """
+    first: list[str] = ["-m", "conntrack", "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", str(JUDGE)]
+    for chain in (["FORWARD"], ["INPUT", "--source", PODS]):
+        subprocess.run(["iptables", "--table", "mangle", "--append", *chain, *first], check=True)
 
 
 def _ip(*arguments: str, inside: list[str] | None = None) -> None:

@@ -64,11 +64,13 @@ def _start(folder: Path, stack: ExitStack) -> list[Running]:
     plane = stack.enter_context(control_plane(folder, network.NODE))
     _wait_for_containerd(folder, runtime)
     _import_pause(folder)
+    network.judge_pods()
     commands = {
         "kube-controller-manager": components.controller_manager(plane),
         "kube-scheduler": components.scheduler(plane),
         "coredns": components.name_server(plane),
         "kube-proxy": components.proxy(plane),
+        "kube-network-policies": components.network_policies(plane),
         "kubelet": components.kubelet(plane),
     }
     others = [stack.enter_context(running(name, command, folder)) for name, command in commands.items()]

@@ -14,7 +14,6 @@ from typing import Any
 from support.ports import free_port
 
 from .binaries import programs
-from .cluster import Cluster
 from .process import flags, running, wait_until
 
 Config = dict[str, Any]
@@ -61,12 +60,17 @@ class Prometheus:
             return False
 
 
+def config_of(scrapes: Sequence[Config]) -> str:
+    """The configuration, JSON being YAML, of a Prometheus with these `scrape_configs`."""
+    return json.dumps({"global": {"scrape_interval": _INTERVAL}, "scrape_configs": list(scrapes)})
+
+
 @contextmanager
 def prometheus(folder: Path, address: str, scrapes: Sequence[Config]) -> Iterator[Prometheus]:
     """A Prometheus with these `scrape_configs`, which listens on `address` and keeps its data in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "prometheus.json"
-    config.write_text(json.dumps({"global": {"scrape_interval": _INTERVAL}, "scrape_configs": list(scrapes)}))
+    config.write_text(config_of(scrapes))
     listen = f"{address}:{free_port(address)}"
     options = {"config.file": config, "storage.tsdb.path": folder / "data", "web.listen-address": listen}
     server = Prometheus(f"http://{listen}")
@@ -75,17 +79,16 @@ def prometheus(folder: Path, address: str, scrapes: Sequence[Config]) -> Iterato
         yield server
 
 
-def scrapes_of(monitor: Config, cluster: Cluster) -> list[Config]:
+def scrapes_of(monitor: Config) -> list[Config]:
     """The `scrape_configs` that the Prometheus operator makes of a PodMonitor, as far as ours uses its fields."""
-    return [_scrape(monitor, endpoint, cluster) for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+    return [_scrape(monitor, endpoint) for endpoint in monitor["spec"]["podMetricsEndpoints"]]
 
 
-def _scrape(monitor: Config, endpoint: Config, cluster: Cluster) -> Config:
-    found = _found(monitor) | {"role": "pod", "kubeconfig_file": str(cluster.kubeconfig)}
+def _scrape(monitor: Config, endpoint: Config) -> Config:
     namespace, name = monitor["metadata"]["namespace"], monitor["metadata"]["name"]
     return {
         "job_name": f"podMonitor/{namespace}/{name}/{endpoint['port']}",
-        "kubernetes_sd_configs": [found],
+        "kubernetes_sd_configs": [{"role": "pod", **_found(monitor)}],
         "metrics_path": endpoint.get("path", "/metrics"),
         "scrape_interval": _INTERVAL,
         "honor_labels": endpoint.get("honorLabels", False),
