@@ -226,7 +226,7 @@ def _out_of_memory(pod: SeenPod, memory: str) -> str:
 
 
 def _unexplained(attempt: SeenAttempt) -> str:
-    if attempt.job_status == "SUCCEEDED":
+    if attempt.has_succeeded:
         return "the driver succeeded, but its head pod did not report the artifact; another attempt will find it"
     said = attempt.message.strip().splitlines()
     return f"Ray reports {attempt.job_status or attempt.deployment_status}: {said[-1] if said else 'no details'}"

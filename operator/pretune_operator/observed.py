@@ -147,6 +147,16 @@ class SeenAttempt:
         return (self.progress.ending if self.progress else None) or self.last_line
 
     @property
+    def is_running(self) -> bool:
+        """Whether KubeRay says that its Ray cluster is complete, and the driver submitted or about to be."""
+        return self.deployment_status == "Running"
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether KubeRay says that the driver has."""
+        return self.job_status == "SUCCEEDED"
+
+    @property
     def has_finished(self) -> bool:
         """Whether KubeRay does nothing more with the RayJob."""
         return self.deployment_status in ("Complete", "Failed", "ValidationFailed")

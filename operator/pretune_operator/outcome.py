@@ -100,9 +100,9 @@ def _end(attempt: SeenAttempt, status: Status, now: datetime) -> Outcome | None:
     """The driver has ended, or KubeRay has, or the head is gone, which KubeRay does not notice."""
     if attempt.has_finished and _last_word_may_come(attempt):
         return _awaited(attempt, status, now)
-    if attempt.has_finished or (attempt.deployment_status == "Running" and attempt.ending is not None):
+    if attempt.has_finished or (attempt.is_running and attempt.ending is not None):
         return _explained(attempt, status)
-    if attempt.deployment_status == "Running" and attempt.head_is_gone and _had_head(status):
+    if attempt.is_running and attempt.head_is_gone and _had_head(status):
         return Failure(*lost_head(attempt))
     return None
 
@@ -111,7 +111,7 @@ def _last_word_may_come(attempt: SeenAttempt) -> bool:
     """Where KubeRay names a reason of its own, the driver had nothing to say."""
     if attempt.ending is not None or attempt.reason not in ("", "AppFailed"):
         return False
-    return attempt.job_status == "SUCCEEDED" or not attempt.head_is_gone
+    return attempt.has_succeeded or not attempt.head_is_gone
 
 
 def _awaited(attempt: SeenAttempt, status: Status, now: datetime) -> Outcome:
@@ -137,7 +137,7 @@ def _limits(spec: JobSpec, status: Status, attempt: SeenAttempt, now: datetime) 
     active = _active_deadline(spec, status, now)
     if not attempt.deployment_status:
         return GoesOn(active)  # KubeRay is away: nothing holds a machine, and another attempt would wait as long
-    if attempt.deployment_status != "Running":
+    if not attempt.is_running:
         until = _start_deadline(spec, status, attempt, now)
         return GoesOn(min(until, active or until)) if now < until else Failure(*unstarted(attempt))
     if is_unheard(status, attempt):
@@ -149,7 +149,7 @@ def _limits(spec: JobSpec, status: Status, attempt: SeenAttempt, now: datetime) 
 
 def is_unheard(status: Status, attempt: SeenAttempt) -> bool:
     """Whether KubeRay says that a RayJob runs whose head was not seen at work yet, or is not any more."""
-    if attempt.deployment_status != "Running":
+    if not attempt.is_running:
         return False
     return attempt.head_is_gone or not (attempt.job_status or attempt.progress or _had_head(status))
 

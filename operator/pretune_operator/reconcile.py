@@ -170,7 +170,6 @@ def _admitted(draft: Draft, attempt: SeenAttempt, in_queue: bool) -> Draft:
 
 def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
     """Whether an attempt that goes on runs, and if not, why."""
-    runs = attempt.deployment_status == "Running"
     if attempt.is_queued:
         quota = condition(draft.status, ConditionType.QUOTA_RESERVED)
         assert quota is not None, "it was said a moment ago"
@@ -187,8 +186,8 @@ def _standing(draft: Draft, attempt: SeenAttempt) -> Draft:
         return _starting(draft, attempt).looks_again(taken_up)
     obstacle = obstacle_of(attempt)
     if obstacle is not None:
-        return draft.says(ConditionType.RUNNING, runs, obstacle.reason, obstacle.message)
-    if runs:
+        return draft.says(ConditionType.RUNNING, attempt.is_running, obstacle.reason, obstacle.message)
+    if attempt.is_running:
         draft = draft.says(ConditionType.RUNNING, True, Reason.TRAINING, f"{attempt.ray_job} is running.")
         return draft.looks_again(counted_next(draft))  # no event tells that one which makes no progress holds its GPUs
     return _starting(draft, attempt)

@@ -126,7 +126,7 @@ def _holds_machines(attempt: SeenAttempt) -> bool:
     """
     if attempt.end is not None:
         return False
-    return attempt.deployment_status == "Running" or any(pod.holds_machine for pod in attempt.workers)
+    return attempt.is_running or any(pod.holds_machine for pod in attempt.workers)
 
 
 def _counted(draft: Draft, active: bool, until: datetime) -> Draft:
