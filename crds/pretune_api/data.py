@@ -18,8 +18,8 @@ class Source(Location):
     """Format of the files; by default, it is derived from each file's name (.parquet, .jsonl, .csv, .tsv, .txt, .png,
     .jpg, .wav, .flac, .mp3, .ogg; also with .gz or .zst)."""
     column: ColumnName = "text"
-    """Column that holds the text (for chat: the list of messages), the image or the audio. Ignored for text, image and
-    audio files; for images with a metadata.csv or metadata.jsonl next to them, it is a column of that file."""
+    """Column that holds the text (for chat: messages, or a question), the image or the audio. Ignored for text, image
+    and audio files; for images with a metadata.csv or metadata.jsonl next to them, it is a column of that file."""
     document: Literal["file", "line"] = "file"
     """For plain text: whether each file or each line is a document."""
     values: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=8)] = {}

@@ -19,20 +19,42 @@ class Chat(Spec):
     """Answer in a conversation: only the assistant's turns and their end tokens count towards the loss.
 
     The source's column holds a list of messages, each {role, content}, or of turns as in ShareGPT, each {from, value}.
+    With answerColumn, it holds a question as text: each row is then a conversation of this question and its answer.
     """
 
+    answer_column: ColumnName | None = None
+    """Column with the answer as text, such as completion, output or response; by default, the source's column holds
+    whole conversations."""
+    context_column: ColumnName | None = None
+    """Column with a text that belongs to the question, such as input or context: it follows the question after a blank
+    line, except where it is null or blank."""
+    system_column: ColumnName | None = None
+    """Column with the system prompt as text: it begins the conversation, except where it is null or blank."""
     template: Annotated[str | None, Field(min_length=1, max_length=65_536)] = None
     """Jinja chat template with {% generation %} marks; defaults to the tokenizer's own or, if it has none, to roles in
     plain text."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="contextColumn",
+            message="it belongs to a question in the source's column; set answerColumn, too",
+            cel="!has(self.contextColumn) || has(self.answerColumn)",
+            holds=lambda self: self.context_column is None or self.answer_column is not None,
+        ),
+    )
+
 
 class SequenceClassification(Spec):
-    """Assign one or several labels to each text: sentiment, legal clauses, fraud."""
+    """Assign one or several labels to each text, or to each pair of texts: sentiment, legal clauses, fraud, whether one
+    sentence follows from another."""
 
     labels: Labels
     """The labels, in the order of the model's outputs."""
     label_column: ColumnName = "label"
     """Column with the label, or with a list of labels if multiLabel is set."""
+    pair_column: ColumnName | None = None
+    """Column with a second text, such as a hypothesis or a found document, which is read with the first one; the longer
+    of both is truncated first. Rows without one are left out."""
     multi_label: bool = False
     """Whether a text can have several labels, or none."""
     class_weights: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=1e6)]], Field(max_length=10_000)] = {}
@@ -47,6 +69,12 @@ class SequenceClassification(Spec):
             message="it supports only one label per text; remove multiLabel",
             cel="!has(self.inContext) || !self.multiLabel",
             holds=lambda self: self.in_context is None or not self.multi_label,
+        ),
+        Rule(
+            field="inContext",
+            message="it supports only one text per row; remove pairColumn",
+            cel="!has(self.inContext) || !has(self.pairColumn)",
+            holds=lambda self: self.in_context is None or self.pair_column is None,
         ),
     )
 
@@ -65,10 +93,14 @@ class TokenClassification(Spec):
 
 
 class SequenceRegression(Spec):
-    """Predict a number for each text: a rating, a price, how hard it is to read."""
+    """Predict a number for each text, or for each pair of texts: a rating, a price, how hard it is to read, how similar
+    two sentences are."""
 
     target_column: ColumnName = "target"
     """Column with the number."""
+    pair_column: ColumnName | None = None
+    """Column with a second text, such as a paraphrase or a found document, which is read with the first one; the longer
+    of both is truncated first. Rows without one are left out."""
 
 
 class QuestionAnswering(Spec):
@@ -183,6 +215,12 @@ def image_column(learn: OneOf) -> str | None:
     return None
 
 
+def context_column(learn: OneOf) -> str | None:
+    """Column with the text that the one in the source's own is about, and without which it is not the same document;
+    None where it stands for itself."""
+    return learn.value.context_column if isinstance(learn.value, Chat) else None
+
+
 def in_context_of(learn: OneOf) -> InContext | None:
     """How a language model is asked before it is trained; None where it is not."""
     task = learn.sequence_classification if isinstance(learn, Task) else None
@@ -192,6 +230,10 @@ def in_context_of(learn: OneOf) -> InContext | None:
 def text_columns(learn: OneOf) -> list[str]:
     """Columns with text beside the source's own, which a tokenizer is trained on too."""
     match learn.value:
+        case Chat(answer_column=answer, context_column=context, system_column=system):
+            return [column for column in (answer, context, system) if column is not None]
+        case SequenceClassification(pair_column=str(pair)) | SequenceRegression(pair_column=str(pair)):
+            return [pair]
         case QuestionAnswering(question_column=question):
             return [question]
         case Summarization(target_column=target) | Translation(target_column=target):

@@ -37,6 +37,8 @@ class Training(Spec):
     """Learning rate schedule after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Steps over which the learning rate rises linearly from 0."""
+    warmup_ratio: Ratio | None = None
+    """The warm-up as a share of all steps, such as 0.03, where epochs say how many these are. Excludes warmupSteps."""
     decay_steps: Steps | None = None
     """Length in steps of the final decay of warmupStableDecay; defaults to a tenth of all steps."""
     min_learning_rate_ratio: Ratio = 0.0
@@ -70,6 +72,12 @@ class Training(Spec):
             message="set exactly one of tokensPerStep and examplesPerStep",
             cel="has(self.tokensPerStep) != has(self.examplesPerStep)",
             holds=lambda self: (self.tokens_per_step is None) != (self.examples_per_step is None),
+        ),
+        Rule(
+            field="warmupRatio",
+            message="set it or warmupSteps, not both",
+            cel="!has(self.warmupRatio) || self.warmupSteps == 0",
+            holds=lambda self: self.warmup_ratio is None or self.warmup_steps == 0,
         ),
         Rule(
             field="decaySteps",

@@ -114,16 +114,17 @@ speech = some(
     transcriptColumn=text, samplingRate=st.integers(1_000, 48_000), maxSeconds=positive(600), language=st.just("en")
 )
 tasks = one_of(
-    chat=some(template=text),
+    chat=some(template=text, systemColumn=text)
+    | st.fixed_dictionaries({"answerColumn": text}, optional={"contextColumn": text, "template": text}),
     causalLM=st.just({}),
     sequenceClassification=st.fixed_dictionaries(
         {"labels": st.lists(text, min_size=2, max_size=4, unique=True)},
-        optional={"classWeights": st.dictionaries(text, positive(9), max_size=2)},
+        optional={"classWeights": st.dictionaries(text, positive(9), max_size=2), "pairColumn": text},
     ),
     tokenClassification=st.fixed_dictionaries(
         {"labels": st.lists(text, min_size=1, max_size=4, unique=True)}, optional={"labelColumn": text}
     ),
-    sequenceRegression=some(targetColumn=text),
+    sequenceRegression=some(targetColumn=text, pairColumn=text),
     contrastive=contrastive,
     preference=some(chosenColumn=text, beta=positive(9), template=text),
     summarization=some(targetColumn=text, prompt=text.map("{} {{text}}".format), maxTargetTokens=st.integers(1, 999)),

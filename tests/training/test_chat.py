@@ -135,7 +135,7 @@ def test_a_conversation_is_cut_at_the_row_s_length() -> None:
 @pytest.mark.parametrize(
     ("messages", "sentence"),
     [
-        ("What is a list?", r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
+        ("What is a list?", r"row 7: column 'messages' holds text, not a list of messages \{role, content\}; if the"),
         ([], r"row 7: column 'messages' does not hold a list of messages \{role, content\}"),
         (["hello"], r"row 7 messages\[0\]: a message must be an object with role and content"),
         (

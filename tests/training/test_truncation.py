@@ -47,8 +47,15 @@ ASKED = [{"role": "user", "content": "What is a list?"}]
 TALK = [*ASKED, {"role": "assistant", "content": LONG}]
 TASKS: dict[str, tuple[Callable[[Context], Task[Any]], Any, dict[str, Any], bool]] = {
     "chat": (Chat, ChatSpec(), {"text": TALK}, False),
+    "an answer": (Chat, ChatSpec(answer_column="answer"), {"text": SHORT, "answer": LONG}, False),
     "classification": (SequenceClassification, ClassificationSpec(labels=["a", "b"]), {"label": "a"}, False),
     "regression": (SequenceRegression, RegressionSpec(target_column="label"), {"label": 1.5}, False),
+    "a pair": (
+        SequenceClassification,
+        ClassificationSpec(labels=["a", "b"], pair_column="other"),
+        {"label": "a", "other": LONG * 2},
+        False,
+    ),
     "preference": (Preference, PreferenceSpec(), {"chosen": "Yes.", "rejected": "No."}, False),
     "a document": (Embedding, EmbeddingSpec(positive_column="found"), {"text": SHORT, "found": LONG}, False),
     "an encoder-decoder": (TextToText, Summarization(max_target_tokens=16), {"summary": SHORT}, True),

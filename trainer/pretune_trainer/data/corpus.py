@@ -26,6 +26,8 @@ class Corpus:
     """Columns with text beside the sources' own."""
     clean: Cleaned | None = None
     """Which documents are left out; None where nothing is cleaned."""
+    context: str | None = None
+    """Column with what a question is about, as `context_column` has it."""
 
     @property
     def key(self) -> list[object]:
@@ -58,7 +60,7 @@ class Corpus:
 
     @cached_property
     def _sources(self) -> list[DataSource]:
-        return [source for source in data_sources(self.data) if source.holdout.fraction < 1.0]
+        return [source for source in data_sources(self.data, context=self.context) if source.holdout.fraction < 1.0]
 
     @cached_property
     def _files(self) -> list[list[SourceFile]]:

@@ -20,17 +20,21 @@ class Holdout:
     """Share of them, from 0 (none) to 1 (all)."""
     column: str | None = None
     """Column whose content decides; None for the source's own."""
+    context: str | None = None
+    """Column whose content decides, too, where a row has any; None where there is no such column."""
 
     def __call__(self, row: Row) -> bool:
         """Whether the row is held out: a hash of its content, as a number from 0 to 1, is below the fraction."""
         if self.fraction in (0.0, 1.0):
             return bool(self.fraction)
-        digest = hashlib.blake2b(_content(row, self.column or row.column), digest_size=8).digest()
+        content = _content(row.value(self.column or row.column))
+        if self.context is not None and row.values.get(self.context):
+            content += b"\n\n" + _content(row.values[self.context])
+        digest = hashlib.blake2b(content, digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.fraction * _ALL
 
 
-def _content(row: Row, column: str) -> bytes:
-    value = row.value(column)
+def _content(value: object) -> bytes:
     content = content_of(value)
     if content is not None:
         return content

@@ -26,17 +26,17 @@ class DataSource:
         return self.holdout.fraction == 1.0
 
 
-def data_sources(data: Data, image: str | None = None) -> list[DataSource]:
+def data_sources(data: Data, image: str | None = None, context: str | None = None) -> list[DataSource]:
     """The training sources, then those of the validation.
 
     Where there is a column `image`, as `image_column` has it, rows are held out by its content: all captions of an
-    image fall on one side.
+    image fall on one side. Where there is a column `context`, as `context_column` has it, they are held out by it too:
+    all rows may ask the same of different texts.
     """
     held_out = data.validation
     fraction = held_out.fraction if held_out and held_out.fraction else 0.0
-    sources = [
-        DataSource(opened, Holdout(fraction, image or None)) for opened in open_sources(data.train, "spec.data.train")
-    ]
+    holdout = Holdout(fraction, image or None, context)
+    sources = [DataSource(opened, holdout) for opened in open_sources(data.train, "spec.data.train")]
     if held_out and held_out.sources:
         apart = open_sources(held_out.sources, "spec.data.validation.sources")
         sources += [DataSource(opened, Holdout(1.0)) for opened in apart]
@@ -54,6 +54,7 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "heldOut": source.holdout.fraction,
             **({"cut": True} if any(is_cut(source.opened.source, file) for file in listed) else {}),
             **({"heldOutBy": source.holdout.column} if source.holdout.column and source.holdout.fraction else {}),
+            **({"heldOutWith": source.holdout.context} if source.holdout.context and source.holdout.fraction else {}),
         }
         for source, listed in zip(sources, files, strict=True)
     ]

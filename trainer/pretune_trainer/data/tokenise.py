@@ -66,6 +66,8 @@ class Tokenisation:
     """Digest of the tokenizer; empty where no text is read."""
     image: str | None = None
     """Column with images, as `image_column` has it."""
+    context: str | None = None
+    """Column with what a question is about, as `context_column` has it."""
     clean: Cleaned | None = None
     """Which documents are left out; None where nothing is cleaned."""
     grouping: Grouping = TOGETHER
@@ -74,7 +76,7 @@ class Tokenisation:
     @cached_property
     def sources(self) -> list[DataSource]:
         """The training sources, then those of the validation."""
-        return data_sources(self.data, self.image)
+        return data_sources(self.data, self.image, self.context)
 
 
 def plan(tokenisation: Tokenisation, storage: Store) -> Work:

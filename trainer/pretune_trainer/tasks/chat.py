@@ -13,7 +13,7 @@ from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError, lines_of
 from pretune_trainer.tasks.base import Context
 from pretune_trainer.tasks.causal_lm import NextToken
-from pretune_trainer.tasks.messages import messages_of
+from pretune_trainer.tasks.conversation import conversation_of
 
 PLAIN_TEMPLATE: Final = (
     "{{ bos_token or '' }}{% for message in messages %}"
@@ -37,14 +37,18 @@ class Chat(NextToken):
         super().__init__(context)
         spec = context.spec
         assert isinstance(spec, ChatSpec)
+        self.spec = spec
+        named = (spec.answer_column, spec.context_column, spec.system_column)
+        self.columns = tuple(column for column in named if column is not None)
         self.tokenizer.chat_template = spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
-        self.fingerprint = f"chat/2/{hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()}"
+        template = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
+        self.fingerprint = f"chat/2/{template}" + (f"/{named}" if self.columns else "")
         self._check_template()
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         """One example a conversation, cut at the row's length: ids int32 [n], mask uint8 [n]."""
         for row in rows:
-            messages = messages_of(row, row.column)
+            messages = conversation_of(row, self.spec)
             try:
                 ids, mask = self._render(messages)
             except TEMPLATE_ERRORS as error:

@@ -90,11 +90,12 @@ def cleaned(
     ranks: "Ranks",
     stop: Callable[[], bool],
     image: str | None = None,
+    context: str | None = None,
 ) -> Cleaned | None:
     """The verdicts on `data`, made by all ranks if nobody has; None where nothing is to be cleaned. Collective.
 
     `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early,
-    `image` is the column with images, as `image_column` has it.
+    `image` is the column with images, as `image_column` has it, and `context` that of `context_column`.
 
     Raises:
         UserError: a source is missing, damaged, or wholly dropped; or a language cannot be told.
@@ -102,11 +103,11 @@ def cleaned(
     """
     if data.cleaning is None:
         return None
-    rules = Rules(data.cleaning, columns, image)
+    rules = Rules(data.cleaning, columns, image, context)
     if data.cleaning.language is not None:
         check_languages(data.cleaning.language.keep)
     work = ranks.once(lambda: _plan(data, rules, storage))
-    store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, image)
+    store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, image, context)
     if not work.committed:
         with closing(_survey(work, share(work, ranks), sources, rules, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
@@ -115,7 +116,7 @@ def cleaned(
 
 
 def _plan(data: Data, rules: Rules, storage: Store) -> Work:
-    sources = data_sources(data, rules.image)
+    sources = data_sources(data, rules.image, rules.context)
     files = [source.opened.files() for source in sources]
     asked = (rules.cleaning.model_dump(mode="json"), list(rules.columns), rules.image)
     digest = digest_of("cleaning", VERSION, fingerprint(sources, files), *asked)

@@ -40,6 +40,8 @@ class Rules:
     """Columns with text beside the source's own."""
     image: str | None
     """Column with images, as `image_column` has it."""
+    context: str | None = None
+    """Column with what a question is about, as `context_column` has it; one of `columns`."""
 
     @property
     def read(self) -> list[str]:
