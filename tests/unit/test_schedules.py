@@ -1,5 +1,6 @@
 """The learning rate's course."""
 
+from math import ceil
 from typing import Any
 
 import pytest
@@ -40,6 +41,11 @@ def test_the_warm_up_rises_by_equal_steps_from_the_first_to_the_peak() -> None:
     assert _rates("constant", 6, warmup_steps=4) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
 
 
+@given(steps=st.integers(1, 300), ratio=st.floats(0, 1))
+def test_a_warm_up_may_be_a_share_of_all_steps(steps: int, ratio: float) -> None:
+    assert _rates("cosine", steps, warmup_ratio=ratio) == _rates("cosine", steps, warmup_steps=ceil(ratio * steps))
+
+
 def test_warmup_stable_decay_is_stable_until_its_decay() -> None:
     rates = _rates("warmupStableDecay", 100, warmup_steps=10, decay_steps=20)
     assert rates[10:81] == [1.0] * 71
@@ -74,3 +80,10 @@ def test_inverse_square_root_falls_as_in_attention_is_all_you_need() -> None:
 def test_a_warm_up_is_told_where_the_rate_that_it_ends_at_is_another(steps: int, told: bool) -> None:
     training = Training(tokens_per_step=1, max_steps=steps, learning_rate=3e-4, warmup_steps=100)
     assert (warmup_sentence(training, steps) is not None) == told
+
+
+def test_who_is_told_of_the_warm_up_is_told_of_the_field_that_asks_for_it() -> None:
+    training = Training(tokens_per_step=1, max_steps=9, learning_rate=3e-4, warmup_ratio=1.0)
+    said = warmup_sentence(training, 9)
+    assert said is not None
+    assert said.startswith("spec.training.warmupRatio: ")

@@ -57,9 +57,16 @@ def _fresh_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[st
     return state
 
 
+def warmup_steps(training: Training, total_steps: int) -> int:
+    """Steps of the warm-up in a training of `total_steps`; a share of them is rounded up, as transformers does."""
+    if training.warmup_ratio is None:
+        return training.warmup_steps
+    return math.ceil(training.warmup_ratio * total_steps)
+
+
 def schedule(training: Training, total_steps: int) -> Callable[[int], float]:
     """The learning rate of each step, counted from 0, for a training of `total_steps`."""
-    warmup = training.warmup_steps
+    warmup = warmup_steps(training, total_steps)
     shape = _SHAPES[training.schedule]
     decay = training.decay_steps or max(1, total_steps // 10)
     floor = training.min_learning_rate_ratio

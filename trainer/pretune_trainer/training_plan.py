@@ -8,7 +8,7 @@ from pretune_api.training import Training
 from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
-from pretune_trainer.optim import schedule
+from pretune_trainer.optim import schedule, warmup_steps
 from pretune_trainer.parallel import Ranks
 
 
@@ -42,10 +42,11 @@ def warmup_sentence(training: Training, total_steps: int) -> str | None:
     """
     last = schedule(training, total_steps)(total_steps - 1)
     reached, wanted = (f"{rate:.1e}" for rate in (last, training.learning_rate))
-    if training.warmup_steps < total_steps or reached == wanted:
+    if warmup_steps(training, total_steps) < total_steps or reached == wanted:
         return None
     said = f"training ends with step {total_steps}, so the learning rate rises to {reached} alone"
-    return f"spec.training.warmupSteps: {said}, not to {wanted}; lower it, or train longer"
+    field = "warmupSteps" if training.warmup_ratio is None else "warmupRatio"
+    return f"spec.training.{field}: {said}, not to {wanted}; lower it, or train longer"
 
 
 def early_stopping_sentence(config: RunConfig, total_steps: int) -> str | None:
