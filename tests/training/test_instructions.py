@@ -11,6 +11,8 @@ import pytest
 
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import Chat as ChatSpec
+from pretune_api.tasks import context_column, text_columns
+from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.example import Example, Place, Row
 from pretune_trainer.data.holdout import Holdout
 from pretune_trainer.errors import BadRowError, UserError
@@ -167,10 +169,33 @@ def alpaca(folder: Path, answer_column: str = "output", **changes: Any) -> tuple
 
 def test_rows_with_a_common_question_are_no_duplicates_and_some_of_them_are_held_out(tmp_path: Path) -> None:
     config, rows = alpaca(tmp_path, data__cleaning={"duplicates": "exact"})
-    cache = gathered(config).cache
+    inputs = gathered(config)
+    cache = inputs.cache
     assert (cache.documents, cache.dropped) == (len(rows), 0)
     held_out = sum(len(source) for source in cache.validation)
     assert 5 < held_out < len(rows) / 2
+    assert inputs.clean is not None
+    assert inputs.clean.report.held_out == held_out
+
+
+def test_a_tokenizer_is_trained_on_questions_contexts_and_answers_that_are_not_held_out(tmp_path: Path) -> None:
+    config, rows = alpaca(tmp_path)
+    columns, context = text_columns(config.learn), context_column(config.learn)
+    sample = list(Corpus(config.data, columns, context=context).sample(1000))
+    assert len(sample) == sum(len(source) for source in gathered(config).cache.train) < 2 * len(rows)
+    assert set(sample) < {f"Shorten it.\n{each['output']}\n{each['input']}" for each in rows}
+
+
+def test_a_source_can_bring_one_system_prompt_for_all_its_rows(tmp_path: Path) -> None:
+    uri = write_rows(tmp_path / "rows.jsonl", [ASKED] * 20)
+    source = {"uri": uri, "column": "instruction", "values": {"system": SYSTEM}}
+    task = {"chat": {"answerColumn": "output", "systemColumn": "system"}}
+    small_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
+    config = finetune(tmp_path, task, uri, tokenizer=tokenizer, data__train=[source], data__validation=None)
+    (first, *_) = gathered(config).cache.train
+    ids = first.example(0)["ids"]
+    assert small_tokenizer().decode(ids).startswith(f"<s><|system|>\n{SYSTEM}</s>\n<|user|>\n{QUESTION}")
 
 
 def test_instructions_are_trained_on_and_the_first_is_shown_as_the_model_sees_it(tmp_path: Path) -> None:
