@@ -208,9 +208,10 @@ def test_instructions_are_trained_on_and_the_first_is_shown_as_the_model_sees_it
     assert events.of(Evaluated)
 
 
-def test_preflight_tells_the_field_of_a_column_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [True, False])
+def test_preflight_tells_the_field_of_a_column_that_is_not_there(tmp_path: Path, trained: bool) -> None:
     small_tokenizer().save_pretrained(tmp_path / "tokenizer")
-    tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
+    tokenizer = {"train": {"vocabSize": 512}} if trained else {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
     config, _ = alpaca(tmp_path, "response", tokenizer=tokenizer)
     (finding,) = [finding for finding in preflight(config) if finding.ok is False]
     assert (finding.check, finding.place) == ("rows", "spec.task.chat.answerColumn")

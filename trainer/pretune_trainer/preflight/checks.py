@@ -148,7 +148,11 @@ def check_tokenizer(
 
 def _stand_in(config: RunConfig, training: TokenizerTraining, rows: Sequence[Row]) -> tuple[Vocabulary, str]:
     columns = text_columns(config.learn)
-    texts = (document_of(row, columns) for row in rows if row.value(row.column) is not None)
+    texts = (
+        document_of(row, [column for column in columns if column in row.values])  # its task tells what lacks
+        for row in rows
+        if row.value(row.column) is not None
+    )
     tokenizer = stand_in(training, texts, config.data.sequence_length, form_for(config.learn))
     said = f"a {training.algorithm} of {training.vocab_size} entries can be trained, if all of the data yields as many"
     return Vocabulary(tokenizer), said
