@@ -67,6 +67,12 @@ def test_of_a_conversation_what_the_assistant_says_is_learnt() -> None:
             {"label": ["b", "d"]},
             f"{TEXT} ⇒ ⟦B-place, rest⟧",
         ),
+        (
+            "sequenceClassification",
+            ClassificationSpec(labels=["a", "b"], pair_column="other"),
+            {"label": "b", "other": "the old house"},
+            f"{TEXT} the old house ⇒ ⟦B-place⟧",
+        ),
         ("sequenceRegression", RegressionSpec(target_column="score"), {"score": 2.5}, f"{TEXT} ⇒ ⟦2.5⟧"),
         (
             "tokenClassification",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pretune_api.model import TokenizerTraining
 from pretune_api.objectives import Denoising, Objective
 from pretune_api.speech import SpeechRecognition
-from pretune_api.tasks import Task
+from pretune_api.tasks import SequenceClassification, SequenceRegression, Task
 from pretune_trainer.data.audio_vocabulary import WHISPER, letters, whisper
 from pretune_trainer.data.long_words import with_few_long_words
 from pretune_trainer.errors import UserError
@@ -74,6 +74,8 @@ def form_for(learn: Objective | Task) -> Form:
         return Form.ENDED if value.span_corruption is not None else Form.FRAMED
     if isinstance(value, SpeechRecognition):
         return Form.TRANSCRIPT
+    if isinstance(value, SequenceClassification | SequenceRegression) and value.pair_column is not None:
+        return Form.FRAMED  # nothing else would tell where the second text begins
     return Form.FRAMED if learn.kind in ("contrastive", "embedding", "maskedLM", "questionAnswering") else Form.BARE
 
 

@@ -1,6 +1,8 @@
 """From text to tokens: whole, with special tokens, with the characters that they stand for."""
 
+import logging
 from collections.abc import Sequence
+from typing import Any, Final
 
 from transformers import PreTrainedTokenizerBase
 
@@ -8,6 +10,8 @@ from pretune_trainer.errors import UserError
 
 Offsets = Sequence[tuple[int, int]]
 """Characters from and until, of each token."""
+
+_PYTHON: Final = logging.getLogger("transformers.tokenization_python")
 
 
 def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[tuple[list[int], int]]:
@@ -25,6 +29,38 @@ def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lengt
         rest = ((number, encoded.encodings[number].overflowing) for number in full)
         needed = {number: length + sum(len(part) - around for part in parts) for number, parts in rest}
     return [(each, needed.get(number, len(each))) for number, each in enumerate(ids)]
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Sequence[str]], length: int
+) -> list[tuple[list[int], list[int], int]]:
+    """Token ids of each pair of texts with the tokenizer's special tokens, the longer text cut until both fit into
+    `length`; to which text each token belongs, nothing where the tokenizer does not tell; and how many there were.
+    """
+    if not pairs:
+        return []
+    _PYTHON.addFilter(_is_news)
+    ids, types = _joined(tokenizer, pairs, truncation="longest_first", max_length=length)
+    # Of what they cut off, fast tokenizers give each piece once with every piece of the other text, others nothing.
+    full = [number for number, each in enumerate(ids) if len(each) == length]
+    again, _ = _joined(tokenizer, [pairs[number] for number in full]) if full else ([], [])
+    needed = dict(zip(full, map(len, again), strict=True))
+    return [(each, types[number], needed.get(number, len(each))) for number, each in enumerate(ids)]
+
+
+def _joined(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Sequence[str]], **cut: Any
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids and types of pairs; no types where the tokenizer does not tell."""
+    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+    encoded = tokenizer(firsts, seconds, return_attention_mask=False, verbose=False, **cut)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids, encoded.get("token_type_ids", [[] for _ in ids])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a tokenizer says more than that, of a pair, it does not return what it cuts off: it does of every one."""
+    return "overflowing tokens are not returned" not in record.getMessage()
 
 
 def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:

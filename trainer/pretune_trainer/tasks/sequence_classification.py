@@ -1,4 +1,4 @@
-"""One label, or several, per text: sentiment, legal clauses, fraud."""
+"""One label, or several, per text or pair of texts: sentiment, legal clauses, fraud, inference."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +12,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from pretune_api.fields import suggestion
 from pretune_api.tasks import SequenceClassification as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row, kind_of
-from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.classification import ClassificationReport, Judged
@@ -20,11 +19,10 @@ from pretune_trainer.metrics.confidence import Confidence
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.encoding import encode_whole
 from pretune_trainer.tasks.judging import log_odds
 from pretune_trainer.tasks.labels import label_number
-from pretune_trainer.tasks.language import pad_right
 from pretune_trainer.tasks.logits import logits_of
+from pretune_trainer.tasks.whole_texts import WholeTexts
 
 
 class SequenceClassification(Task[Judged]):
@@ -37,13 +35,15 @@ class SequenceClassification(Task[Judged]):
         self.spec = context.spec
         self.tokenizer = context.tokenizer
         self.pad = context.pad
+        self.texts = WholeTexts(context, self.spec.pair_column)
         self.layout = Layout(length=context.sequence_length, packs=False)
-        self.columns = (self.spec.label_column,)
+        self.columns = (self.spec.label_column, *self.texts.columns)
+        self.nothing_learnt = self.texts.nothing_learnt
         self.seed = context.seed
         self.classes = () if self.spec.multi_label else self.spec.labels
         self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
-        examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"})
+        examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"}, exclude_none=True)
         self.fingerprint = f"sequenceClassification/3/{context.sequence_length}/{examples}"
         self.class_weights = self._class_weights()
 
@@ -65,15 +65,13 @@ class SequenceClassification(Task[Judged]):
             problem_type="multi_label_classification" if self.spec.multi_label else "single_label_classification",
         )
 
+    def observe(self, model: PreTrainedModel) -> None:
+        """Whether it reads which of two texts a token belongs to."""
+        self.texts.observe(model)
+
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a text that is not blank, cut at the row's length: ids int32 [n], labels int32 [number of its
-        labels].
-        """
-        labels, texts = [self._labels(row) for row in rows], [row.text() for row in rows]
-        encoded = encode_whole(self.tokenizer, texts, self.layout.length)
-        for text, (ids, needed), chosen in zip(texts, encoded, labels, strict=True):
-            example = {"ids": np.asarray(ids, dtype=np.int32), "labels": chosen}
-            yield [fitted(example, needed, self.layout.length)] if text.strip() else []
+        """As of `WholeTexts`, with labels int32 [number of its labels]."""
+        return self.texts.examples(rows, [{"labels": self._labels(row)} for row in rows])
 
     def _labels(self, row: Row) -> NDArray[np.int32]:
         value = row.labels(self.spec.label_column)
@@ -94,7 +92,7 @@ class SequenceClassification(Task[Judged]):
 
     def batch(self, packs: Sequence[Pack]) -> Batch:
         """Texts padded on the right; targets "label" int64 [packs], or float32 [packs, labels] and "kept" [packs]."""
-        inputs = pad_right(packs, self.pad, self.layout.length)
+        inputs = self.texts.inputs(packs)
         targets = self._many(packs) if self.spec.multi_label else self._single(packs)
         kept = sum(1 for pack in packs if pack.examples)
         count = kept * len(self.spec.labels) if self.spec.multi_label else kept

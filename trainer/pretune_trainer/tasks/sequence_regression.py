@@ -1,4 +1,4 @@
-"""A number per text: a rating, a price, how hard it is to read."""
+"""A number per text, or pair of texts: a rating, a price, how hard it is to read, how similar they are."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -11,15 +11,13 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from pretune_api.tasks import SequenceRegression as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
-from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.regression import Guessed, RegressionReport
 from pretune_trainer.model.build import Build
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.encoding import encode_whole
-from pretune_trainer.tasks.language import pad_right
 from pretune_trainer.tasks.logits import logits_of
+from pretune_trainer.tasks.whole_texts import WholeTexts
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
 """Targets are kept in 32 bits."""
@@ -34,22 +32,23 @@ class SequenceRegression(Task[Guessed]):
         assert isinstance(context.spec, Spec)
         self.column = context.spec.target_column
         self.tokenizer = context.tokenizer
-        self.pad = context.pad
+        self.texts = WholeTexts(context, context.spec.pair_column)
         self.layout = Layout(length=context.sequence_length, packs=False)
-        self.columns = (self.column,)
-        self.fingerprint = f"sequenceRegression/2/{context.sequence_length}/{self.column}"
+        self.columns = (self.column, *self.texts.columns)
+        self.nothing_learnt = self.texts.nothing_learnt
+        self.fingerprint = "/".join(["sequenceRegression/2", str(context.sequence_length), *self.columns])
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a head that gives a number."""
         return build.make(AutoModelForSequenceClassification, num_labels=1, problem_type="regression")
 
+    def observe(self, model: PreTrainedModel) -> None:
+        """Whether it reads which of two texts a token belongs to."""
+        self.texts.observe(model)
+
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
-        """One example a text that is not blank, cut at the row's length: ids int32 [n], target float32 [1]."""
-        targets, texts = [self._target(row) for row in rows], [row.text() for row in rows]
-        encoded = encode_whole(self.tokenizer, texts, self.layout.length)
-        for text, (ids, needed), target in zip(texts, encoded, targets, strict=True):
-            example = {"ids": np.asarray(ids, np.int32), "target": np.asarray([target], np.float32)}
-            yield [fitted(example, needed, self.layout.length)] if text.strip() else []
+        """As of `WholeTexts`, with target float32 [1]."""
+        return self.texts.examples(rows, [{"target": np.asarray([self._target(row)], np.float32)} for row in rows])
 
     def _target(self, row: Row) -> float:
         value = row.number(self.column)
@@ -67,7 +66,7 @@ class SequenceRegression(Task[Guessed]):
         kept = [bool(pack.examples) for pack in packs]
         values = [float(pack.examples[0]["target"][0]) if pack.examples else 0.0 for pack in packs]
         targets = {"target": torch.tensor(values), "kept": torch.tensor(kept)}
-        inputs = pad_right(packs, self.pad, self.layout.length)
+        inputs = self.texts.inputs(packs)
         return Batch(inputs, targets, {"target": sum(kept)}, sum(len(pack) for pack in packs))
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:

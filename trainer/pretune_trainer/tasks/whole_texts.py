@@ -1,0 +1,69 @@
+"""Texts that a model reads at once, each row's own or a pair of them, as the tokenizer frames them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pretune_trainer.data.example import Example, Pack, Row
+from pretune_trainer.data.truncation import fitted
+from pretune_trainer.tasks.base import Context, Task
+from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
+from pretune_trainer.tasks.language import NOTHING, pad_right, padded
+
+_NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
+
+
+class WholeTexts:
+    """What a model with a head on all of its input reads of a row: one text, or two where a column holds a second."""
+
+    def __init__(self, context: Context, pair_column: str | None) -> None:
+        self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
+        self._pair_column = pair_column
+        self._typed = False
+        self.columns = () if pair_column is None else (pair_column,)
+        """What is read beside the source's own column."""
+        self.nothing_learnt = Task.nothing_learnt if pair_column is None else _NOTHING_LEARNT
+        """Why rows give no examples, for people."""
+
+    def observe(self, model: PreTrainedModel) -> None:
+        """Note whether the model reads to which text of a pair each token belongs."""
+        told = self._pair_column is not None and "token_type_ids" in self._tokenizer.model_input_names
+        self._typed = told and getattr(model.config, "type_vocab_size", 0) > 1
+
+    def examples(self, rows: Sequence[Row], learnt: Sequence[Example]) -> Iterator[list[Example]]:
+        """One example a row without a blank text, cut at the row's length: ids int32 [n], of pairs also types uint8
+        [n], empty where the tokenizer does not tell; and what is learnt of it.
+        """
+        texts = [self._texts(row) for row in rows]
+        for each, (tokens, needed), more in zip(texts, self._encoded(texts), learnt, strict=True):
+            example = {**tokens, **more}
+            yield [fitted(example, needed, self._length)] if all(text.strip() for text in each) else []
+
+    def _texts(self, row: Row) -> list[str]:
+        """The row's text, or both; a second one that is null is blank."""
+        column = self._pair_column
+        if column is None:
+            return [row.text()]
+        return [row.text(), "" if row.value(column) is None else row.text(column)]
+
+    def _encoded(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[Example, int]]:
+        """The tokens of each row, and how many all of it takes."""
+        if self._pair_column is None:
+            for ids, needed in encode_whole(self._tokenizer, [text for (text,) in texts], self._length):
+                yield {"ids": np.asarray(ids, np.int32)}, needed
+            return
+        for ids, types, needed in encode_pairs(self._tokenizer, texts, self._length):
+            yield {"ids": np.asarray(ids, np.int32), "types": np.asarray(types, np.uint8)}, needed
+
+    def inputs(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
+        """Texts padded on the right: input_ids, attention_mask and, of pairs that the model tells apart,
+        token_type_ids, int64 [packs, width].
+        """
+        inputs = pad_right(packs, self._pad, self._length)
+        if self._typed:
+            types = [pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs]
+            inputs["token_type_ids"] = padded(types, 0, self._length)
+        return inputs
