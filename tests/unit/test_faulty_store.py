@@ -15,7 +15,7 @@ from pretune_trainer.storage.store import Store
 from support.faulty_proxy import Fault, Proxy, proxy
 from support.s3 import BUCKET, S3Server
 
-PATIENCE = Patience(connect_seconds=1, request_seconds=0.4, total_seconds=2)
+PATIENCE = Patience(connect_seconds=2, request_seconds=1.0, total_seconds=4)
 
 USES: dict[str, Callable[[Store], object]] = {
     "put": lambda store: store.put("new", b"content"),
