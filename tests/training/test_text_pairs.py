@@ -28,6 +28,7 @@ from pretune_trainer.data.vocabulary import Form, train
 from pretune_trainer.errors import BadRowError
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
+from pretune_trainer.preflight.run import preflight
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Said
 from pretune_trainer.tasks import Context
@@ -92,8 +93,8 @@ def task(tokenizer: PreTrainedTokenizerBase, length: int = 64, **fields: Any) ->
     return SequenceClassification(Context(spec, tokenizer, length, False, False, 0))
 
 
-def row(first: object, second: object, **values: object) -> Row:
-    read = {"premise": first, "hypothesis": second, "label": "yes", **values}
+def row(first: object, second: object) -> Row:
+    read = {"premise": first, "hypothesis": second, "label": "yes"}
     return Row(read, Place("file:///pairs.jsonl", 3), "premise")
 
 
@@ -151,19 +152,17 @@ def test_a_row_without_a_second_text_gives_no_example(second: str | None) -> Non
     assert [len(examples) for examples in found] == [0, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"premise": "a", "label": "yes"}, "there is no column 'hypothesis'; known: label, premise"),
-        ({"premise": "a", "hypothesis": 7, "label": "yes"}, "column 'hypothesis' holds int, expected text"),
-    ],
-    ids=["missing", "a number"],
-)
-def test_a_second_column_that_does_not_fit_is_named_with_its_file_and_row(
-    values: dict[str, object], sentence: str
-) -> None:
-    with pytest.raises(BadRowError, match=rf"^file:///pairs.jsonl row 3: {sentence}$"):
-        list(task(of_bert()).examples([Row(values, Place("file:///pairs.jsonl", 3), "premise")]))
+def test_a_second_text_that_is_none_is_named_with_its_file_and_row() -> None:
+    sentence = r"^file:///pairs.jsonl row 3: column 'hypothesis' holds int, expected text$"
+    with pytest.raises(BadRowError, match=sentence):
+        list(task(of_bert()).examples([row("the name", 7)]))
+
+
+def test_preflight_tells_which_field_names_a_column_that_is_not_there(tmp_path: Path) -> None:
+    job = pairs_job(tmp_path, {"sequenceRegression": {"targetColumn": "by", "pairColumn": "other"}})
+    wrong = [finding for finding in preflight(job) if finding.ok is False]
+    assert {finding.place for finding in wrong} == {"spec.task.sequenceRegression.pairColumn"}
+    assert wrong[0].sentence.endswith("train.jsonl row 1: there is no column 'other'; known: a, b, by, label")
 
 
 def test_jobs_without_pairs_keep_their_token_caches() -> None:

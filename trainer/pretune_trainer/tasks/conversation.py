@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from pretune_api.tasks import Chat
 from pretune_trainer.data.example import Row, kind_of
-from pretune_trainer.errors import BadRowError, UserError, quoted
+from pretune_trainer.errors import BadRowError, quoted
+from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.messages import messages_of
 
 _CHAT: Final = "spec.task.chat"
@@ -47,7 +48,7 @@ def _question_and_answer(row: Row, spec: Chat, answer_column: str) -> list[dict[
             f"answer, and remove {_CHAT}.answerColumn",
         )
     question = _text(row, row.column, row.value(row.column), "a question")
-    answer = _text(row, answer_column, _value(row, answer_column, "answerColumn"), "an answer")
+    answer = _text(row, answer_column, value_in(row, answer_column, f"{_CHAT}.answerColumn"), "an answer")
     context = _optional(row, spec.context_column, "contextColumn")
     asked = f"{question}\n\n{context}" if context else question
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
@@ -55,7 +56,7 @@ def _question_and_answer(row: Row, spec: Chat, answer_column: str) -> list[dict[
 
 def _optional(row: Row, column: str | None, field: str) -> str:
     """The text in a column; empty where it is null or blank, or no column is named."""
-    value = None if column is None else _value(row, column, field)
+    value = None if column is None else value_in(row, column, f"{_CHAT}.{field}")
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -70,11 +71,3 @@ def _text(row: Row, column: str, value: object, what: str) -> str:
             str(row.place), f"column '{column}' holds {held}, expected {what} as text; remove rows without one"
         )
     return value
-
-
-def _value(row: Row, column: str, field: str) -> object:
-    """What is in a column that a field of the task names."""
-    try:
-        return row.value(column)
-    except BadRowError as error:
-        raise UserError(f"{_CHAT}.{field}", str(error)) from error

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from pretune_trainer.data.example import Example, Pack, Row
 from pretune_trainer.data.truncation import fitted
 from pretune_trainer.tasks.base import Context, Task
+from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
 from pretune_trainer.tasks.language import NOTHING, pad_right, padded
 
@@ -19,9 +20,10 @@ _NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
 class WholeTexts:
     """What a model with a head on all of its input reads of a row: one text, or two where a column holds a second."""
 
-    def __init__(self, context: Context, pair_column: str | None) -> None:
+    def __init__(self, context: Context, pair_column: str | None, where: str) -> None:
+        """`where` is the field that names the column."""
         self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
-        self._pair_column = pair_column
+        self._pair_column, self._where = pair_column, where
         self._typed = False
         self.columns = () if pair_column is None else (pair_column,)
         """What is read beside the source's own column."""
@@ -47,7 +49,7 @@ class WholeTexts:
         column = self._pair_column
         if column is None:
             return [row.text()]
-        return [row.text(), "" if row.value(column) is None else row.text(column)]
+        return [row.text(), "" if value_in(row, column, self._where) is None else row.text(column)]
 
     def _encoded(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[Example, int]]:
         """The tokens of each row, and how many all of it takes."""
