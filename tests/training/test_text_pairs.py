@@ -41,6 +41,12 @@ from support.runs import path_of
 
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 ENCODER = {**_SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+BART = {
+    "d_model": 32,
+    **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+    **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
+    **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+}
 WORDS = ["zero", "one", "two", "three", "four", "five"]
 PAIRS = [*itertools.pairwise(paragraphs()[:60]), ("short", "one word " * 90), ("one word " * 90, "short"), ("a", "b")]
 Made = Callable[[], PreTrainedTokenizerBase]
@@ -144,6 +150,17 @@ def test_bert_is_told_where_the_second_text_begins() -> None:
     types = reading.batch([*(Pack((example,)) for example in examples), Pack()]).inputs["token_type_ids"]
     seconds = [len(tokenizer(second)["input_ids"]) - 1 for second in ("a value", "a")]
     assert types.sum(-1).tolist() == [*seconds, 0]
+
+
+@pytest.mark.parametrize("column", [None, "hypothesis"], ids=["texts", "pairs"])
+def test_what_fills_up_a_batch_is_read_by_models_that_look_for_the_end_of_a_text(column: str | None) -> None:
+    spec, tokenizer = ClassificationSpec(labels=["no", "yes"], pair_column=column), trained(Form.FRAMED)
+    reading = SequenceClassification(Context(spec, tokenizer, 64, False, False, 0, encoder_decoder=True))
+    model = reading.model(Build(Architecture(type="bart", config=BART), tokenizer, 64)).eval()
+    ((example,),) = reading.examples([row("the name", "a value")])
+    alone = reading.logits(model, reading.batch([Pack((example,))]))
+    torch.testing.assert_close(reading.logits(model, reading.batch([Pack((example,)), Pack()]))[:1], alone)
+    assert reading.evaluate(model, reading.batch([Pack()])) == []
 
 
 @pytest.mark.parametrize("second", [None, "", " \n"])

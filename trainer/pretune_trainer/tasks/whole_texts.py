@@ -12,7 +12,7 @@ from pretune_trainer.data.truncation import fitted
 from pretune_trainer.tasks.base import Context, Task
 from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
-from pretune_trainer.tasks.language import NOTHING, pad_right, padded
+from pretune_trainer.tasks.language import NOTHING, padded, padded_inputs
 
 _NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
 
@@ -25,6 +25,8 @@ class WholeTexts:
         self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
         self._pair_column, self._where = pair_column, where
         self._typed = False
+        # BART and T5 refuse a row with fewer end tokens than others have, also one that only fills up a batch.
+        ((self._blank, _),) = self._encoded([[""] if pair_column is None else ["", ""]])
         self.columns = () if pair_column is None else (pair_column,)
         """What is read beside the source's own column."""
         self.nothing_learnt = Task.nothing_learnt if pair_column is None else _NOTHING_LEARNT
@@ -61,10 +63,11 @@ class WholeTexts:
             yield {"ids": np.asarray(ids, np.int32), "types": np.asarray(types, np.uint8)}, needed
 
     def inputs(self, packs: Sequence[Pack]) -> dict[str, Tensor]:
-        """Texts padded on the right: input_ids, attention_mask and, of pairs that the model tells apart,
-        token_type_ids, int64 [packs, width].
+        """Texts padded on the right, blank ones where a pack only fills up a batch: input_ids, attention_mask and, of
+        pairs that the model tells apart, token_type_ids, int64 [packs, width].
         """
-        inputs = pad_right(packs, self._pad, self._length)
+        rows = [(pack.examples[0] if pack.examples else self._blank)["ids"] for pack in packs]
+        inputs = padded_inputs(rows, self._pad, self._length)
         if self._typed:
             types = [pack.examples[0]["types"] if pack.examples else NOTHING for pack in packs]
             inputs["token_type_ids"] = padded(types, 0, self._length)
