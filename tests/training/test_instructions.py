@@ -151,7 +151,7 @@ def test_what_has_no_context_is_held_out_by_its_question_as_without_the_column()
         alone = Holdout(0.5)(row(instruction=f"question {number}"))
         assert all(
             Holdout(0.5, context="input")(row(instruction=f"question {number}", **none)) == alone
-            for none in ({"input": None}, {"input": ""}, {})
+            for none in ({"input": None}, {"input": ""}, {"input": " \n"}, {})
         )
 
 
@@ -206,6 +206,14 @@ def test_instructions_are_trained_on_and_the_first_is_shown_as_the_model_sees_it
     assert r"<|user|>\nShorten it.\n\n" in shown.text
     assert any(f"<|assistant|>\\n⟦{each['output']}</s>⟧" in shown.text for each in rows)
     assert events.of(Evaluated)
+
+
+def test_masking_makes_no_column_that_is_not_there(tmp_path: Path) -> None:
+    small_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
+    config, _ = alpaca(tmp_path, "response", tokenizer=tokenizer, data__cleaning={"mask": ["emailAddress"]})
+    with pytest.raises(UserError, match=r"answerColumn: .* row 1: there is no column 'response'; known: input, instr"):
+        gathered(config)
 
 
 @pytest.mark.parametrize("trained", [True, False])

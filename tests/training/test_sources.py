@@ -16,7 +16,7 @@ import pytest
 
 from pretune_trainer.data import readers
 from pretune_trainer.data.readers import rows, units
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import BadRowError, UserError
 from support.letters import write_jsonl
 from support.sources import opened, read, texts
 
@@ -65,6 +65,13 @@ def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path: Path, mo
 def test_of_parquet_only_wanted_columns_are_read(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "label": ["x"], "image": [b"large"]})
     assert [set(row.values) for row in read(path, columns=("label",))] == [{"text", "label"}]
+
+
+def test_whoever_names_a_column_that_parquet_has_not_is_told_of_all_that_it_has(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "label": ["x"], "other": ["b"]})
+    (row,) = read(path, columns=("label", "second"))
+    with pytest.raises(BadRowError, match=r"a\.parquet row 1: there is no column 'second'; known: label, other, text$"):
+        row.value("second")
 
 
 def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What travels from a source to a model: rows, examples, packs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +62,8 @@ class Row:
     """Whether its columns can hold nothing but text, as those of CSV: a number is what is written there."""
     features: Mapping[str, object] = field(default_factory=dict)
     """What its file says of its columns, as Hugging Face's datasets does."""
+    in_file: Sequence[str] = ()
+    """Columns of its file, where not all of them are read."""
 
     def text(self, column: str | None = None) -> str:
         """The text in a column: the source's own if none is named.
@@ -124,7 +126,7 @@ class Row:
             BadRowError: there is no such column.
         """
         if column not in self.values:
-            known = ", ".join(map(shortened, sorted(self.values))) or "none"
+            known = ", ".join(map(shortened, sorted({*self.values, *self.in_file}))) or "none"
             raise BadRowError(str(self.place), f"there is no column '{column}'; known: {known}")
         return self.values[column]
 

@@ -28,10 +28,15 @@ class Holdout:
         if self.fraction in (0.0, 1.0):
             return bool(self.fraction)
         content = _content(row.value(self.column or row.column))
-        if self.context is not None and row.values.get(self.context):
-            content += b"\n\n" + _content(row.values[self.context])
+        if context := self._context(row):
+            content += b"\n\n" + _content(context)
         digest = hashlib.blake2b(content, digest_size=8).digest()
         return int.from_bytes(digest, "big") < self.fraction * _ALL
+
+    def _context(self, row: Row) -> str:
+        """What the row's question is about; empty where that is blank, as for whoever learns from it."""
+        value = None if self.context is None else row.values.get(self.context)
+        return value if isinstance(value, str) and value.strip() else ""
 
 
 def _content(value: object) -> bytes:

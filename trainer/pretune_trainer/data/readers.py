@@ -195,16 +195,16 @@ def _parquet(opened: OpenedSource, unit: Unit, columns: Sequence[str]) -> Iterat
             name for name in {opened.source.column: 0, **dict.fromkeys(columns)} if name in file.schema_arrow.names
         ]
         batches = file.iter_batches(_ROWS, row_groups=range(*unit.groups), columns=wanted)
-        yield from _parquet_rows(opened, unit, batches, features_of(file.schema_arrow))
+        yield from _parquet_rows(opened, unit, batches, file.schema_arrow)
 
 
 def _parquet_rows(
-    opened: OpenedSource, unit: Unit, batches: Iterator[pa.RecordBatch], features: Mapping[str, object]
+    opened: OpenedSource, unit: Unit, batches: Iterator[pa.RecordBatch], schema: pa.Schema
 ) -> Iterator[Row]:
-    number = unit.first
+    number, features, names = unit.first, features_of(schema), schema.names
     for batch in batches:
         for values in _values(batch, Place(unit.file.uri, number)):
-            yield Row(values, Place(unit.file.uri, number), opened.source.column, features=features)
+            yield Row(values, Place(unit.file.uri, number), opened.source.column, features=features, in_file=names)
             number += 1
 
 

@@ -25,8 +25,8 @@ def text_in(value: object) -> str:
 def edited(row: Row, cleaning: Cleaning, columns: Sequence[str], masked: Counter[str]) -> Row:
     """The row with personal data masked, and of a text only the lines that C4 keeps; `columns` have text, too."""
     values = dict(row.values)
-    for column in [row.column, *columns] if cleaning.mask else []:
-        values[column] = _map(values.get(column), lambda text: mask(text, cleaning.mask, masked))
+    for column in values.keys() & {row.column, *columns} if cleaning.mask else ():
+        values[column] = _map(values[column], lambda text: mask(text, cleaning.mask, masked))
     text = values.get(row.column)
     if "c4" in cleaning.filters and isinstance(text, str):
         values[row.column] = c4_lines(text)
