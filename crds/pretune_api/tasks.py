@@ -54,7 +54,7 @@ class SequenceClassification(Spec):
     """Column with the label, or with a list of labels if multiLabel is set."""
     pair_column: ColumnName | None = None
     """Column with a second text, such as a hypothesis or a found document, which is read with the first one; the longer
-    of both is truncated first. Rows without one are left out."""
+    of the two is truncated first. Rows without one are left out."""
     multi_label: bool = False
     """Whether a text can have several labels, or none."""
     class_weights: Annotated[dict[str, Annotated[float, Field(ge=0.0, le=1e6)]], Field(max_length=10_000)] = {}
@@ -100,7 +100,7 @@ class SequenceRegression(Spec):
     """Column with the number."""
     pair_column: ColumnName | None = None
     """Column with a second text, such as a paraphrase or a found document, which is read with the first one; the longer
-    of both is truncated first. Rows without one are left out."""
+    of the two is truncated first. Rows without one are left out."""
 
 
 class QuestionAnswering(Spec):
