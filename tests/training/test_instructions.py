@@ -11,6 +11,7 @@ import pytest
 
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import Chat as ChatSpec
+from pretune_api.tasks import Task as FinetuneTask
 from pretune_api.tasks import context_column, text_columns
 from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.example import Example, Place, Row
@@ -138,6 +139,7 @@ def test_jobs_without_columns_keep_their_token_cache_and_others_have_their_own()
     tasks = [chat(), chat(**ALPACA), chat(answer_column="input", context_column="output"), chat(system_column="input")]
     assert len({task.fingerprint for task in tasks}) == len(tasks)
     assert chat(**SYSTEM_TOO).columns == ("output", "input", "system")
+    assert text_columns(FinetuneTask(chat=ChatSpec(**SYSTEM_TOO))) == ["output", "input", "system"]
 
 
 def test_rows_that_ask_the_same_of_different_texts_are_held_out_one_by_one() -> None:
@@ -184,6 +186,12 @@ def test_a_tokenizer_is_trained_on_questions_contexts_and_answers_that_are_not_h
     sample = list(Corpus(config.data, columns, context=context).sample(1000))
     assert len(sample) == sum(len(source) for source in gathered(config).cache.train) < 2 * len(rows)
     assert set(sample) < {f"Shorten it.\n{each['output']}\n{each['input']}" for each in rows}
+
+
+def test_a_tokenizer_is_made_anew_where_a_column_decides_what_is_held_out_that_did_not_before(tmp_path: Path) -> None:
+    config, _ = alpaca(tmp_path)
+    columns = text_columns(config.learn)
+    assert Corpus(config.data, columns, context="input").key != Corpus(config.data, columns).key
 
 
 def test_a_source_can_bring_one_system_prompt_for_all_its_rows(tmp_path: Path) -> None:
