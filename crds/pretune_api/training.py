@@ -38,7 +38,7 @@ class Training(Spec):
     warmup_steps: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Steps over which the learning rate rises linearly from 0."""
     warmup_ratio: Ratio | None = None
-    """The warm-up as a share of all steps, such as 0.03: epochs alone do not tell their number. Excludes warmupSteps."""
+    """The warm-up as a share of all steps, such as 0.03: epochs do not tell their number. Excludes warmupSteps."""
     decay_steps: Steps | None = None
     """Length in steps of the final decay of warmupStableDecay; defaults to a tenth of all steps."""
     min_learning_rate_ratio: Ratio = 0.0
