@@ -42,6 +42,14 @@ def survivor() -> Document:
     return job
 
 
+def endless(name: str) -> Document:
+    """The first job of the chain, under a name of its own; it takes longer than all tests."""
+    [job, *_] = chain()
+    job["metadata"]["name"] = name
+    job["spec"]["training"]["maxSteps"] = 100_000
+    return job
+
+
 def in_store(job: Document, endpoint: str) -> Document:
     """The same job, with data and storage in another S3 store."""
     found = copy.deepcopy(job)

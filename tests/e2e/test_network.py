@@ -69,16 +69,15 @@ def strangers(installation: Installation, team: Namespace) -> Iterator[dict[str,
 @pytest.fixture(scope="module")
 def training(team: Namespace) -> Iterator[Namespace]:
     """The namespace, with a job at work that takes longer than all tests here."""
-    [job, *_] = corpora.chain()
-    job["metadata"]["name"] = JOB.partition("/")[2]
-    job["spec"]["training"]["maxSteps"] = 100_000
+    _, _, name = JOB.partition("/")
+    job = corpora.endless(name)
     job["spec"]["compute"] |= {"workers": 1}
     team.apply(job)
     team.wait_for_step(JOB, 1, START_SECONDS)
     yield team
     team.delete(JOB)
     # Kubernetes looks at a namespace that ends with pods in it again only after half the time that these may take.
-    team.kubectl("wait", "--for=delete", "--timeout=120s", "pods", "-l", "pretune.dev/name=fenced")
+    team.kubectl("wait", "--for=delete", "--timeout=120s", "pods", "-l", f"pretune.dev/name={name}")
 
 
 def address_of(made: Document) -> str:

@@ -26,10 +26,7 @@ def installed_again(installation: Installation) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def training(team: Namespace) -> Namespace:
     """The namespace, with a job at work that takes longer than all tests here."""
-    [job, *_] = corpora.chain()
-    job["metadata"]["name"] = JOB.partition("/")[2]
-    job["spec"]["training"]["maxSteps"] = 100_000
-    team.apply(job)
+    team.apply(corpora.endless(JOB.partition("/")[2]))
     team.wait_for_step(JOB, 1, START_SECONDS)
     return team
 
