@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -18,8 +19,9 @@ from pretune_trainer.drive.log_sink import LogSink
 from pretune_trainer.drive.logs import Log, Loggers, Output, in_storage
 from pretune_trainer.drive.wire import Ending
 from pretune_trainer.report import Committed, Evaluated, Said, Start, Step
-from pretune_trainer.storage.logs import DRIVER, LogReader, LogWriter, attempts_of, log_folder, processes_of
+from pretune_trainer.storage.logs import DRIVER, LogReader, LogWriter, attempts_of, log_folder, of_rank, processes_of
 from pretune_trainer.storage.store import Store
+from support.faulty_proxy import Fault, proxy
 from support.s3 import S3Server
 from support.stand_in import told
 
@@ -208,10 +210,30 @@ def test_a_log_is_written_and_read_in_an_object_store(s3: S3Server) -> None:
     assert said.endswith(b"begun\n")
 
 
-def test_a_store_that_cannot_be_reached_is_not_waited_for(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fault", get_args(Fault))
+def test_the_end_of_a_log_is_kept_though_the_store_fails_just_then(
+    s3: S3Server, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_REQUEST_SECONDS", 1.0)
+    folder = s3.new_folder()
+    with proxy(s3.endpoint) as faulty:
+        third = config("general", folder.model_copy(update={"endpoint": faulty.endpoint}))
+        with in_storage(Loggers())(third, of_rank(0)) as log:
+            log.say("begun")
+            faulty.faults = [fault]
+        assert faulty.faults == []
+    [said] = LogReader(log_folder(Store.open(folder).child(third.job.folder), 3, of_rank(0))).news()
+    assert said.endswith(b"begun\n")
+
+
+def test_a_store_that_cannot_be_reached_is_given_up(
+    s3: S3Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_LAST_SECONDS", 2.0)
     nowhere = s3.new_folder().model_copy(update={"endpoint": "http://127.0.0.1:9"})
     with in_storage(Loggers())(config("general", nowhere), DRIVER) as log:
         log.say("begun")
+    log._thread.join(20)
     assert not log._thread.is_alive()
     [said] = [record.message for record in caplog.records if "training continues" in record.message]
     assert "the store cannot be reached" in said

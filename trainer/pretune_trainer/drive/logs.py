@@ -27,8 +27,10 @@ FORMAT: Final = "%(asctime)s %(name)s %(message)s"
 
 _POLL_SECONDS: Final = 1.0
 _FLUSH_SECONDS: Final = 5.0
-_LAST_SECONDS: Final = 15.0
+_LAST_SECONDS: Final = 30.0
 """How long the end of a process waits for the store to take the end of its log."""
+_REQUEST_SECONDS: Final = 10.0
+"""Time for one request to the store, so that within those seconds there is another where one stalls."""
 _MOST_LINES: Final = 20
 _LONGEST_LINE: Final = 64 << 10
 """Bytes of a line that has no end yet after which it is kept as it is."""
@@ -204,8 +206,7 @@ class Log(AbstractContextManager["Log"]):
                 due = time.monotonic() + _FLUSH_SECONDS
         with self._tolerated:
             self._writer.flush()
-        if self._ends_attempt:
-            with self._tolerated:
+            if self._ends_attempt:
                 self._writer.end()
 
     def _poll(self) -> None:
@@ -230,8 +231,12 @@ def in_storage(source: Source) -> OpenLog:
     from pretune_trainer.storage.store import Store
 
     def open_log(config: RunConfig, process: str) -> Log:
-        # What fails is tried again with what comes next: nothing is gained by waiting.
-        job = Store.open(config.storage, Patience(request_seconds=10, total_seconds=0)).child(config.job.folder)
+        usual = Patience.with_store_of(config.storage)
+        # What fails is tried again with what comes next, but after the last lines nothing comes.
+        patience = replace(
+            usual, request_seconds=_REQUEST_SECONDS, total_seconds=min(usual.total_seconds, _LAST_SECONDS / 2)
+        )
+        job = Store.open(config.storage, patience).child(config.job.folder)
         return Log(LogWriter(log_folder(job, config.attempt, process)), source, ends_attempt=process == DRIVER)
 
     return open_log
