@@ -12,10 +12,10 @@ import pytest
 from pretune_api.run_config import RunConfig
 from pretune_api.tasks import Chat as ChatSpec
 from pretune_api.tasks import Task as FinetuneTask
-from pretune_api.tasks import context_column, text_columns
+from pretune_api.tasks import text_columns
 from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.example import Example, Place, Row
-from pretune_trainer.data.holdout import Holdout
+from pretune_trainer.data.holdout import Holdout, SplitKey, split_key
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.preflight.run import preflight
@@ -144,7 +144,7 @@ def test_jobs_without_columns_keep_their_token_cache_and_others_have_their_own()
 
 def test_rows_that_ask_the_same_of_different_texts_are_held_out_one_by_one() -> None:
     rows = [row(instruction=QUESTION, input=f"text {number}") for number in range(1000)]
-    assert 400 < Counter(map(Holdout(0.5, context="input"), rows))[True] < 600
+    assert 400 < Counter(map(Holdout(0.5, SplitKey(context="input")), rows))[True] < 600
     assert len(set(map(Holdout(0.5), rows))) == 1
 
 
@@ -152,7 +152,7 @@ def test_what_has_no_context_is_held_out_by_its_question_as_without_the_column()
     for number in range(50):
         alone = Holdout(0.5)(row(instruction=f"question {number}"))
         assert all(
-            Holdout(0.5, context="input")(row(instruction=f"question {number}", **none)) == alone
+            Holdout(0.5, SplitKey(context="input"))(row(instruction=f"question {number}", **none)) == alone
             for none in ({"input": None}, {"input": ""}, {"input": " \n"}, {})
         )
 
@@ -182,8 +182,8 @@ def test_rows_with_a_common_question_are_no_duplicates_and_some_of_them_are_held
 
 def test_a_tokenizer_is_trained_on_questions_contexts_and_answers_that_are_not_held_out(tmp_path: Path) -> None:
     config, rows = alpaca(tmp_path)
-    columns, context = text_columns(config.learn), context_column(config.learn)
-    sample = list(Corpus(config.data, columns, context=context).sample(1000))
+    corpus = Corpus(config.data, text_columns(config.learn), split_key=split_key(config.learn))
+    sample = list(corpus.sample(1000))
     assert len(sample) == sum(len(source) for source in gathered(config).cache.train) < 2 * len(rows)
     assert set(sample) < {f"Shorten it.\n{each['output']}\n{each['input']}" for each in rows}
 
@@ -191,7 +191,7 @@ def test_a_tokenizer_is_trained_on_questions_contexts_and_answers_that_are_not_h
 def test_a_tokenizer_is_made_anew_where_a_column_decides_what_is_held_out_that_did_not_before(tmp_path: Path) -> None:
     config, _ = alpaca(tmp_path)
     columns = text_columns(config.learn)
-    assert Corpus(config.data, columns, context="input").key != Corpus(config.data, columns).key
+    assert Corpus(config.data, columns, split_key=SplitKey(context="input")).key != Corpus(config.data, columns).key
 
 
 def test_a_source_can_bring_one_system_prompt_for_all_its_rows(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from pretune_api.images import Pictures
 from pretune_api.model import Architecture
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
-from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, context_column, image_column, text_columns
+from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.few_shot import few_shot
 from pretune_trainer.data.groups import grouping_of
+from pretune_trainer.data.holdout import split_key
 from pretune_trainer.data.images import Images
 from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.data.token_cache import TokenCache, token_cache
@@ -102,12 +103,12 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
     origin, model_digest = _origin(config, ranks)
     storage, stop = Store.open(config.storage), reporter.stop_requested
     check_spec(config)
-    image, context = image_column(config.learn), context_column(config.learn)
-    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, image, context)
+    key = split_key(config.learn)
+    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, key)
     vocabulary = _vocabulary(config, ranks, stop, clean)
     made = design(config, origin, vocabulary, ranks.device)
     grouping = grouping_of(config.data, config.evaluation)
-    tokenisation = Tokenisation(config.data, made.task, vocabulary.digest, image, context, clean, grouping)
+    tokenisation = Tokenisation(config.data, made.task, vocabulary.digest, key, clean, grouping)
     cache = token_cache(tokenisation, storage, ranks, stop)
     made.task.check_documents(cache.documents - cache.dropped)
     if config.data.examples_per_class is not None:
@@ -193,7 +194,7 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
     if config.tokenizer is None:
         return Vocabulary(None)
     storage = Store.open(config.storage)
-    corpus = Corpus(config.data, text_columns(config.learn), clean, context_column(config.learn))
+    corpus = Corpus(config.data, text_columns(config.learn), clean, split_key(config.learn))
     if (training := config.tokenizer.train) is not None:
         folder = trained_tokenizer(training, corpus, storage, ranks, stop, form_for(config.learn))
         return Vocabulary(load_tokenizer(Source(str(folder))), tokenizer_digest(folder))

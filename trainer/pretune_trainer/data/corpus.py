@@ -1,7 +1,7 @@
 """The text that a job's own tokenizer is made from: a sample of its training documents."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, groupby, islice
 
@@ -9,7 +9,7 @@ from pretune_api.data import Data
 from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.cleaning.text import text_in
 from pretune_trainer.data.example import Row
-from pretune_trainer.data.holdout import HINT
+from pretune_trainer.data.holdout import HINT, OWN_CONTENT, SplitKey
 from pretune_trainer.data.inputs import DataSource, data_sources, fingerprint
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.sources import OpenedSource, SourceFile
@@ -26,8 +26,8 @@ class Corpus:
     """Columns with text beside the sources' own."""
     clean: Cleaned | None = None
     """Which documents are left out; None where nothing is cleaned."""
-    context: str | None = None
-    """Column with what a question is about, as `context_column` has it."""
+    split_key: SplitKey = OWN_CONTENT
+    """What decides which documents are held out, but for images: they are not read."""
 
     @property
     def key(self) -> list[object]:
@@ -60,7 +60,8 @@ class Corpus:
 
     @cached_property
     def _sources(self) -> list[DataSource]:
-        return [source for source in data_sources(self.data, context=self.context) if source.holdout.fraction < 1.0]
+        sources = data_sources(self.data, replace(self.split_key, image=None))
+        return [source for source in sources if not source.is_validation]
 
     @cached_property
     def _files(self) -> list[list[SourceFile]]:

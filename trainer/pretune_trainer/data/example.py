@@ -32,6 +32,11 @@ def kind_of(value: object) -> str:
     return "null" if value is None else type(value).__name__
 
 
+def unless_blank(value: object) -> str:
+    """The text that a column holds where it need not hold any; empty where that is blank, or none."""
+    return value if isinstance(value, str) and value.strip() else ""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a row stands, for messages."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretune_api.data import Data
-from pretune_trainer.data.holdout import Holdout
+from pretune_trainer.data.holdout import OWN_CONTENT, Holdout, SplitKey
 from pretune_trainer.data.readers import is_cut
 from pretune_trainer.data.sources import OpenedSource, SourceFile, open_sources
 
@@ -26,16 +26,11 @@ class DataSource:
         return self.holdout.fraction == 1.0
 
 
-def data_sources(data: Data, image: str | None = None, context: str | None = None) -> list[DataSource]:
-    """The training sources, then those of the validation.
-
-    Where there is a column `image`, as `image_column` has it, rows are held out by its content: all captions of an
-    image fall on one side. Where there is a column `context`, as `context_column` has it, they are held out by it too:
-    all rows may ask the same of different texts.
-    """
+def data_sources(data: Data, key: SplitKey = OWN_CONTENT) -> list[DataSource]:
+    """The training sources, of which `key` decides what is held out, then those of the validation."""
     held_out = data.validation
     fraction = held_out.fraction if held_out and held_out.fraction else 0.0
-    holdout = Holdout(fraction, image or None, context)
+    holdout = Holdout(fraction, key)
     sources = [DataSource(opened, holdout) for opened in open_sources(data.train, "spec.data.train")]
     if held_out and held_out.sources:
         apart = open_sources(held_out.sources, "spec.data.validation.sources")
@@ -53,11 +48,16 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "values": source.opened.source.values,
             "heldOut": source.holdout.fraction,
             **({"cut": True} if any(is_cut(source.opened.source, file) for file in listed) else {}),
-            **({"heldOutBy": source.holdout.column} if source.holdout.column and source.holdout.fraction else {}),
-            **({"heldOutWith": source.holdout.context} if source.holdout.context and source.holdout.fraction else {}),
+            **_split(source.holdout),
         }
         for source, listed in zip(sources, files, strict=True)
     ]
+
+
+def _split(holdout: Holdout) -> dict[str, str]:
+    """The columns that decide what is held out, beside the source's own or in its place; none where nothing is."""
+    columns = {"heldOutBy": holdout.key.image, "heldOutWith": holdout.key.context} if holdout.fraction else {}
+    return {name: column for name, column in columns.items() if column}
 
 
 def digest_of(*key: object) -> str:

@@ -22,6 +22,7 @@ from pretune_trainer.data.cleaning.clean import Cleaned
 from pretune_trainer.data.commit_cache import UnitPart, UnitReport, commit_cache, unit_name
 from pretune_trainer.data.example import Example, Layout, Row, content_of
 from pretune_trainer.data.groups import TOGETHER, Group, Grouping
+from pretune_trainer.data.holdout import OWN_CONTENT, SplitKey
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.parts import PartWriter
 from pretune_trainer.data.readers import rows
@@ -64,10 +65,8 @@ class Tokenisation:
     """What makes examples of its rows."""
     tokenizer: str
     """Digest of the tokenizer; empty where no text is read."""
-    image: str | None = None
-    """Column with images, as `image_column` has it."""
-    context: str | None = None
-    """Column with what a question is about, as `context_column` has it."""
+    split_key: SplitKey = OWN_CONTENT
+    """What decides which rows are held out."""
     clean: Cleaned | None = None
     """Which documents are left out; None where nothing is cleaned."""
     grouping: Grouping = TOGETHER
@@ -76,7 +75,7 @@ class Tokenisation:
     @cached_property
     def sources(self) -> list[DataSource]:
         """The training sources, then those of the validation."""
-        return data_sources(self.data, self.image, self.context)
+        return data_sources(self.data, self.split_key)
 
 
 def plan(tokenisation: Tokenisation, storage: Store) -> Work:

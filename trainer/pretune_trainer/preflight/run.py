@@ -7,8 +7,8 @@ from typing import Final
 
 from pretune_api.model import Architecture
 from pretune_api.run_config import RunConfig
-from pretune_api.tasks import context_column, image_column
 from pretune_trainer.data.example import Example
+from pretune_trainer.data.holdout import split_key
 from pretune_trainer.data.inputs import DataSource, data_sources
 from pretune_trainer.inputs import Design, Vocabulary
 from pretune_trainer.model.origin import Source
@@ -40,7 +40,7 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
     jobs, as KIND/NAME, whose artifacts are not there yet: what depends on them is not known.
     """
     checks = Checks()
-    sources = data_sources(config.data, image_column(config.learn), context_column(config.learn))
+    sources = data_sources(config.data, split_key(config.learn))
     checks.make("storage", "spec.storage.uri", lambda: check_storage(config))
     checks.make("spec", "spec", lambda: check_whole_spec(config))
     with ThreadPoolExecutor(_AT_ONCE) as pool:

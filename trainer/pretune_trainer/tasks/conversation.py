@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from pretune_api.tasks import Chat
-from pretune_trainer.data.example import Row, kind_of
+from pretune_trainer.data.example import Row, kind_of, unless_blank
 from pretune_trainer.errors import BadRowError, quoted
 from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.messages import messages_of
@@ -57,11 +57,9 @@ def _question_and_answer(row: Row, spec: Chat, answer_column: str) -> list[dict[
 def _optional(row: Row, column: str | None, field: str) -> str:
     """The text in a column; empty where it is null or blank, or no column is named."""
     value = None if column is None else value_in(row, column, f"{_CHAT}.{field}")
-    if value is None:
-        return ""
-    if not isinstance(value, str):
+    if not isinstance(value, str | None):
         raise BadRowError(str(row.place), f"column '{column}' holds {kind_of(value)}, expected text or null")
-    return value if value.strip() else ""
+    return unless_blank(value)
 
 
 def _text(row: Row, column: str, value: object, what: str) -> str:

@@ -30,6 +30,7 @@ from pretune_trainer.data.cleaning.survey import Rules, Survey, Surveyor
 from pretune_trainer.data.cleaning.text import edited
 from pretune_trainer.data.commit_cache import read_reports, unit_name
 from pretune_trainer.data.example import Row
+from pretune_trainer.data.holdout import OWN_CONTENT, SplitKey
 from pretune_trainer.data.inputs import DataSource, data_sources, digest_of, fingerprint
 from pretune_trainer.data.npy import npy
 from pretune_trainer.data.readers import Unit, rows
@@ -89,13 +90,12 @@ def cleaned(
     storage: Store,
     ranks: "Ranks",
     stop: Callable[[], bool],
-    image: str | None = None,
-    context: str | None = None,
+    split_key: SplitKey = OWN_CONTENT,
 ) -> Cleaned | None:
     """The verdicts on `data`, made by all ranks if nobody has; None where nothing is to be cleaned. Collective.
 
     `columns` hold text beside the sources' own, `storage` is the storage's root, `stop` says whether to leave early,
-    `image` is the column with images, as `image_column` has it, and `context` that of `context_column`.
+    `split_key` decides which rows are held out.
 
     Raises:
         UserError: a source is missing, damaged, or wholly dropped; or a language cannot be told.
@@ -103,11 +103,11 @@ def cleaned(
     """
     if data.cleaning is None:
         return None
-    rules = Rules(data.cleaning, columns, image, context)
+    rules = Rules(data.cleaning, columns, split_key)
     if data.cleaning.language is not None:
         check_languages(data.cleaning.language.keep)
     work = ranks.once(lambda: _plan(data, rules, storage))
-    store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, image, context)
+    store, sources = storage.child(f"cache/{work.digest}"), data_sources(data, split_key)
     if not work.committed:
         with closing(_survey(work, share(work, ranks), sources, rules, store)) as steps:
             work_together(steps, ranks, stop, "cleaned")
@@ -116,9 +116,9 @@ def cleaned(
 
 
 def _plan(data: Data, rules: Rules, storage: Store) -> Work:
-    sources = data_sources(data, rules.image, rules.context)
+    sources = data_sources(data, rules.split_key)
     files = [source.opened.files() for source in sources]
-    asked = (rules.cleaning.model_dump(mode="json"), list(rules.columns), rules.image)
+    asked = (rules.cleaning.model_dump(mode="json"), list(rules.columns), rules.split_key.image)
     digest = digest_of("cleaning", VERSION, fingerprint(sources, files), *asked)
     return find_work(digest, sources, files, storage)
 

@@ -21,6 +21,7 @@ from pretune_trainer.data.cleaning.reasons import Reason, verdict
 from pretune_trainer.data.cleaning.repetition import gopher_repetition
 from pretune_trainer.data.cleaning.text import edited, text_in
 from pretune_trainer.data.example import Row, content_of, kind_of
+from pretune_trainer.data.holdout import SplitKey
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.npy import npz, read_npz
 from pretune_trainer.errors import BadRowError
@@ -38,15 +39,13 @@ class Rules:
     """What is dropped and edited."""
     columns: Sequence[str]
     """Columns with text beside the source's own."""
-    image: str | None
-    """Column with images, as `image_column` has it."""
-    context: str | None = None
-    """Column with what a question is about, as `context_column` has it; one of `columns`."""
+    split_key: SplitKey
+    """What decides which rows are held out: images, and a context that is one of `columns`."""
 
     @property
     def read(self) -> list[str]:
         """All columns that are read beside the source's own."""
-        return [*self.columns, *([self.image] if self.image else []), *self.cleaning.balance]
+        return [*self.columns, *([self.split_key.image] if self.split_key.image else []), *self.cleaning.balance]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Surveyor:
     """Takes in the rows of a unit."""
 
     def __init__(self, rules: Rules, source: DataSource) -> None:
-        self._cleaning, self._columns, self._image = rules.cleaning, rules.columns, rules.image
+        self._cleaning, self._columns, self._image = rules.cleaning, rules.columns, rules.split_key.image
         self._source = source
         self._masked: Counter[str] = Counter()
         self._rows: list[tuple[int, bool, int]] = []
