@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from transformers import PreTrainedTokenizerBase
 
@@ -22,8 +22,7 @@ def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], lengt
     ids: list[list[int]] = encoded["input_ids"]
     full = [number for number, each in enumerate(ids) if len(each) == length]
     if encoded.encodings is None:  # a tokenizer written in Python does not say what it has cut off
-        again = tokenizer([texts[number] for number in full], verbose=False)["input_ids"] if full else []
-        needed = dict(zip(full, map(len, again), strict=True))
+        needed = _uncut(tokenizer, [[text] for text in texts], full)
     else:
         around = tokenizer.num_special_tokens_to_add()
         rest = ((number, encoded.encodings[number].overflowing) for number in full)
@@ -40,22 +39,24 @@ def encode_pairs(
     if not pairs:
         return []
     _PYTHON.addFilter(_is_news)
-    ids, types = _joined(tokenizer, pairs, truncation="longest_first", max_length=length)
+    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
+    encoded = tokenizer(
+        firsts, seconds, truncation="longest_first", max_length=length, return_attention_mask=False, verbose=False
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    types: list[list[int]] = encoded.get("token_type_ids", [[] for _ in ids])
     # Of what they cut off, fast tokenizers give each piece once with every piece of the other text, others nothing.
-    full = [number for number, each in enumerate(ids) if len(each) == length]
-    again, _ = _joined(tokenizer, [pairs[number] for number in full]) if full else ([], [])
-    needed = dict(zip(full, map(len, again), strict=True))
+    needed = _uncut(tokenizer, pairs, [number for number, each in enumerate(ids) if len(each) == length])
     return [(each, types[number], needed.get(number, len(each))) for number, each in enumerate(ids)]
 
 
-def _joined(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Sequence[str]], **cut: Any
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Ids and types of pairs; no types where the tokenizer does not tell."""
-    firsts, seconds = ([pair[place] for pair in pairs] for place in (0, 1))
-    encoded = tokenizer(firsts, seconds, return_attention_mask=False, verbose=False, **cut)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids, encoded.get("token_type_ids", [[] for _ in ids])
+def _uncut(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> dict[int, int]:
+    """How many tokens each row of these numbers takes as a whole, a text or a pair of them: encoded once more."""
+    if not numbers:
+        return {}
+    sides = zip(*(rows[number] for number in numbers), strict=True)
+    whole = tokenizer(*map(list, sides), return_attention_mask=False, verbose=False)["input_ids"]
+    return dict(zip(numbers, map(len, whole), strict=True))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
