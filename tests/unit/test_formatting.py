@@ -8,12 +8,12 @@ from pretune_cli.formatting import amount, headline
 from pretune_trainer.metrics.answers import AnswerReport
 from pretune_trainer.metrics.classification import ClassificationReport
 from pretune_trainer.metrics.entities import EntityReport
+from pretune_trainer.metrics.image_text_retrieval import ImageTextRetrieval
 from pretune_trainer.metrics.likelihood import Perplexity
 from pretune_trainer.metrics.preference import Rewards
 from pretune_trainer.metrics.recovery import PairRecovery
 from pretune_trainer.metrics.regression import RegressionReport
-from pretune_trainer.metrics.retrieval import RetrievalReport
-from pretune_trainer.metrics.search import SearchReport
+from pretune_trainer.metrics.text_retrieval import TextRetrieval
 from pretune_trainer.metrics.transcripts import TranscriptReport
 from pretune_trainer.metrics.writing import WritingReport
 
@@ -36,8 +36,8 @@ def test_a_count_in_short_has_three_digits_and_its_unit(value: float, short: str
         (Rewards.known, "rewardAccuracy"),
         (PairRecovery.known, "perplexity, accuracy, nextSentenceAccuracy"),
         (RegressionReport.known, "pearson, rmse"),
-        (RetrievalReport.known, "imageToTextRecallAt1, textToImageRecallAt1, zeroShotAccuracy"),
-        (SearchReport.known, "recallAt1, mrrAt10"),
+        (ImageTextRetrieval.known, "imageToTextRecallAt1, textToImageRecallAt1, zeroShotAccuracy"),
+        (TextRetrieval.known, "recallAt1, mrrAt10"),
         (TranscriptReport.known, "wer"),
         (WritingReport.known, "perplexity, rougeL, bleu"),
     ],

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pretune_trainer.metrics.likelihood import Likelihood, Perplexity
-from pretune_trainer.metrics.recovery import Answers, Recovery
+from pretune_trainer.metrics.recovery import Recovery, Tally
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from pretune_trainer.metrics.recovery import Answers, Recovery
 def test_it_is_the_exponential_of_the_mean_loss(loss: float, perplexity: float) -> None:
     likely, found = Perplexity(), Recovery()
     likely.update([Likelihood(loss, targets=10, size=20)])
-    found.update([Answers(loss, right=0, targets=10)])
+    found.update([Tally(loss, right=0, targets=10)])
     assert likely.result()["perplexity"] == pytest.approx(perplexity)
     assert found.result()["perplexity"] == pytest.approx(perplexity)
 

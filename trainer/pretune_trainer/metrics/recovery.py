@@ -9,7 +9,7 @@ from pretune_trainer.metrics.likelihood import perplexity
 
 
 @dataclass(frozen=True)
-class Answers:
+class Tally:
     """What a model made of the targets of one kind in a batch."""
 
     loss: float = 0.0
@@ -19,8 +19,8 @@ class Answers:
     targets: int = 0
     """Number of targets."""
 
-    def __add__(self, other: "Answers") -> "Answers":
-        return Answers(self.loss + other.loss, self.right + other.right, self.targets + other.targets)
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.loss + other.loss, self.right + other.right, self.targets + other.targets)
 
     @property
     def mean(self) -> float:
@@ -33,15 +33,15 @@ class Answers:
         return mean(self.right, self.targets)
 
 
-class Recovery(Metric[Answers]):
+class Recovery(Metric[Tally]):
     """Loss, perplexity and accuracy of the tokens to find or write."""
 
     known = {"loss": False, "perplexity": False, "accuracy": True}
 
     def __init__(self) -> None:
-        self.tokens = Answers()
+        self.tokens = Tally()
 
-    def update(self, outcomes: Sequence[Answers]) -> None:
+    def update(self, outcomes: Sequence[Tally]) -> None:
         """Add the outcomes' sums."""
         self.tokens = sum(outcomes, self.tokens)
 
@@ -56,16 +56,16 @@ class Recovery(Metric[Answers]):
 
 
 @dataclass(frozen=True)
-class PairAnswers:
+class PairTally:
     """What a model made of a batch of pairs."""
 
-    tokens: Answers
+    tokens: Tally
     """The tokens to find."""
-    pairs: Answers | None = None
+    pairs: Tally | None = None
     """Whether the second segment follows; None where there are no pairs."""
 
 
-class PairRecovery(Metric[PairAnswers]):
+class PairRecovery(Metric[PairTally]):
     """Recovery, and next-sentence prediction beside it where there are pairs."""
 
     of_tokens: ClassVar[Mapping[str, bool]] = Recovery.known
@@ -75,9 +75,9 @@ class PairRecovery(Metric[PairAnswers]):
 
     def __init__(self) -> None:
         self.tokens = Recovery()
-        self.pairs = Answers()
+        self.pairs = Tally()
 
-    def update(self, outcomes: Sequence[PairAnswers]) -> None:
+    def update(self, outcomes: Sequence[PairTally]) -> None:
         """Add the outcomes' sums."""
         self.tokens.update([outcome.tokens for outcome in outcomes])
         self.pairs = sum((outcome.pairs for outcome in outcomes if outcome.pairs is not None), self.pairs)

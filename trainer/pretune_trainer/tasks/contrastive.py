@@ -18,7 +18,7 @@ from pretune_trainer.data.images import DECODED_AT_ONCE, Pixels, checked
 from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
+from pretune_trainer.metrics.image_text_retrieval import Compared, ImageTextRetrieval
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.gather import gathered
 from pretune_trainer.model.losses import IGNORED
@@ -56,7 +56,7 @@ class Contrastive(Task[Compared]):
         zero_shot = self.spec.zero_shot
         self.labels = zero_shot.labels if zero_shot else []
         self.columns = (self.spec.image_column, *((zero_shot.label_column,) if zero_shot else ()))
-        self.metrics_known = RetrievalReport.known if zero_shot else RetrievalReport.of_pairs
+        self.metrics_known = ImageTextRetrieval.known if zero_shot else ImageTextRetrieval.of_pairs
         self.numbers = {label: number for number, label in enumerate(self.labels)}
         self.where = f"spec.{context.part}.contrastive.zeroShot.labels"
         self.fingerprint = f"contrastive/1/{self.spec.smallest_side}/{self.columns}/{self.labels}"
@@ -166,7 +166,7 @@ class Contrastive(Task[Compared]):
     def metrics(self) -> list[Metric[Compared]]:
         """Retrieval, and the accuracy of labels. A new evaluation begins: labels are computed anew."""
         self._classifier = None
-        return [RetrievalReport(labelled=bool(self.labels))]
+        return [ImageTextRetrieval(labelled=bool(self.labels))]
 
 
 def _caption(row: Row) -> str:

@@ -14,7 +14,7 @@ from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.data.vocabulary import SENTINELS
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.recovery import Answers, Recovery
+from pretune_trainer.metrics.recovery import Recovery, Tally
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
@@ -37,7 +37,7 @@ class _Noise(ABC):
         """What the encoder reads and what the decoder writes, of a text without special tokens."""
 
 
-class Denoising(Task[Answers]):
+class Denoising(Task[Tally]):
     """Damaged texts; cross-entropy of what the decoder writes."""
 
     metrics_known: Mapping[str, bool] = Recovery.known
@@ -83,12 +83,12 @@ class Denoising(Task[Answers]):
         """Summed over the tokens of the answers."""
         return {"lm": answer_losses(model, batch, self.pad).sum()}
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> list[Answers]:
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[Tally]:
         """Losses and right tokens, each from the right ones before it."""
         losses, right = judge_answers(model, batch, self.pad)
-        return [Answers(float(losses.detach().double().sum()), int(right.sum()), batch.counts["lm"])]
+        return [Tally(float(losses.detach().double().sum()), int(right.sum()), batch.counts["lm"])]
 
-    def metrics(self) -> list[Metric[Answers]]:
+    def metrics(self) -> list[Metric[Tally]]:
         """Loss, perplexity and accuracy of the written tokens."""
         return [Recovery()]
 

@@ -15,7 +15,7 @@ from pretune_trainer.data.example import Array, Example, Layout, Pack, Row, kind
 from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import BadRowError
 from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.search import Searched, SearchReport
+from pretune_trainer.metrics.text_retrieval import Searched, TextRetrieval
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.gather import gathered
 from pretune_trainer.model.matching import matching_loss, own_places, unit
@@ -52,7 +52,7 @@ class Embedding(Task[Searched]):
         read = (self.spec.positive_column, hard.column if hard else None)
         self.columns = [column for column in read if column is not None]
         # Without dropout each text finds itself: there is nothing to judge but how far apart texts are.
-        self.metrics_known = SearchReport.known if self.spec.positive_column else SearchReport.of_texts
+        self.metrics_known = TextRetrieval.known if self.spec.positive_column else TextRetrieval.of_texts
         prefixes = self.spec.query_prefix, self.spec.document_prefix
         self.fingerprint = f"embedding/1/{context.sequence_length}/{read}/{prefixes}"
 
@@ -157,7 +157,7 @@ class Embedding(Task[Searched]):
 
     def metrics(self) -> list[Metric[Searched]]:
         """How well queries find their documents."""
-        return [SearchReport(searches=self.spec.positive_column is not None)]
+        return [TextRetrieval(searches=self.spec.positive_column is not None)]
 
     def save(self, folder: Path, config: PretrainedConfig) -> None:
         """Write what sentence-transformers needs to load the model."""

@@ -12,7 +12,7 @@ from pretune_api.objectives import MaskedLM as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
-from pretune_trainer.metrics.recovery import Answers, PairAnswers, PairRecovery
+from pretune_trainer.metrics.recovery import PairRecovery, PairTally, Tally
 from pretune_trainer.model.body import has_weights
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED, cross_entropies
@@ -26,7 +26,7 @@ _HEADS: Final = ("cls.predictions", "lm_head")
 """Where BERT's and RoBERTa's kin have the head: it is computed for the hidden tokens alone then."""
 
 
-class MaskedLM(Task[PairAnswers]):
+class MaskedLM(Task[PairTally]):
     """Texts with some tokens hidden, or pairs of segments; cross-entropy of these tokens, and of "follows" or not."""
 
     def __init__(self, context: Context) -> None:
@@ -130,11 +130,11 @@ class MaskedLM(Task[PairAnswers]):
         logits = self._logits(model, batch)
         return {key: cross_entropies(of_key, batch.targets[key]).sum() for key, of_key in logits.items()}
 
-    def evaluate(self, model: nn.Module, batch: Batch) -> list[PairAnswers]:
+    def evaluate(self, model: nn.Module, batch: Batch) -> list[PairTally]:
         """Losses and right answers."""
         logits = self._logits(model, batch)
-        answers = {key: _answers(of_key, batch.targets[key], batch.counts[key]) for key, of_key in logits.items()}
-        return [PairAnswers(answers["mlm"], answers.get("nsp"))]
+        found = {key: _tally(of_key, batch.targets[key], batch.counts[key]) for key, of_key in logits.items()}
+        return [PairTally(found["mlm"], found.get("nsp"))]
 
     def _logits(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(model, PreTrainedModel)
@@ -151,14 +151,14 @@ class MaskedLM(Task[PairAnswers]):
             logits["nsp"] = model.get_submodule("cls.seq_relationship")(outputs.pooler_output)
         return logits
 
-    def metrics(self) -> list[Metric[PairAnswers]]:
+    def metrics(self) -> list[Metric[PairTally]]:
         """Loss, perplexity and accuracy of the hidden tokens; nextSentenceAccuracy."""
         return [PairRecovery()]
 
 
-def _answers(logits: Tensor, targets: Tensor, count: int) -> Answers:
+def _tally(logits: Tensor, targets: Tensor, count: int) -> Tally:
     losses, right = cross_entropies(logits, targets), logits.argmax(-1) == targets
-    return Answers(float(losses.detach().double().sum()), int(right.sum()), count)
+    return Tally(float(losses.detach().double().sum()), int(right.sum()), count)
 
 
 def _judges_pairs(model: PreTrainedModel) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pretune_trainer.metrics.search import Searched, SearchReport
+from pretune_trainer.metrics.text_retrieval import Searched, TextRetrieval
 from support.ranks import over_ranks
 
 SCALE = 20.0
@@ -29,7 +29,7 @@ def some(count: int, seed: int = 1) -> list[Searched]:
 
 
 def figures(*parts: list[Searched]) -> dict[str, float]:
-    return over_ranks(lambda: SearchReport(searches=True), *parts)
+    return over_ranks(lambda: TextRetrieval(searches=True), *parts)
 
 
 def test_figures_are_those_of_a_plain_computation() -> None:
@@ -84,12 +84,12 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
 
 
 def test_texts_that_are_their_own_documents_are_not_searched() -> None:
-    report = SearchReport(searches=False)
+    report = TextRetrieval(searches=False)
     assert report.result().keys() == {"loss"}
     report.update(some(3))
     assert report.result().keys() == {"loss"}
 
 
 def test_early_stopping_waits_for_a_smaller_loss_and_for_more_that_is_found() -> None:
-    assert {name for name, larger in SearchReport.known.items() if not larger} == {"loss"}
-    assert SearchReport.of_texts.items() <= SearchReport.known.items()
+    assert {name for name, larger in TextRetrieval.known.items() if not larger} == {"loss"}
+    assert TextRetrieval.of_texts.items() <= TextRetrieval.known.items()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune_trainer.metrics.retrieval import Compared, RetrievalReport
+from pretune_trainer.metrics.image_text_retrieval import Compared, ImageTextRetrieval
 from support.ranks import over_ranks
 
 
@@ -25,7 +25,7 @@ def pool(count: int, seed: int = 1) -> list[Compared]:
 
 
 def figures(*parts: list[Compared]) -> dict[str, float]:
-    return over_ranks(lambda: RetrievalReport(labelled=True), *parts)
+    return over_ranks(lambda: ImageTextRetrieval(labelled=True), *parts)
 
 
 def test_figures_are_those_of_a_plain_computation() -> None:
@@ -44,14 +44,14 @@ def test_figures_are_those_of_a_plain_computation() -> None:
 
 def test_where_no_image_has_a_label_the_accuracy_is_not_a_number() -> None:
     found = figures([dataclasses.replace(pair, right=None) for pair in pool(8)])
-    assert found.keys() == RetrievalReport.known.keys() == figures([]).keys()
+    assert found.keys() == ImageTextRetrieval.known.keys() == figures([]).keys()
     assert math.isnan(found["zeroShotAccuracy"])
 
 
 def test_images_without_labels_have_no_accuracy() -> None:
-    metric = RetrievalReport(labelled=False)
+    metric = ImageTextRetrieval(labelled=False)
     for _ in range(2):
-        assert metric.result().keys() == RetrievalReport.of_pairs.keys()
+        assert metric.result().keys() == ImageTextRetrieval.of_pairs.keys()
         metric.update(pool(8))
 
 

@@ -39,7 +39,7 @@ class Compared:
     """Whether it was given the right label by zero-shot classification; None where it has none."""
 
 
-class RetrievalReport(CollectingMetric[Compared]):
+class ImageTextRetrieval(CollectingMetric[Compared]):
     """Loss and recall@k over the whole pool, and the accuracy of zero-shot classification.
 
     Equal captions are one caption, which any of their images answers, and equal images are one image. The pool is held

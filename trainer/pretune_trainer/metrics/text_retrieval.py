@@ -26,7 +26,7 @@ class Searched:
     """What similarities are multiplied by: one over the temperature."""
 
 
-class SearchReport(CollectingMetric[Searched]):
+class TextRetrieval(CollectingMetric[Searched]):
     """Loss, recall@k and mean reciprocal rank, over all documents.
 
     Equal documents are one document, and equal queries one query, which any of its documents answers. All vectors are
