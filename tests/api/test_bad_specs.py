@@ -5,19 +5,13 @@ from typing import Any
 import pytest
 
 from pretune_api import FinetuneJob, PretrainJob
-from pretune_api.problems import InvalidJobError, parse
+from pretune_api.problems import parse
 from support.api_server import ApiServer
-from support.specs import FINETUNE, PRETRAIN, listed
+from support.specs import FINETUNE, PRETRAIN, listed, problems
 
 Document = dict[str, Any]
 
 SERVERS = {"PretrainJob": ApiServer(PretrainJob), "FinetuneJob": ApiServer(FinetuneJob)}
-
-
-def problems(document: Document) -> list[str]:
-    with pytest.raises(InvalidJobError) as caught:
-        parse(document)
-    return caught.value.problems
 
 
 def place(sentence: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from pretune_api.data import Data
 from pretune_api.storage import Location
 from pretune_trainer.data.example import Example, Layout, Row
-from pretune_trainer.data.token_cache import TokenCache, token_cache
+from pretune_trainer.data.token_cache import SourceExamples, TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation, Tokenises
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
@@ -118,3 +118,7 @@ def make_cache(
 
 def text_of(example: Example) -> str:
     return bytes(example["ids"].astype(np.uint8)).decode()
+
+
+def texts_of(sources: Sequence[SourceExamples]) -> list[str]:
+    return [text_of(source.example(index)) for source in sources for index in range(len(source))]

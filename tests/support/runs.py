@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from pretune_api.run_config import Folder, RunConfig
+from pretune_trainer.data.example import Cursor, Pack
+from pretune_trainer.data.stream import Stream
 from pretune_trainer.errors import StopRequestedError, UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
@@ -18,6 +20,11 @@ from support.jobs import Recorder
 
 def gathered(config: RunConfig) -> Inputs:
     return gather_inputs(config, Ranks(), Silent())
+
+
+def packs_of(inputs: Inputs, count: int = 8) -> list[Pack]:
+    """The first step's rows of packed training examples, where a step has so many."""
+    return next(Stream(inputs.cache, inputs.task.layout, 1, count).steps(Cursor())).packs
 
 
 def run(ranks: Ranks, config: RunConfig) -> tuple[RankResult, list[Step]]:

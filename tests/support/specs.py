@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pretune_api.problems import InvalidJobError, parse
 from pretune_cli.overrides import Override
 
 LISTS = Path(__file__).parents[1] / "api"
@@ -48,6 +49,13 @@ def changed(job: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for path, value in changes.items():
         Override(path, deepcopy(value)).apply(document)
     return document
+
+
+def problems(document: object) -> list[str]:
+    """What is told of a document that is refused."""
+    with pytest.raises(InvalidJobError) as caught:
+        parse(document)
+    return caught.value.problems
 
 
 def listed(name: str) -> list[Any]:

@@ -19,7 +19,7 @@ from pretune_trainer.data.cleaning.report import DataReport
 from pretune_trainer.data.cleaning.survey import Surveyor
 from pretune_trainer.data.corpus import Corpus
 from pretune_trainer.data.example import Layout, Row
-from pretune_trainer.data.token_cache import SourceExamples, TokenCache, token_cache
+from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.errors import BadRowError, PretuneError, StopRequestedError, UserError
 from pretune_trainer.inputs import gather_inputs
@@ -30,7 +30,7 @@ from pretune_trainer.storage.commit import commit
 from pretune_trainer.storage.store import Store
 from pretune_trainer.tasks.token_classification import TokenClassification
 from support.jobs import finetune, pretrain, write_corpus, write_rows
-from support.letters import Letters, data_of, on_ranks, store_at, text_of, write_jsonl
+from support.letters import Letters, data_of, on_ranks, store_at, texts_of, write_jsonl
 
 LONG = Layout(length=10**6, packs=True)
 
@@ -58,10 +58,6 @@ def verdicts(
     found = cleaned(data, columns, store, ranks or Ranks(), stop)
     assert found is not None
     return found
-
-
-def texts(sources: Sequence[SourceExamples]) -> list[str]:
-    return [text_of(source.example(index)) for source in sources for index in range(len(source))]
 
 
 def modules() -> list[str]:
@@ -108,8 +104,8 @@ def test_planted_copies_and_contaminations_are_found_in_real_text_and_nothing_el
     tmp_path: Path, planted: Path
 ) -> None:
     found, cache = make(tmp_path, planted_data(planted))
-    assert texts(cache.train) == modules()[:30]
-    assert texts(cache.validation) == modules()[30:]
+    assert texts_of(cache.train) == modules()[:30]
+    assert texts_of(cache.validation) == modules()[30:]
     assert found.report.dropped == {"duplicate": 5, "nearDuplicate": 5, "contamination": 3, "nearContamination": 2}
 
 
@@ -183,7 +179,7 @@ RULES = {
 def test_the_report_says_what_was_dropped_and_masked_and_how_groups_fare(tmp_path: Path) -> None:
     uri = write_rows(tmp_path / "a.jsonl", ROWS)
     found, cache = make(tmp_path, data_of({"uri": uri}, cleaning=RULES))
-    assert texts(cache.train) == ["write to |||EMAIL_ADDRESS||| at once", "call |||PHONE_NUMBER||| at noon"]
+    assert texts_of(cache.train) == ["write to |||EMAIL_ADDRESS||| at once", "call |||PHONE_NUMBER||| at noon"]
     report = found.report
     assert (report.documents, report.kept, report.held_out) == (7, 2, 0)
     assert report.dropped == {"empty": 2, "duplicate": 1, "manyDigits": 1, "tooShort": 1}
@@ -231,8 +227,8 @@ def test_the_numbers_of_a_report_add_up(tmp_path: Path) -> None:
     found, cache = make(tmp_path, data_of(*sources, validation={"fraction": 0.2}, cleaning=RULES))
     assert adds_up(found.report)
     assert found.report.documents == 720
-    assert found.report.kept == len(texts(cache.train)) + len(texts(cache.validation)) == 122
-    assert found.report.held_out == len(texts(cache.validation)) > 5
+    assert found.report.kept == len(texts_of(cache.train)) + len(texts_of(cache.validation)) == 122
+    assert found.report.held_out == len(texts_of(cache.validation)) > 5
     assert len(found.report.balance["label"].read) == 101  # 100 by name, and the others
 
 
@@ -241,7 +237,7 @@ def test_sources_of_the_validation_are_left_as_they_are(tmp_path: Path) -> None:
     train, apart = write_jsonl(tmp_path / "a.jsonl", ["a text", *same]), write_jsonl(tmp_path / "b.jsonl", same)
     rules = {"length": {"minWords": 2}, "duplicates": "near", "mask": ["emailAddress"], "filters": ["gopherRepetition"]}
     _, cache = make(tmp_path, data_of(train, validation={"sources": [{"uri": f"file://{apart}"}]}, cleaning=rules))
-    assert (texts(cache.train), texts(cache.validation)) == (["a text"], same)
+    assert (texts_of(cache.train), texts_of(cache.validation)) == (["a text"], same)
 
 
 @pytest.mark.parametrize("duplicates", ["exact", "near"])
@@ -254,7 +250,7 @@ def test_a_copy_of_the_validation_is_found_though_cleaning_changes_it(tmp_path: 
     found, cache = make(tmp_path, data)
     assert found.report.dropped == {"contamination": 1}
     assert found.report.masked == {"emailAddress": 1}
-    assert (texts(cache.train), texts(cache.validation)) == ([other], [page])
+    assert (texts_of(cache.train), texts_of(cache.validation)) == ([other], [page])
 
 
 def test_rows_that_differ_in_another_column_with_text_are_not_the_same(tmp_path: Path) -> None:

@@ -10,25 +10,20 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPModel, pipeline
 
-from pretune_trainer.data.example import Cursor, Pack
-from pretune_trainer.data.stream import Stream
+from pretune_trainer.data.example import Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
 from support.group import in_ranks
 from support.images import ARCHITECTURES
 from support.pairs import CLIP, SHAPES, matched, rows, write_pairs
-from support.runs import as_parent, gathered, named, path_of, run, run_until, weights_of
+from support.runs import as_parent, gathered, named, packs_of, path_of, run, run_until, weights_of
 
 LABELS = {"zeroShot": {"labels": list(SHAPES)}}
 
 
 def some_pairs(folder: Path, count: int = 100) -> str:
     return write_pairs(folder / "pairs.parquet", rows(2, 1)[:count])
-
-
-def packs_of(inputs: Inputs, count: int) -> list[Pack]:
-    return next(Stream(inputs.cache, inputs.task.layout, 1, count).steps(Cursor())).packs
 
 
 def test_the_loss_is_that_of_transformers_and_rows_without_a_pair_change_nothing(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from pretune_trainer.data.example import Cursor, Example, Pack, Place, Row
-from pretune_trainer.data.stream import Stream
+from pretune_trainer.data.example import Example, Pack, Place, Row
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
@@ -23,7 +22,7 @@ from support.group import in_ranks
 from support.jobs import classification
 from support.language import TINY
 from support.objectives import ARCHITECTURES, masked
-from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
+from support.runs import as_parent, assert_same_bits, gathered, named, packs_of, path_of, run, run_until, weights_of
 from support.searching import SEARCH, embedding
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -31,10 +30,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "llama": {"type": "llama", "config": TINY["llama"]},
     "squeezebert": {"type": "squeezebert", "config": ARCHITECTURES["bert"]["config"] | {"embedding_size": 32}},
 }
-
-
-def packs_of(inputs: Inputs, count: int) -> list[Pack]:
-    return next(Stream(inputs.cache, inputs.task.layout, 1, count).steps(Cursor())).packs
 
 
 @pytest.fixture(scope="module")

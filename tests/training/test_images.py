@@ -17,24 +17,19 @@ from transformers.image_utils import load_image
 
 from pretune_api.objectives import ImageClassification
 from pretune_trainer.data.augment import augmented, mixed
-from pretune_trainer.data.example import Cursor, Pack
+from pretune_trainer.data.example import Pack
 from pretune_trainer.data.images import Images, decode
-from pretune_trainer.data.stream import Stream, validation
+from pretune_trainer.data.stream import validation
 from pretune_trainer.errors import UserError
-from pretune_trainer.inputs import Inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import LABELS, classified, digits, learning, png, write_images
 from support.jobs import classification
-from support.runs import as_parent, assert_same_bits, gathered, named, path_of, run, run_until, weights_of
+from support.runs import as_parent, assert_same_bits, gathered, named, packs_of, path_of, run, run_until, weights_of
 
 AUGMENTED: dict[str, Any] = {"randAugment": {}, "crop": 0.5, "flip": True, "mixup": 0.4, "cutmix": 1.0}
-
-
-def packs_of(inputs: Inputs, rows: int = 8) -> list[Pack]:
-    return next(Stream(inputs.cache, inputs.task.layout, 1, rows).steps(Cursor())).packs
 
 
 @pytest.mark.parametrize("shape", [(20, 30, 3), (8, 8), (300, 200, 3)])

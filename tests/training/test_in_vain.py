@@ -16,9 +16,7 @@ from pretune_api.model import Architecture
 from pretune_api.preference import Preference
 from pretune_api.tasks import Chat, Summarization
 from pretune_trainer.data import augment, images
-from pretune_trainer.data.example import Cursor, Pack, Place, Row
-from pretune_trainer.data.stream import Stream
-from pretune_trainer.inputs import Inputs
+from pretune_trainer.data.example import Pack, Place, Row
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.flops import Utilization
 from pretune_trainer.parallel import Ranks
@@ -31,7 +29,7 @@ from support.images import classified
 from support.jobs import Recorder, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
 from support.objectives import denoised, masked
-from support.runs import gathered
+from support.runs import gathered, packs_of
 from support.searching import embedding
 
 TALK = [{"role": "user", "content": "Is a list ordered? " * 5}, {"role": "assistant", "content": "Yes, it is."}]
@@ -40,10 +38,6 @@ ROWS: dict[str, tuple[Any, dict[str, Any]]] = {
     "summarization": (Summarization(max_target_tokens=16), {"text": "Rain all day long.", "summary": "Rain."}),
     "preference": (Preference(), {"text": "Is it? " * 5, "chosen": "Yes.", "rejected": "No."}),
 }
-
-
-def packs_of(inputs: Inputs, rows: int = 8) -> list[Pack]:
-    return next(Stream(inputs.cache, inputs.task.layout, 1, rows).steps(Cursor())).packs
 
 
 @pytest.mark.parametrize("kind", ROWS)

@@ -7,15 +7,14 @@ import torch
 from transformers import AutoModelForImageClassification, ViTMAEForPreTraining
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.data.example import Cursor, Pack
-from pretune_trainer.data.stream import Stream
+from pretune_trainer.data.example import Pack
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.report import Silent
 from support.group import in_ranks
 from support.images import ARCHITECTURES, digits, learning, painted, write_images
-from support.runs import as_parent, named, path_of, run, weights_of
+from support.runs import as_parent, named, packs_of, path_of, run, weights_of
 
 
 def some_digits(folder: Path, count: int = 100) -> str:
@@ -24,7 +23,7 @@ def some_digits(folder: Path, count: int = 100) -> str:
 
 def made(config: RunConfig) -> tuple[Inputs, torch.nn.Module, list[Pack]]:
     inputs = gather_inputs(config, Ranks(), Silent())
-    packs = next(Stream(inputs.cache, inputs.task.layout, 1, 16).steps(Cursor())).packs
+    packs = packs_of(inputs, 16)
     return inputs, inputs.make_model().model, packs
 
 

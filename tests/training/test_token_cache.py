@@ -13,19 +13,15 @@ from pretune_api.storage import Location
 from pretune_trainer.data import parts, readers, tokenise
 from pretune_trainer.data.example import Cursor, Example, Layout, Row
 from pretune_trainer.data.stream import Stream
-from pretune_trainer.data.token_cache import SourceExamples, TokenCache, token_cache
+from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation, Tokenises
 from pretune_trainer.errors import BadRowError, DamagedError, StopRequestedError, UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.storage.store import Store
-from support.letters import Letters, data_of, errors_on_ranks, make_cache, on_ranks, text_of, write_jsonl
+from support.letters import Letters, data_of, errors_on_ranks, make_cache, on_ranks, text_of, texts_of, write_jsonl
 from support.s3 import S3Server
 
 LONG = Layout(length=1000, packs=True)
-
-
-def texts(sources: Sequence[SourceExamples]) -> list[str]:
-    return [text_of(source.example(index)) for source in sources for index in range(len(source))]
 
 
 @pytest.fixture
@@ -45,7 +41,7 @@ def test_examples_come_back_as_the_task_made_them_by_source_and_index(tmp_path: 
     task = Letters(layout=LONG)
     cache = make_cache(tmp_path, data_of(corpus / "0.jsonl", corpus), task)
     assert [len(source) for source in cache.train] == [25, 100]
-    assert texts(cache.train[1:]) == every(corpus)
+    assert texts_of(cache.train[1:]) == every(corpus)
     assert cache.train[1].lengths.tolist() == [len(text) for text in every(corpus)]
     assert cache.train[1].tokens == sum(map(len, every(corpus)))
 
@@ -87,7 +83,7 @@ def test_all_arrays_of_an_example_keep_their_kind_and_their_own_length(tmp_path:
 def test_many_record_batches_are_read_as_one(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pretune_trainer.data.parts._NUMBERS", 50)
     monkeypatch.setattr(tokenise, "_ROWS", 3)
-    assert texts(make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)).train) == every(corpus)
+    assert texts_of(make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)).train) == every(corpus)
 
 
 def test_the_second_time_nothing_is_tokenised(tmp_path: Path, corpus: Path) -> None:
@@ -138,7 +134,7 @@ def test_a_fraction_is_held_out_by_content(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "corpus/a.jsonl", documents)
     write_jsonl(tmp_path / "corpus/b.jsonl", reversed(documents))
     cache = make_cache(tmp_path, data_of(tmp_path / "corpus", validation={"fraction": 0.1}), Letters(layout=LONG))
-    train, held_out = Counter(texts(cache.train)), Counter(texts(cache.validation))
+    train, held_out = Counter(texts_of(cache.train)), Counter(texts_of(cache.validation))
     assert train + held_out == Counter(documents * 2)
     assert not train & held_out
     assert 70 < len(held_out) < 130
@@ -147,7 +143,7 @@ def test_a_fraction_is_held_out_by_content(tmp_path: Path) -> None:
 def test_sources_of_their_own_are_only_evaluated_on(tmp_path: Path, corpus: Path) -> None:
     data = data_of(corpus / "0.jsonl", validation={"sources": [{"uri": f"file://{corpus}/3.jsonl"}]})
     cache = make_cache(tmp_path, data, Letters(layout=LONG))
-    assert (texts(cache.train), texts(cache.validation)) == (every(corpus)[:25], every(corpus)[75:])
+    assert (texts_of(cache.train), texts_of(cache.validation)) == (every(corpus)[:25], every(corpus)[75:])
 
 
 @pytest.mark.parametrize("train", ["", "*.jsonl", "3.jsonl"])
@@ -247,14 +243,14 @@ def test_a_remote_cache_is_copied_to_this_node_once_and_checked_on_the_way(
 ) -> None:
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     location, data = s3.new_folder(), data_of(corpus / "0.jsonl")
-    assert texts(remote_cache(location, data).train) == every(corpus)[:25]
+    assert texts_of(remote_cache(location, data).train) == every(corpus)[:25]
     part = only(s3.folder / location.uri.removeprefix("s3://"), "cache/*/parts/*.arrow")
     damaged = part.read_bytes().replace(b"\x64\x00\x00\x00", b"\x65\x00\x00\x00")
     part.write_bytes(damaged)
-    assert texts(remote_cache(location, data).train) == every(corpus)[:25]
+    assert texts_of(remote_cache(location, data).train) == every(corpus)[:25]
     shutil.rmtree(tmp_path / "node")
     with pytest.raises(DamagedError, match=r"parts/000000-train.arrow has changed; remove the folder"):
-        texts(remote_cache(location, data).train)
+        texts_of(remote_cache(location, data).train)
 
 
 def test_ranks_of_a_node_fetch_each_file_once(
@@ -271,7 +267,7 @@ def test_ranks_of_a_node_fetch_each_file_once(
         return read(store, path, *span)
 
     monkeypatch.setattr(Store, "get_range", noted)
-    found = on_ranks(4, lambda ranks: texts(remote_cache(location, data).train))
+    found = on_ranks(4, lambda ranks: texts_of(remote_cache(location, data).train))
     assert found == [every(corpus)[:25]] * 4
     assert [path for path in fetched if path.startswith("parts/")] == ["parts/000000-train.arrow"]
 
@@ -305,7 +301,7 @@ def test_copies_are_counted_anew_where_a_power_cut_has_lost_how_much_they_take(
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "node"))
     location = s3.new_folder()
     cache = remote_cache(location, data_of(corpus))
-    assert texts(cache.train) == every(corpus)
+    assert texts_of(cache.train) == every(corpus)
     only(tmp_path / "node", "locks/*/room").write_text(noted)
     first, *others = sorted((tmp_path / "node").glob("*/parts/0*"))
     monkeypatch.setenv("PRETUNE_DISK", str(round(2 * 2.3 * first.stat().st_size)))
@@ -322,7 +318,7 @@ def test_ranks_that_have_room_for_one_copy_read_all_the_same(
     monkeypatch.setenv("PRETUNE_DISK", "1")
     location, data = s3.new_folder(), data_of(corpus)
     remote_cache(location, data)
-    assert on_ranks(4, lambda ranks: texts(remote_cache(location, data).train)) == [every(corpus)] * 4
+    assert on_ranks(4, lambda ranks: texts_of(remote_cache(location, data).train)) == [every(corpus)] * 4
 
 
 def test_few_copies_that_have_made_room_stay_mapped_however_many_the_sources(
@@ -367,7 +363,7 @@ def test_of_a_remote_part_what_is_read_alone_is_fetched(
     assert text_of(source.example(24)) == "document 0-24"
     (copy,) = (path for path in (tmp_path / "node").rglob("parts/*") if path.stat().st_size)
     assert copy.stat().st_size < whole / 4
-    assert texts([source]) == every(corpus)[:25]
+    assert texts_of([source]) == every(corpus)[:25]
 
 
 def test_a_source_may_have_nothing_held_out_while_another_has(tmp_path: Path) -> None:
@@ -385,5 +381,5 @@ def test_nothing_is_left_behind_on_the_node(tmp_path: Path, corpus: Path, monkey
 
 def test_two_runs_that_make_the_same_cache_at_once_do_not_disturb_each_other(tmp_path: Path, corpus: Path) -> None:
     caches = on_ranks(2, lambda _: make_cache(tmp_path, data_of(corpus), Letters(layout=LONG)))
-    assert [texts(cache.train) for cache in caches] == [every(corpus)] * 2
+    assert [texts_of(cache.train) for cache in caches] == [every(corpus)] * 2
     assert caches[0].digest == caches[1].digest
