@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.processes import end_process
+
 from . import access, components, network, node
 from .cluster import Cluster
 from .image import names_of
@@ -49,7 +51,7 @@ class Native(Cluster):
 
     def stop(self) -> None:
         if pid := self._pid():
-            os.kill(pid, signal.SIGKILL)
+            _end_namespaces(pid)
         network.disconnect()
         for parent in _cgroup_parents():
             _remove_cgroup(parent)
@@ -104,6 +106,17 @@ class Native(Cluster):
         except (FileNotFoundError, ProcessLookupError):
             return None
         return pid if os.fsencode(self.folder) in command.split(b"\0") else None
+
+
+def _end_namespaces(pid: int) -> None:
+    """Kills `unshare`, the process `pid`, and all that runs in its namespaces; returns when nothing does.
+
+    The kernel kills it with the namespace's first process, which is there until the last of the others has ended.
+    """
+    within = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    for process in (*within, pid):
+        with suppress(ProcessLookupError):
+            end_process(process, signal.SIGKILL)
 
 
 def _network_of(pid: int) -> int:
