@@ -8,16 +8,16 @@ from e2e.world import Document, Namespace, condition
 from pretune_cli.__main__ import main
 
 PENDING_SECONDS = 240.0
-RUNNING_SECONDS = 500.0
+RUNNING_SECONDS = 500
 
 
-def job(name: str, **compute: object) -> Document:
-    """A job that gives up a start after a minute."""
+def job(name: str, start_seconds: int = 60, **compute: object) -> Document:
+    """A job that gives up a start after a while."""
     [found, *_] = corpora.chain()
     found["metadata"]["name"] = name
     found["spec"]["compute"] |= {"workers": 1} | compute
     found["spec"]["failurePolicy"] = {
-        "startDeadlineSeconds": 60,
+        "startDeadlineSeconds": start_seconds,
         "retries": {"outOfMemory": 0, "unknown": 0, "interrupted": 0},
     }
     return found
@@ -72,9 +72,9 @@ def test_a_pool_that_does_not_exist_is_an_error_of_the_user(team: Namespace) -> 
 @pytest.fixture(scope="module")
 def running(team: Namespace) -> None:
     """Jobs that fail as they run, all at once."""
-    missing = job("no-data")
+    missing = job("no-data", RUNNING_SECONDS)
     missing["spec"]["data"]["train"][0]["uri"] = "s3://corpora/nothing/*.parquet"
-    team.apply(missing, job("no-memory", resources={"memory": "400Mi"}))
+    team.apply(missing, job("no-memory", RUNNING_SECONDS, resources={"memory": "400Mi"}))
 
 
 @pytest.mark.usefixtures("running")

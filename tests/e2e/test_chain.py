@@ -116,7 +116,7 @@ def test_prometheus_has_every_metric_of_a_run(
     finished: dict[str, Document], installation: Installation, team: Namespace
 ) -> None:
     for name in exposed():
-        found = installation.prometheus.query(f'last_over_time({name}{{namespace="{team.name}",name="general"}}[30m])')
+        found = installation.prometheus.query(f'last_over_time({name}{{namespace="{team.name}",name="general"}}[1d])')
         assert found, f"Prometheus has no {name}"
 
 

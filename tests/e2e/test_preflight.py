@@ -1,5 +1,7 @@
 """A job is tried on CPUs before it takes machines: what is found is on the resource, and a mistake takes none."""
 
+import os
+
 import pytest
 
 from e2e import corpora
@@ -58,4 +60,6 @@ def test_nothing_is_left_of_a_preflight(tried: Namespace, installation: Installa
     for kind in ("jobs", "pods"):
         tried.kubectl("wait", "--for=delete", "--timeout=60s", kind, "-l", "pretune.dev/preflight")
         assert tried.items(kind, "-l", "pretune.dev/preflight") == []
-    assert list((installation.buckets / "models").rglob(".preflight-*")) == []
+    # Not by a glob, which fails where the job that has begun removes a folder meanwhile.
+    stored = [name for _, _, files in os.walk(installation.buckets / "models") for name in files]
+    assert [name for name in stored if name.startswith(".preflight-")] == []

@@ -110,7 +110,9 @@ def test_definitions_that_are_not_kept_leave_nothing(training: Namespace, instal
     release.install(installation.values | {"crds": {"keep": False}})
     assert "were kept" not in release.uninstall()
     kubectl("wait", "--for=delete", "--timeout=60s", *DEFINITIONS)
-    kubectl("wait", "--for=delete", "--timeout=60s", "-n", SYSTEM, "pods", "-l", OURS)
+    # What Kubernetes itself has made of the Deployment and the Service goes after them, and has their labels.
+    made = "pods,replicasets.apps,endpoints,endpointslices.discovery.k8s.io"
+    kubectl("wait", "--for=delete", "--timeout=60s", "-n", SYSTEM, made, "-l", OURS)
     kinds = kubectl("api-resources", "--verbs=list", "-o", "name").split()
     left = kubectl("get", ",".join(kinds), "--all-namespaces", "-o", "name", "--ignore-not-found", "-l", OURS)
     assert left == ""

@@ -31,7 +31,7 @@ TUNABLES = {
 
 def main(folder: Path) -> None:
     _leave_machine_alone(folder)
-    wait_until(_is_connected, "the node has its address", seconds=10)
+    wait_until(_is_connected, "the node has its address")
     with ExitStack() as stack:
         parts = _start(folder, stack)
         (folder / STARTED).touch()

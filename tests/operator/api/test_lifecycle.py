@@ -249,8 +249,8 @@ def test_an_attempt_that_a_quota_forbids_is_told_by_status_and_starts_as_the_job
     world.change(job, compute={"workers": 1})
     world.until(job, lambda said: said["observedGeneration"] == 2, "the change is seen")
     world.api.delete(f"{path}/none")
-    world.change(job, activeDeadlineSeconds=3600)  # it is looked at before the minute is over
-    world.until_condition(job, "Finished")
+    world.change(job, activeDeadlineSeconds=3600)  # it is looked at before the minute is over, unless the quota lingers
+    world.until_condition(job, "Finished", seconds=150)
     (ray_job,) = world.ray_jobs()
     (volume,) = [volume for volume in head(ray_job)["volumes"] if volume["name"] == "config"]
     configs = {found["metadata"]["name"]: found["data"]["run.json"] for found in world.items("configmaps")}
