@@ -23,6 +23,7 @@ from pretune_cli import run as command
 from pretune_cli.__main__ import main
 from pretune_cli.documents import load
 from pretune_cli.identity import fingerprint
+from support.ports import free_port
 from support.stand_in import obey
 
 TESTS = Path(__file__).parents[1]
@@ -314,9 +315,7 @@ def test_a_closed_terminal_asks_to_stop_and_ctrl_c_after_that_leaves_at_once(fol
 
 
 def test_progress_and_metrics_are_served_where_asked(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = start(write(folder, job("PretrainJob", "waits-long")), "--metrics-port", str(port))
     wait_for(process, "Said")
     progress, metrics = (

@@ -82,7 +82,7 @@ def test_a_refusal_is_not_tried_again(
     behind: Store, faulty: Proxy, monkeypatch: pytest.MonkeyPatch, s3: S3Server
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    refused = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"), PATIENCE)
+    refused = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"))
     with pytest.raises(StorageError, match="the credentials are wrong"):
         refused.get("there")
     assert faulty.requests == ["GET"]

@@ -40,7 +40,7 @@ class Folder(dict[str, bytes]):
         self.written.set()
 
     def chunks(self) -> list[str]:
-        return sorted(path for path in self if path.endswith(".jsonl"))
+        return [path for path in sorted(self) if path.endswith(".jsonl")]
 
     def history(self) -> list[dict[str, object]]:
         return [json.loads(line) for path in self.chunks() for line in self[path].splitlines()]
@@ -119,7 +119,7 @@ def test_what_a_later_run_starts_from_has_its_history_though_this_one_is_killed(
         for event in (START, step(1), Committed(1, 0.0, 1.0, 9)):
             reporter.tell(event)
         while [line["event"] for line in folder.history()][-1:] != ["Committed"]:
-            assert folder.written.wait(10)
+            assert folder.written.wait(60)
             folder.written.clear()
 
 
@@ -161,7 +161,7 @@ def test_a_stop_is_heard_without_news_to_tell(
     with Background(sink) as reporter:
         assert not reporter.stop_requested()
         seen.board.stop()
-        assert heard.wait(5)
+        assert heard.wait(60)
         assert reporter.stop_requested()
 
 
@@ -214,7 +214,7 @@ def test_a_history_that_cannot_be_written_is_given_up_in_words_and_training_goes
 
     with Background(sink, History(full, CONFIG)) as reporter:
         reporter.tell(START)
-        assert seen.said.wait(10)
+        assert seen.said.wait(60)
         reporter.tell(step(1))
     assert step(1) in seen.heard
     (said,) = [event.text for event in seen.heard if isinstance(event, Said)]
@@ -227,7 +227,7 @@ def test_a_sink_that_was_given_up_keeps_nothing_of_what_it_is_told(sink: BoardSi
 
     with Background(sink, History(full, CONFIG)) as reporter:
         reporter.tell(START)
-        assert seen.said.wait(10)
+        assert seen.said.wait(60)
         reporter.tell(told := step(1))
         kept = weakref.ref(told)
         del told

@@ -24,6 +24,7 @@ from pretune_trainer.report import Evaluated, Start, Step
 from support.faulty_proxy import proxy
 from support.job_files import pretrain, write
 from support.mlflow_server import curve, mlflow_server, runs
+from support.ports import free_port
 from support.stand_in import obey, told
 
 ARTIFACT = Artifact("s3://models/general/artifact/0002", "sha256:" + "0" * 64)
@@ -49,8 +50,7 @@ def sink(uri: str, name: str) -> MLflowRun:
 
 def nowhere() -> str:
     """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture(scope="module")
