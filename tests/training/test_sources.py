@@ -226,7 +226,7 @@ def test_small_files_are_read_several_at_once(tmp_path: Path, monkeypatch: pytes
     for number in range(8):
         (tmp_path / f"{number}.png").write_bytes(b"image")
     together, whole = Barrier(8), readers._whole
-    monkeypatch.setattr(readers, "_whole", lambda *asked: (together.wait(10), whole(*asked))[1])
+    monkeypatch.setattr(readers, "_whole", lambda *asked: (together.wait(60), whole(*asked))[1])
     assert [row.place.uri[-5:] for row in read(tmp_path)] == [f"{number}.png" for number in range(8)]
 
 
