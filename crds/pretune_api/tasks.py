@@ -43,6 +43,11 @@ class Chat(Spec):
         ),
     )
 
+    @property
+    def named_columns(self) -> tuple[str | None, str | None, str | None]:
+        """Columns with the answer, the context and the system prompt; None for each that is not named."""
+        return self.answer_column, self.context_column, self.system_column
+
 
 class SequenceClassification(Spec):
     """Assign one or several labels to each text, or to each pair of texts: sentiment, legal clauses, fraud, whether one
@@ -230,8 +235,8 @@ def in_context_of(learn: OneOf) -> InContext | None:
 def text_columns(learn: OneOf) -> list[str]:
     """Columns with text beside the source's own, which a tokenizer is trained on too."""
     match learn.value:
-        case Chat(answer_column=answer, context_column=context, system_column=system):
-            return [column for column in (answer, context, system) if column is not None]
+        case Chat(named_columns=named):
+            return [column for column in named if column is not None]
         case SequenceClassification(pair_column=str(pair)) | SequenceRegression(pair_column=str(pair)):
             return [pair]
         case QuestionAnswering(question_column=question):

@@ -38,11 +38,10 @@ class Chat(NextToken):
         spec = context.spec
         assert isinstance(spec, ChatSpec)
         self.spec = spec
-        named = (spec.answer_column, spec.context_column, spec.system_column)
-        self.columns = tuple(column for column in named if column is not None)
+        self.columns = tuple(column for column in spec.named_columns if column is not None)
         self.tokenizer.chat_template = spec.template or self.tokenizer.chat_template or PLAIN_TEMPLATE
         template = hashlib.sha256(self.tokenizer.chat_template.encode()).hexdigest()
-        self.fingerprint = f"chat/2/{template}" + (f"/{named}" if self.columns else "")
+        self.fingerprint = f"chat/2/{template}" + (f"/{spec.named_columns}" if self.columns else "")
         self._check_template()
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
