@@ -5,7 +5,7 @@ import json
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -74,11 +74,14 @@ class Images:
         (folder / FILE_NAME).write_text(json.dumps(settings, indent=2))
 
     def normalised_as(self, settings: dict[str, object]) -> Self:
-        """The same size, with mean and deviation of an image processor's settings where it has them."""
+        """The same size, normalised as an image processor's settings say, where they do: by its mean and deviation, or
+        not at all."""
+        if settings.get("do_normalize") is False:
+            return replace(self, mean=(0.0,) * _CHANNELS, std=(1.0,) * _CHANNELS)
         mean, std = (settings.get(name) for name in ("image_mean", "image_std"))
-        if settings.get("do_normalize") is False or not isinstance(mean, list) or not isinstance(std, list):
+        if not isinstance(mean, list) or not isinstance(std, list):
             return self
-        return type(self)(self.height, self.width, tuple(mean), tuple(std))
+        return replace(self, mean=tuple(mean), std=tuple(std))
 
 
 def decode(content: bytes) -> Image.Image:
