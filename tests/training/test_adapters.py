@@ -24,6 +24,7 @@ from pretune_api.model import Architecture
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
+from pretune_trainer.methods.bottleneck import BottleneckConfig
 from pretune_trainer.model.build import Build
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -211,6 +212,24 @@ def test_a_new_bottleneck_changes_nothing() -> None:
     before = language_logits(model, input_ids=IDS)
     tuned = METHODS["adapter"](model, Adapter(channels=4)).model
     assert torch.equal(language_logits(tuned.eval(), input_ids=IDS), before)
+
+
+def test_bottlenecks_are_switched_off_and_changed_for_others_as_peft_s_own_updates() -> None:
+    model, spec = built("llama").bfloat16(), BottleneckConfig(channels=4, target_modules=["down_proj"])
+    before = language_logits(model, input_ids=IDS)
+    adapted = get_peft_model(model, spec)
+    for name, parameter in adapted.named_parameters():
+        if "bottleneck_" in name:
+            nn.init.normal_(parameter)
+    after = language_logits(model, input_ids=IDS)
+    assert after.dtype == torch.bfloat16
+    assert not torch.equal(after, before)
+    with adapted.disable_adapter():
+        assert torch.equal(language_logits(model, input_ids=IDS), before)
+    adapted.add_adapter("other", spec)
+    for name, expected in {"default": after, "other": before}.items():
+        adapted.set_adapter(name)
+        assert torch.equal(language_logits(model, input_ids=IDS), expected)
 
 
 @pytest.fixture(scope="module")

@@ -174,6 +174,17 @@ def test_rank_stabilized_updates_are_scaled_by_the_root_of_their_rank() -> None:
     assert scales == [8 / 4, 8 / 2]
 
 
+def test_of_what_low_rank_updates_read_some_is_left_out_at_random_while_they_learn() -> None:
+    tuned = lora(model("llama"), Lora(rank=4, dropout=0.5)).model
+    for name, parameter in tuned.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter)  # at first they change nothing
+    assert torch.equal(logits(tuned), logits(tuned))
+    with torch.no_grad():
+        one, other = (tuned.train()(input_ids=IDS).logits for _ in range(2))
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.parametrize("name", ["weight-decomposed", "ia3"])
 def test_updates_that_are_stopped_go_on_as_if_they_had_not_been(
     tmp_path: Path, parents: dict[str, Folder], name: str

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from pretune_api.model import Architecture
 from pretune_api.run_config import Folder
+from pretune_trainer.model.configuration import make_config
+from pretune_trainer.model.positions import reach
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Silent
@@ -41,6 +44,10 @@ def test_an_architecture_that_does_not_fit_is_refused(
     tmp_path: Path, architecture: dict[str, Any], sentence: str
 ) -> None:
     assert_refused(pretrain(tmp_path, model__architecture=architecture), rf"^spec.model.architecture.*{sentence}")
+
+
+def test_a_model_without_positions_reads_rows_of_any_length() -> None:
+    assert reach(make_config(Architecture(type="mamba"), 512, 64, {})) is None
 
 
 def test_a_tokenizer_that_does_not_fit_the_parent_is_refused(tmp_path: Path, parent: Folder) -> None:

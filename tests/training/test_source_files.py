@@ -27,6 +27,11 @@ def test_files_come_in_order_of_their_paths_and_markers_of_other_tools_are_left_
     assert [file.name for file in opened(tmp_path).files()] == ["a.jsonl", "b/1.jsonl", "b/2.jsonl"]
 
 
+def test_the_folder_of_a_source_may_be_hidden_itself(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / ".cache" / "_corpus" / "a.jsonl", ["a"])
+    assert texts(tmp_path / ".cache" / "_corpus") == ["a"]
+
+
 @pytest.mark.parametrize(
     ("history", "kind"), [("_delta_log/00000.json", "Delta"), ("t/.hoodie/hoodie.properties", "Hudi")]
 )
