@@ -146,7 +146,6 @@ class Stability:
         self.mean = torch.where(bad, self.mean, good_mean)
         verdict = bad.float()
         self._optimizer.found_inf = verdict  # type: ignore[attr-defined]  # how GradScaler tells fused optimizers, too
-        self._optimizer.grad_scale = None  # type: ignore[attr-defined]  # likewise
         return verdict
 
     def count(self, step: int, loss: float, norm: float) -> None:
