@@ -15,7 +15,9 @@ from pretune_trainer.storage.store import Store
 from support.faulty_proxy import Fault, Proxy, proxy
 from support.s3 import BUCKET, S3Server
 
-PATIENCE = Patience(connect_seconds=2, request_seconds=1.0, total_seconds=4)
+PATIENT = Patience(request_seconds=1.0)
+"""Gives up a request that stalls, but not the store: on a busy machine any answer may take that long."""
+HURRIED = Patience(connect_seconds=2, request_seconds=1.0, total_seconds=4)
 
 USES: dict[str, Callable[[Store], object]] = {
     "put": lambda store: store.put("new", b"content"),
@@ -46,7 +48,11 @@ def faulty(s3: S3Server) -> Iterator[Proxy]:
 def behind(s3: S3Server, faulty: Proxy) -> Store:
     """A store that is reached through the proxy, with one object in it."""
     Store.open(folder := s3.new_folder()).put("there", b"content")
-    return Store.open(Location(uri=folder.uri, endpoint=faulty.endpoint, region="us-east-1"), PATIENCE)
+    return opened(folder.uri, faulty, PATIENT)
+
+
+def opened(uri: str, faulty: Proxy, patience: Patience | None = None) -> Store:
+    return Store.open(Location(uri=uri, endpoint=faulty.endpoint, region="us-east-1"), patience)
 
 
 @pytest.mark.parametrize("fault", get_args(Fault))
@@ -61,16 +67,16 @@ def test_one_fault_is_outlived(behind: Store, faulty: Proxy, use: str, fault: Fa
 @pytest.mark.parametrize("fault", ["503", "reset", "stall"])
 def test_an_outage_ends_within_its_time_and_with_a_sentence(behind: Store, faulty: Proxy, fault: Fault) -> None:
     faulty.always = fault
-    started = time.monotonic()
+    hurried, started = opened(behind.uri, faulty, HURRIED), time.monotonic()
     with pytest.raises(StorageError, match=rf"^s3://{BUCKET}/\w+/new: cannot write: the store"):
-        behind.put("new", b"content")
+        hurried.put("new", b"content")
     assert len(faulty.requests) > 1, "it was tried more than once"
-    assert time.monotonic() - started < 2 * (PATIENCE.total_seconds + PATIENCE.request_seconds)
+    assert time.monotonic() - started < 5 * (HURRIED.total_seconds + HURRIED.request_seconds)
 
 
 @pytest.mark.parametrize("fault", ["reset", "lost answer", "broken answer", "slow body", "500"])
 def test_a_fault_at_any_request_of_an_upload_is_outlived(behind: Store, faulty: Proxy, fault: Fault) -> None:
-    patient = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"))  # nothing stalls here
+    patient = opened(behind.uri, faulty)  # nothing stalls here
     for before in range(11):
         faulty.faults = [*[None] * before, fault]
         file = patient.put("large", [bytes([before]) * 60_000] * 9)
@@ -82,7 +88,7 @@ def test_a_refusal_is_not_tried_again(
     behind: Store, faulty: Proxy, monkeypatch: pytest.MonkeyPatch, s3: S3Server
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    refused = Store.open(Location(uri=behind.uri, endpoint=faulty.endpoint, region="us-east-1"))
+    refused = opened(behind.uri, faulty)
     with pytest.raises(StorageError, match="the credentials are wrong"):
         refused.get("there")
     assert faulty.requests == ["GET"]
@@ -91,7 +97,7 @@ def test_a_refusal_is_not_tried_again(
 def test_a_store_that_goes_on_refusing_is_asked_with_pauses(behind: Store, faulty: Proxy) -> None:
     faulty.refuses = 400
     with pytest.raises(StorageError, match="there: cannot delete:"):
-        behind.delete("there")
+        opened(behind.uri, faulty, HURRIED).delete("there")
     assert 1 < len(faulty.requests) < 10
 
 
@@ -114,7 +120,8 @@ def test_a_store_that_refuses_conditional_puts_guarantees_nothing_and_is_used_al
     behind: Store, faulty: Proxy
 ) -> None:
     faulty.refuses_conditions = True
-    assert not behind.guarantees_create
-    behind.create("claim", b"ours")
+    hurried = opened(behind.uri, faulty, HURRIED)
+    assert not hurried.guarantees_create
+    hurried.create("claim", b"ours")
     with pytest.raises(ObjectExistsError):
-        behind.create("claim", b"theirs")
+        hurried.create("claim", b"theirs")
