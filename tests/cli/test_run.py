@@ -105,7 +105,7 @@ def start(file: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> Ended:
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     return Ended(process.returncode, output, errors)
 
 

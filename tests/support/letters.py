@@ -47,9 +47,9 @@ class ThreadRanks(Ranks):
 
     def gather(self, value: T) -> list[T]:
         self.places[self.rank] = value
-        self.meeting.wait(30)
+        self.meeting.wait(300)
         values = list(self.places)
-        self.meeting.wait(30)
+        self.meeting.wait(300)
         return values
 
     def share(self, value: T) -> T:
@@ -85,7 +85,7 @@ def _tried_on_ranks(size: int, work: Callable[[Ranks], T]) -> tuple[list[T], lis
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     return [results[rank] for rank in sorted(results)], [errors[rank] for rank in sorted(errors)]
 
 
