@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from pretune_api.model import Architecture
+from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.tasks import Summarization, Translation
 from pretune_trainer.data.example import Pack, Place, Row
+from pretune_trainer.data.vocabulary import train
 from pretune_trainer.errors import BadRowError, UserError
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.losses import IGNORED
@@ -24,7 +25,7 @@ from pretune_trainer.tasks.text_to_text import TextToText
 from support.grammar import translations
 from support.group import in_ranks
 from support.jobs import finetune, write_rows
-from support.language import TINY, small_tokenizer
+from support.language import TINY, paragraphs, small_tokenizer
 
 T5 = {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
 BART: dict[str, Any] = {"d_model": 32, "dropout": 0.0, "attention_dropout": 0.0} | {
@@ -94,6 +95,15 @@ def test_a_long_text_is_cut_at_its_end_to_be_summarised_and_its_prompt_stays(bot
 def test_what_does_not_fit_is_named_with_its_file_and_row(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(BadRowError, match=rf"^file:///news.jsonl row 3: .*{sentence}"):
         list(task(Translation(**SHORT)).examples([row(**values)]))
+
+
+@pytest.mark.parametrize("family", ["bart", "llama"])
+def test_a_model_ends_what_it_writes_as_the_answers_end(family: str) -> None:
+    tokenizer = train(TokenizerTraining(algorithm="wordpiece", vocab_size=400), iter(paragraphs()[:800]), 64)
+    both = family == "bart"
+    writing = TextToText(Context(Summarization(**SHORT), tokenizer, 64, not both, False, 0, both))
+    model = writing.model(Build(Architecture(type=family, config=SHAPES[family]), tokenizer, 64))
+    assert (writing.end, model.generation_config.eos_token_id) == (tokenizer.sep_token_id, tokenizer.sep_token_id)
 
 
 def test_a_row_without_room_to_read_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import CONFIG_MAPPING, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from pretune_api.base import Spec
 from pretune_api.images import Pictures
@@ -27,7 +27,7 @@ from pretune_trainer.data.storage_overlap import check_storage_overlap
 from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
-from pretune_trainer.data.vocabulary import form_for
+from pretune_trainer.data.vocabulary import Form, form_for
 from pretune_trainer.errors import UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
@@ -196,7 +196,7 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
     storage = Store.open(config.storage)
     corpus = Corpus(config.data, text_columns(config.learn), clean, split_key(config.learn))
     if (training := config.tokenizer.train) is not None:
-        folder = trained_tokenizer(training, corpus, storage, ranks, stop, form_for(config.learn))
+        folder = trained_tokenizer(training, corpus, storage, ranks, stop, tokenizer_form(config))
         return Vocabulary(load_tokenizer(Source(str(folder))), tokenizer_digest(folder))
     if (adaptation := config.tokenizer.adapt) is not None:
         parent = _existing(adaptation.parent, config, ranks)
@@ -205,6 +205,14 @@ def _vocabulary(config: RunConfig, ranks: Ranks, stop: Callable[[], bool], clean
         return _adapted(folder)
     assert config.tokenizer.parent is not None, "a tokenizer is trained or adapted, or has a parent"
     return _existing(config.tokenizer.parent, config, ranks)
+
+
+def tokenizer_form(config: RunConfig) -> Form:
+    """The form of the tokenizer that a job trains."""
+    new = config.model.architecture
+    # Of an unknown type `design` tells.
+    both = new is not None and new.type in CONFIG_MAPPING and is_encoder_decoder(new)
+    return form_for(config.learn, encoder_decoder=both)
 
 
 def _existing(parent: Parent, config: RunConfig, ranks: Ranks) -> Vocabulary:

@@ -67,15 +67,18 @@ _FRAMES: Final = {
 """What stands around a text, and around two."""
 
 
-def form_for(learn: Objective | Task) -> Form:
-    """The form of the tokenizer that is trained for an objective or task."""
+def form_for(learn: Objective | Task, *, encoder_decoder: bool) -> Form:
+    """The form of the tokenizer that is trained for an objective or task of a model, which may have a decoder beside
+    its encoder.
+    """
     value = learn.value
     if isinstance(value, Denoising):
         return Form.ENDED if value.span_corruption is not None else Form.FRAMED
     if isinstance(value, SpeechRecognition):
         return Form.TRANSCRIPT
-    if isinstance(value, SequenceClassification | SequenceRegression) and value.pair_column is not None:
-        return Form.FRAMED  # nothing else would tell where the second text begins
+    if isinstance(value, SequenceClassification | SequenceRegression):
+        # Nothing else would tell where a second text begins; and BART and T5 judge a text where it ends.
+        return Form.FRAMED if value.pair_column is not None or encoder_decoder else Form.BARE
     return Form.FRAMED if learn.kind in ("contrastive", "embedding", "maskedLM", "questionAnswering") else Form.BARE
 
 

@@ -27,7 +27,7 @@ from pretune_trainer.model.architecture_sizes import refused
 from pretune_trainer.model.body import body_names, token_embedding
 from pretune_trainer.model.configuration import ARCHITECTURE, CONFIG, TOKENS, default_config, make_config, text_config
 from pretune_trainer.model.layer_drop import keep_layers
-from pretune_trainer.model.origin import Source, model_type
+from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type
 from pretune_trainer.model.parent_weights import (
     check_layers,
     check_shapes,
@@ -114,7 +114,19 @@ class Build:
     def _special_tokens(self) -> dict[str, int]:
         if self.text is None:
             return {}
-        return {name: value for name in TOKENS if (value := getattr(self.tokenizer, name)) is not None}
+        found = {name: value for name in TOKENS if (value := getattr(self.text, name)) is not None}
+        return self._of_decoder(self.text) | found
+
+    def _of_decoder(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+        """What an encoder-decoder goes by where its tokenizer names no end: the token that parts texts, BERT's [SEP];
+        and with what a new one begins to write where its type does not say, as T5's: padding.
+        """
+        if not is_encoder_decoder(self.origin):
+            return {}
+        said, origin = {"eos_token_id": tokenizer.sep_token_id}, self.origin
+        if isinstance(origin, Architecture) and not hasattr(default_config(origin.type), "decoder_start_token_id"):
+            said["decoder_start_token_id"] = tokenizer.pad_token_id
+        return {name: token for name, token in said.items() if token is not None}
 
     def _existing(
         self, auto: type[_BaseAutoModelClass], source: Source, kind: str, fields: dict[str, Any]

@@ -21,10 +21,17 @@ from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit, rows, units
 from pretune_trainer.data.sources import SourceFile
 from pretune_trainer.data.truncation import lengths_needed
-from pretune_trainer.data.vocabulary import form_for, stand_in
+from pretune_trainer.data.vocabulary import stand_in
 from pretune_trainer.data.work import check_judged_only
 from pretune_trainer.errors import PretuneError, StorageError, UserError
-from pretune_trainer.inputs import Design, Vocabulary, check_spec, design, load_tokenizer
+from pretune_trainer.inputs import (
+    Design,
+    Vocabulary,
+    check_spec,
+    design,
+    load_tokenizer,
+    tokenizer_form,
+)
 from pretune_trainer.methods import Tuned
 from pretune_trainer.microbatch import check_whole
 from pretune_trainer.model.origin import Source
@@ -153,7 +160,7 @@ def _stand_in(config: RunConfig, training: TokenizerTraining, rows: Sequence[Row
         for row in rows
         if row.value(row.column) is not None
     )
-    tokenizer = stand_in(training, texts, config.data.sequence_length, form_for(config.learn))
+    tokenizer = stand_in(training, texts, config.data.sequence_length, tokenizer_form(config))
     said = f"a {training.algorithm} of {training.vocab_size} entries can be trained, if all of the data yields as many"
     return Vocabulary(tokenizer), said
 

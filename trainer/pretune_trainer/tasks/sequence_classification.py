@@ -21,7 +21,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.judging import log_odds
 from pretune_trainer.tasks.labels import label_number
-from pretune_trainer.tasks.logits import logits_of
+from pretune_trainer.tasks.logits import logits_of_whole
 from pretune_trainer.tasks.whole_texts import WholeTexts
 
 
@@ -118,7 +118,7 @@ class SequenceClassification(Task[Judged]):
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """What the model makes of each label: float32 [packs, labels]."""
-        return logits_of(model, batch.inputs)
+        return logits_of_whole(model, batch.inputs)
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch.targets["label"]

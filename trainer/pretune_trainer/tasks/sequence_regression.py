@@ -16,7 +16,7 @@ from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.regression import Guessed, RegressionReport
 from pretune_trainer.model.build import Build
 from pretune_trainer.tasks.base import Batch, Context, Task
-from pretune_trainer.tasks.logits import logits_of
+from pretune_trainer.tasks.logits import logits_of_whole
 from pretune_trainer.tasks.whole_texts import WholeTexts
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -86,4 +86,4 @@ class SequenceRegression(Task[Guessed]):
 
 
 def _numbers(model: nn.Module, batch: Batch) -> Tensor:
-    return logits_of(model, batch.inputs)[:, 0]
+    return logits_of_whole(model, batch.inputs)[:, 0]

@@ -92,11 +92,17 @@ class TextToText(Task[Draft]):
     def model(self, build: Build) -> PreTrainedModel:
         """An encoder-decoder or a decoder, as the job's model is one."""
         if not self.both:
-            return language_model(build)
+            return self._ending(language_model(build))
         new = isinstance(build.origin, Architecture)
         model = build.make(AutoModelForSeq2SeqLM, **({"decoder_start_token_id": self.pad} if new else {}))
         if new and getattr(model.config, "forced_eos_token_id", None) is not None:
             model.config.forced_eos_token_id = model.generation_config.forced_eos_token_id = self.end
+        return self._ending(model)
+
+    def _ending(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The model, which ends what it writes as the answers end, also where the tokenizer's end is BERT's [SEP]."""
+        if self.tokenizer.eos_token_id is None:
+            model.config.eos_token_id = model.generation_config.eos_token_id = self.end
         return model
 
     def examples(self, rows: Sequence[Row]) -> Iterator[list[Example]]:

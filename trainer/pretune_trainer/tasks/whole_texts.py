@@ -9,10 +9,12 @@ from transformers import PreTrainedModel
 
 from pretune_trainer.data.example import Example, Pack, Row
 from pretune_trainer.data.truncation import fitted
+from pretune_trainer.errors import UserError
 from pretune_trainer.tasks.base import Context, Task
 from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
 from pretune_trainer.tasks.language import NOTHING, padded, padded_inputs
+from pretune_trainer.tasks.logits import judges_by_end
 
 _NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
 
@@ -25,7 +27,7 @@ class WholeTexts:
         self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
         self._pair_column, self._where = pair_column, where
         self._typed = False
-        # BART and T5 refuse a row with fewer end tokens than others have, also one that only fills up a batch.
+        # Also in a row that only fills up a batch BART's and T5's kin look for the end.
         ((self._blank, _),) = self._encoded([[""] if pair_column is None else ["", ""]])
         self.columns = () if pair_column is None else (pair_column,)
         """What is read beside the source's own column."""
@@ -33,7 +35,18 @@ class WholeTexts:
         """Why rows give no examples, for people."""
 
     def observe(self, model: PreTrainedModel) -> None:
-        """Note whether the model reads to which text of a pair each token belongs."""
+        """Note whether the model reads to which text of a pair each token belongs.
+
+        Raises:
+            UserError: it looks for the end of a text, and the tokenizer marks none.
+        """
+        if judges_by_end(model) and model.config.eos_token_id not in self._blank["ids"]:
+            kind = model.config.model_type
+            raise UserError(
+                "spec.tokenizer",
+                f"it puts no end token (eos) behind a text, by which {kind} models judge it; set spec.tokenizer.train, "
+                "or use a tokenizer made for them",
+            )
         told = self._pair_column is not None and "token_type_ids" in self._tokenizer.model_input_names
         self._typed = told and getattr(model.config, "type_vocab_size", 0) > 1
 
