@@ -76,6 +76,7 @@ def test_an_artifact_is_of_the_class_that_its_users_load(tmp_path: Path, name: s
     assert model.config.architectures == [CLASSES[name].__name__]
     tokenizer = AutoTokenizer.from_pretrained(path_of(result))
     ours = gathered(config).build.tokenizer
+    assert ("token_type_ids" in tokenizer("a", "b")) == (name == "pairs")
     text = "The value of a name"
     assert tokenizer(text)["input_ids"] == ours(text)["input_ids"]
     frame = {"t5": ("▁The", "</s>"), "roberta": ("<s>", "</s>"), "bart": ("<s>", "</s>")}.get(name, ("[CLS]", "[SEP]"))

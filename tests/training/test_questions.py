@@ -118,6 +118,18 @@ def _loss_of_transformers(model: PreTrainedModel, batch: Batch, number: int) -> 
     return loss
 
 
+def test_a_wordpiece_of_ours_tells_bert_where_the_text_begins() -> None:
+    training = TokenizerTraining(algorithm="wordpiece", vocab_size=400)
+    tokenizer = train(training, iter(paragraphs()[:800]), 64, Form.FRAMED)
+    silent, answering = (
+        QuestionAnswering(Context(Spec(), tokenizer, 64, False, False, 0, token_types=kinds)) for kinds in (0, 2)
+    )
+    ((example,),) = answering.examples([row(answers("Oslo"))])
+    separator = example["ids"].tolist().index(tokenizer.sep_token_id)
+    assert example["types"].tolist() == [0] * (separator + 1) + [1] * (len(example["ids"]) - separator - 1)
+    assert answering.fingerprint == f"{silent.fingerprint}/segments"
+
+
 @pytest.mark.parametrize("algorithm", ["wordpiece", "bpe"])
 def test_a_model_is_given_what_its_tokenizer_gives_those_who_use_it(algorithm: str) -> None:
     training = TokenizerTraining(algorithm=algorithm, vocab_size=400)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoTokenizer,
     BertTokenizer,
     ByT5Tokenizer,
     DebertaTokenizer,
@@ -37,7 +38,7 @@ from pretune_trainer.tasks.sequence_classification import SequenceClassification
 from pretune_trainer.tasks.sequence_regression import SequenceRegression
 from support.jobs import Recorder, finetune, write_rows
 from support.language import TINY, paragraphs, small_tokenizer
-from support.runs import path_of
+from support.runs import gathered, path_of
 
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 ENCODER = {**_SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -150,6 +151,47 @@ def test_bert_is_told_where_the_second_text_begins() -> None:
     types = reading.batch([*(Pack((example,)) for example in examples), Pack()]).inputs["token_type_ids"]
     seconds = [len(tokenizer(second)["input_ids"]) - 1 for second in ("a value", "a")]
     assert types.sum(-1).tolist() == [*seconds, 0]
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "bpe"])
+def test_a_tokenizer_of_ours_tells_bert_and_those_who_use_it_the_same(tmp_path: Path, algorithm: str) -> None:
+    learn = {"sequenceClassification": {"labels": ["no", "yes"], "pairColumn": "b"}}
+    training = TokenizerTraining(algorithm=algorithm, vocab_size=400)
+    train(training, iter(paragraphs()[:800]), 64, Form.FRAMED).save_pretrained(tmp_path / "tokenizer")
+    tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}
+    job = pairs_job(tmp_path, learn, tokenizer=tokenizer, training__max_steps=1)
+    made = gathered(job)
+    model = made.make_model().model.eval()
+    saved = AutoTokenizer.from_pretrained(path_of(run_rank(job, Ranks(), Recorder())))
+    pair = next(larger())
+    read = Row(pair, Place("file:///pairs.jsonl", 1), "a")
+    ((example,),) = made.task.examples([read])
+    batch, used = made.task.batch([Pack((example,))]), saved(pair["a"], pair["b"], return_tensors="pt")
+    assert ("token_type_ids" in used) == ("token_type_ids" in batch.inputs) == (algorithm == "wordpiece")
+    with torch.no_grad():
+        assert isinstance(made.task, SequenceClassification)
+        torch.testing.assert_close(made.task.logits(model, batch), model(**used).logits)
+
+
+def test_what_a_tokenizer_says_of_token_types_stands() -> None:
+    spec = ClassificationSpec(labels=["no", "yes"], pair_column="hypothesis")
+    for made in TOKENIZERS.values():
+        before, after = made(), made()
+        alone, beside = (
+            SequenceClassification(Context(spec, tokenizer, 64, False, False, 0, token_types=kinds))
+            for tokenizer, kinds in ((before, 0), (after, 2))
+        )
+        assert (before.model_input_names, alone.fingerprint) == (after.model_input_names, beside.fingerprint)
+
+
+def test_token_types_that_were_left_open_are_told_for_models_that_know_them_and_make_another_token_cache() -> None:
+    spec, texts = ClassificationSpec(labels=["no", "yes"], pair_column="hypothesis"), iter(paragraphs()[:800])
+    tokenizer = train(TokenizerTraining(algorithm="wordpiece", vocab_size=400), texts, 64)
+    one, two = (
+        SequenceClassification(Context(spec, tokenizer, 64, False, False, 0, token_types=kinds)) for kinds in (1, 2)
+    )
+    assert two.fingerprint == f"{one.fingerprint}/segments"
+    assert "token_type_ids" in tokenizer.model_input_names
 
 
 @pytest.mark.parametrize("column", [None, "hypothesis"], ids=["texts", "pairs"])

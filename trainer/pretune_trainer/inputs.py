@@ -33,7 +33,7 @@ from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
 from pretune_trainer.model.build import Build
 from pretune_trainer.model.image_size import images_for
-from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type, textless_type
+from pretune_trainer.model.origin import Source, is_encoder_decoder, model_type, textless_type, token_types
 from pretune_trainer.model.parent_weights import why_not_loaded
 from pretune_trainer.model.sounds import Sounds, sounds_for
 from pretune_trainer.parallel import Ranks
@@ -134,6 +134,7 @@ def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabul
         by_boundaries=attention == VARLEN,
         seed=config.training.seed,
         encoder_decoder=is_encoder_decoder(origin),
+        token_types=token_types(origin),
         metrics=config.evaluation.metrics,
         pictures=images,
         sounds=sounds,

@@ -68,6 +68,14 @@ def is_encoder_decoder(origin: Architecture | Source) -> bool:
     return bool(parent_config(origin).is_encoder_decoder)
 
 
+def token_types(origin: Architecture | Source) -> int:
+    """Kinds of tokens that the model tells apart, such as those of two texts; 0 where it tells none."""
+    config = default_config(origin.type) if isinstance(origin, Architecture) else parent_config(origin)
+    given = origin.config if isinstance(origin, Architecture) else {}
+    found = given.get("type_vocab_size", getattr(config, "type_vocab_size", 0))
+    return found if isinstance(found, int) else 0
+
+
 def positions(source: Source) -> int | None:
     """Tokens that an existing model can read at once; None where its configuration sets no bound."""
     return reach(text_config(parent_config(source)))

@@ -72,6 +72,8 @@ class Context:
     """The job's seed."""
     encoder_decoder: bool = False
     """Whether the model has an encoder and a decoder."""
+    token_types: int = 0
+    """Kinds of tokens that the model tells apart, such as those of two texts; 0 where it tells none."""
     metrics: Sequence[str] | None = None
     """Metrics that are reported, by name; None for all that the task knows."""
     pictures: Images | None = None

@@ -1,15 +1,17 @@
 """Find hidden tokens from both sides: BERT (Devlin et al., 2019), RoBERTa (Liu et al., 2019)."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedModel
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PretrainedConfig, PreTrainedModel
 
 from pretune_api.objectives import MaskedLM as Spec
 from pretune_trainer.data.example import Example, Layout, Pack, Row
+from pretune_trainer.data.tokenizer import save_tokenizer
 from pretune_trainer.errors import UserError
 from pretune_trainer.metrics.base import Metric
 from pretune_trainer.metrics.recovery import PairRecovery, PairTally, Tally
@@ -20,6 +22,7 @@ from pretune_trainer.model.trial import trial
 from pretune_trainer.tasks.base import PLACES, Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, Frame, encode_words, padded, padded_inputs, pieces_of
 from pretune_trainer.tasks.masking import Ids, Masking
+from pretune_trainer.tasks.segments import tell_segments
 from pretune_trainer.tasks.sentence_pairs import pair, runs, sentences
 
 _HEADS: Final = ("cls.predictions", "lm_head")
@@ -154,6 +157,11 @@ class MaskedLM(Task[PairTally]):
     def metrics(self) -> list[Metric[PairTally]]:
         """Loss, perplexity and accuracy of the hidden tokens; nextSentenceAccuracy."""
         return [PairRecovery()]
+
+    def save(self, folder: Path, config: PretrainedConfig) -> None:
+        """A tokenizer that tells the segments apart, where the model has learnt to."""
+        if self.spec.next_sentence and tell_segments(self.tokenizer):
+            save_tokenizer(self.tokenizer, folder)
 
 
 def _tally(logits: Tensor, targets: Tensor, count: int) -> Tally:

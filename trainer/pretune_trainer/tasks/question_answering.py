@@ -21,6 +21,7 @@ from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.tasks.base import Batch, Context, Task
 from pretune_trainer.tasks.language import NOTHING, pad_right, padded
 from pretune_trainer.tasks.questions import Question, read_question
+from pretune_trainer.tasks.segments import tell_segments
 
 _NONE = 0
 """The token that stands for "no answer in this window": the first, which is never one of the text."""
@@ -40,7 +41,9 @@ class QuestionAnswering(Task[Answer]):
             raise UserError("spec.tokenizer", "it does not report the positions of its tokens; use a fast tokenizer")
         self.layout = Layout(length=context.sequence_length, packs=False, together="question")
         self.columns = (self.spec.question_column, self.spec.answers_column)
-        self.fingerprint = f"questionAnswering/2/{context.sequence_length}/{self.spec.model_dump_json()}"
+        told = context.token_types > 1 and tell_segments(self.tokenizer)
+        segments = "/segments" if told else ""
+        self.fingerprint = f"questionAnswering/2/{context.sequence_length}/{self.spec.model_dump_json()}{segments}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with two outputs a token: the answer begins here, it ends here."""

@@ -44,7 +44,7 @@ class SequenceClassification(Task[Judged]):
         self.listed_labels = self.spec.labels
         self.numbers = {label: number for number, label in enumerate(self.spec.labels)}
         examples = self.spec.model_dump_json(exclude={"class_weights", "in_context"}, exclude_none=True)
-        self.fingerprint = f"sequenceClassification/3/{context.sequence_length}/{examples}"
+        self.fingerprint = f"sequenceClassification/3/{context.sequence_length}/{examples}{self.texts.fingerprint}"
         self.class_weights = self._class_weights()
 
     def _class_weights(self) -> Tensor:

@@ -36,7 +36,8 @@ class SequenceRegression(Task[Guessed]):
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.column, *self.texts.columns)
         self.nothing_learnt = self.texts.nothing_learnt
-        self.fingerprint = "/".join(["sequenceRegression/2", str(context.sequence_length), *self.columns])
+        named = "/".join([str(context.sequence_length), *self.columns])
+        self.fingerprint = f"sequenceRegression/2/{named}{self.texts.fingerprint}"
 
     def model(self, build: Build) -> PreTrainedModel:
         """A model with a head that gives a number."""

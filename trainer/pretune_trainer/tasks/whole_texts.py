@@ -15,6 +15,7 @@ from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
 from pretune_trainer.tasks.language import NOTHING, padded, padded_inputs
 from pretune_trainer.tasks.logits import judges_by_end
+from pretune_trainer.tasks.segments import tell_segments
 
 _NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
 
@@ -26,6 +27,9 @@ class WholeTexts:
         """`where` is the field that names the column."""
         self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
         self._pair_column, self._where = pair_column, where
+        told = pair_column is not None and context.token_types > 1 and tell_segments(context.tokenizer)
+        self.fingerprint = "/segments" if told else ""
+        """What a task's has to name beside its own fields."""
         self._typed = False
         # Also in a row that only fills up a batch BART's and T5's kin look for the end.
         ((self._blank, _),) = self._encoded([[""] if pair_column is None else ["", ""]])
