@@ -1,5 +1,6 @@
 """What a FinetuneJob learns: one model a task, one line in `Task`."""
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
@@ -230,6 +231,22 @@ def in_context_of(learn: OneOf) -> InContext | None:
     """How a language model is asked before it is trained; None where it is not."""
     task = learn.sequence_classification if isinstance(learn, Task) else None
     return task.in_context if task is not None else None
+
+
+def column_field(learn: OneOf, column: str) -> str | None:
+    """Path, below the spec's part, of the field that names a column, such as chat.answerColumn; None if none does."""
+    found = _column_fields(learn.value, learn.kind)
+    return next((path for path, named in found if named == column), None)
+
+
+def _column_fields(spec: object, path: str) -> Iterator[tuple[str, object]]:
+    if not isinstance(spec, Spec):
+        return
+    for name, value in spec:
+        field = f"{path}.{spec.alias(name)}"
+        if name == "column" or name.endswith("_column"):
+            yield field, value
+        yield from _column_fields(value, field)
 
 
 def text_columns(learn: OneOf) -> list[str]:

@@ -122,17 +122,6 @@ def test_a_row_that_is_no_question_and_answer_is_named_with_what_would_be_right(
         list(chat(**fields).examples([row(**ASKED | values)]))
 
 
-@pytest.mark.parametrize(
-    ("field", "column"), [("answerColumn", "output"), ("contextColumn", "input"), ("systemColumn", "system")]
-)
-def test_a_column_that_is_not_there_is_told_with_its_field(field: str, column: str) -> None:
-    values = ASKED | {"input": "", "system": ""}
-    del values[column]
-    sentence = rf"spec\.task\.chat\.{field}: file:///rows.jsonl row 7: there is no column '{column}'; known: .*instruc"
-    with pytest.raises(UserError, match=sentence):
-        list(chat(**SYSTEM_TOO).examples([row(**values)]))
-
-
 def test_jobs_without_columns_keep_their_token_cache_and_others_have_their_own() -> None:
     template = hashlib.sha256(PLAIN_TEMPLATE.encode()).hexdigest()
     assert (chat().fingerprint, chat().columns) == (f"chat/2/{template}", ())

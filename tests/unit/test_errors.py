@@ -4,14 +4,15 @@ import pickle
 
 import pytest
 
-from pretune_trainer.errors import BadRowError, DamagedError, PretuneError, UserError
+from pretune_trainer.errors import BadRowError, DamagedError, MissingColumnError, PretuneError, UserError
 
 
 @pytest.mark.parametrize(
     "error",
     [
         UserError("spec.data.train[0].uri", "there is nothing there"),
-        BadRowError("corpus.jsonl row 3", "there is no column 'text'"),
+        BadRowError("corpus.jsonl row 3", "column 'text' holds null, expected text"),
+        MissingColumnError("corpus.jsonl row 3", "text", "body, label"),
         DamagedError("a shard is missing"),
     ],
 )

@@ -44,13 +44,26 @@ class UserError(PretuneError):
         self.where = where
         self.sentence = sentence
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
         """An error travels between ranks, and from them to the driver."""
         return type(self), (self.where, self.sentence)
 
 
 class BadRowError(UserError):
     """A row of a source that cannot be learnt from."""
+
+
+class MissingColumnError(BadRowError):
+    """A row has no such column."""
+
+    def __init__(self, where: str, column: str, known: str) -> None:
+        """`known` are the columns that it has, for people."""
+        super().__init__(where, f"there is no column '{column}'; known: {known}")
+        self.column, self.known = column, known
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
+        """As of any `UserError`."""
+        return type(self), (self.where, self.column, self.known)
 
 
 class StorageError(PretuneError):

@@ -1,6 +1,7 @@
 """All that training starts from: parent, tokenizer, task, token cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from pretune_api.images import Pictures
 from pretune_api.model import Architecture
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
-from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, image_column, text_columns
+from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, column_field, image_column, text_columns
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.corpus import Corpus
@@ -28,7 +29,7 @@ from pretune_trainer.data.token_cache import TokenCache, token_cache
 from pretune_trainer.data.tokenise import Tokenisation
 from pretune_trainer.data.tokenizer import adapted_tokenizer, tokenizer_digest, trained_tokenizer
 from pretune_trainer.data.vocabulary import Form, form_for
-from pretune_trainer.errors import UserError
+from pretune_trainer.errors import MissingColumnError, UserError
 from pretune_trainer.methods import METHODS, Tuned
 from pretune_trainer.model.attention import PACKING_FAMILIES, VARLEN, attention_for, needs_masks
 from pretune_trainer.model.build import Build
@@ -100,20 +101,36 @@ def gather_inputs(config: RunConfig, ranks: Ranks, reporter: Reporter) -> Inputs
         UserError: the parent, the tokenizer, the data or the spec do not fit.
         StopRequestedError: asked to stop while the token cache was made.
     """
-    origin, model_digest = _origin(config, ranks)
-    storage, stop = Store.open(config.storage), reporter.stop_requested
-    check_spec(config)
-    key = split_key(config.learn)
-    clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, key)
-    vocabulary = _vocabulary(config, ranks, stop, clean)
-    made = design(config, origin, vocabulary, ranks.device)
-    grouping = grouping_of(config.data, config.evaluation)
-    tokenisation = Tokenisation(config.data, made.task, vocabulary.digest, key, clean, grouping)
-    cache = token_cache(tokenisation, storage, ranks, stop)
-    made.task.check_documents(cache.documents - cache.dropped)
-    if config.data.examples_per_class is not None:
-        cache = few_shot(cache, made.task, config.data.examples_per_class, config.training.seed)
-    return Inputs(config, made.build, made.task, model_digest, cache, vocabulary.digest, clean)
+    with naming_columns(config):
+        origin, model_digest = _origin(config, ranks)
+        storage, stop = Store.open(config.storage), reporter.stop_requested
+        check_spec(config)
+        key = split_key(config.learn)
+        clean = cleaned(config.data, text_columns(config.learn), storage, ranks, stop, key)
+        vocabulary = _vocabulary(config, ranks, stop, clean)
+        made = design(config, origin, vocabulary, ranks.device)
+        grouping = grouping_of(config.data, config.evaluation)
+        tokenisation = Tokenisation(config.data, made.task, vocabulary.digest, key, clean, grouping)
+        cache = token_cache(tokenisation, storage, ranks, stop)
+        made.task.check_documents(cache.documents - cache.dropped)
+        if config.data.examples_per_class is not None:
+            cache = few_shot(cache, made.task, config.data.examples_per_class, config.training.seed)
+        return Inputs(config, made.build, made.task, model_digest, cache, vocabulary.digest, clean)
+
+
+@contextmanager
+def naming_columns(config: RunConfig) -> Iterator[None]:
+    """Say of a column that is not there which field of the objective or task names it.
+
+    Raises:
+        UserError: one of these is not there.
+    """
+    try:
+        yield
+    except MissingColumnError as error:
+        if (field := column_field(config.learn, error.column)) is None:
+            raise
+        raise UserError(f"spec.{config.part}.{field}", str(error)) from error
 
 
 def design(config: RunConfig, origin: Architecture | Source, vocabulary: Vocabulary, device: torch.device) -> Design:

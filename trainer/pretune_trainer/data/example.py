@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretune_trainer.data.features import named
-from pretune_trainer.errors import BadRowError, shortened
+from pretune_trainer.errors import BadRowError, MissingColumnError, shortened
 
 Array = NDArray[np.generic]
 
@@ -132,7 +132,7 @@ class Row:
         """
         if column not in self.values:
             known = ", ".join(map(shortened, sorted({*self.values, *self.in_file}))) or "none"
-            raise BadRowError(str(self.place), f"there is no column '{column}'; known: {known}")
+            raise MissingColumnError(str(self.place), column, known)
         return self.values[column]
 
 

@@ -30,6 +30,7 @@ from pretune_trainer.inputs import (
     check_spec,
     design,
     load_tokenizer,
+    naming_columns,
     tokenizer_form,
 )
 from pretune_trainer.methods import Tuned
@@ -188,9 +189,10 @@ def check_rows(made: Design, sample: Sample) -> tuple[list[Example], str]:
     columns = [*made.task.columns, *grouping.columns]
     found = _first_rows(source, sample.number, sample.files, columns) if columns else sample.rows
     kept = [row for row in found if row.values.get(row.column, "") is not None]
-    for row in kept:
-        grouping.of(row, SIDES[source.holdout(row)])
-    examples = list(chain.from_iterable(made.task.examples(kept)))
+    with naming_columns(made.config):
+        for row in kept:
+            grouping.of(row, SIDES[source.holdout(row)])
+        examples = list(chain.from_iterable(made.task.examples(kept)))
     if not examples:
         raise NotKnownError(f"nothing can be learned from its first {len(found)} rows: {made.task.nothing_learnt}")
     return examples, f"{len(found)} rows yield {len(examples)} examples{_truncated(made, examples)}"

@@ -5,7 +5,6 @@ from typing import Any, Final
 from pretune_api.tasks import Chat
 from pretune_trainer.data.example import Row, kind_of, unless_blank
 from pretune_trainer.errors import BadRowError, quoted
-from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.messages import messages_of
 
 _CHAT: Final = "spec.task.chat"
@@ -15,11 +14,10 @@ def conversation_of(row: Row, spec: Chat) -> list[dict[str, Any]]:
     """Messages {role, content}: what the source's column holds, or a question and its answer.
 
     Raises:
-        BadRowError: the columns do not hold what they should.
-        UserError: there is no such column.
+        BadRowError: the columns are missing, or do not hold what they should.
     """
     messages = _messages(row) if spec.answer_column is None else _question_and_answer(row, spec, spec.answer_column)
-    system = _optional(row, spec.system_column, "systemColumn")
+    system = _optional(row, spec.system_column)
     if not system:
         return messages
     if messages[0]["role"] == "system":
@@ -48,15 +46,15 @@ def _question_and_answer(row: Row, spec: Chat, answer_column: str) -> list[dict[
             f"answer, and remove {_CHAT}.answerColumn",
         )
     question = _text(row, row.column, row.value(row.column), "a question")
-    answer = _text(row, answer_column, value_in(row, answer_column, f"{_CHAT}.answerColumn"), "an answer")
-    context = _optional(row, spec.context_column, "contextColumn")
+    answer = _text(row, answer_column, row.value(answer_column), "an answer")
+    context = _optional(row, spec.context_column)
     asked = f"{question}\n\n{context}" if context else question
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 
-def _optional(row: Row, column: str | None, field: str) -> str:
+def _optional(row: Row, column: str | None) -> str:
     """The text in a column; empty where it is null or blank, or no column is named."""
-    value = None if column is None else value_in(row, column, f"{_CHAT}.{field}")
+    value = None if column is None else row.value(column)
     if not isinstance(value, str | None):
         raise BadRowError(str(row.place), f"column '{column}' holds {kind_of(value)}, expected text or null")
     return unless_blank(value)

@@ -35,7 +35,7 @@ class SequenceClassification(Task[Judged]):
         self.spec = context.spec
         self.tokenizer = context.tokenizer
         self.pad = context.pad
-        self.texts = WholeTexts(context, self.spec.pair_column, "spec.task.sequenceClassification.pairColumn")
+        self.texts = WholeTexts(context, self.spec.pair_column)
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.spec.label_column, *self.texts.columns)
         self.nothing_learnt = self.texts.nothing_learnt

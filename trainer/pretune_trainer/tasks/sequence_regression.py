@@ -32,7 +32,7 @@ class SequenceRegression(Task[Guessed]):
         assert isinstance(context.spec, Spec)
         self.column = context.spec.target_column
         self.tokenizer = context.tokenizer
-        self.texts = WholeTexts(context, context.spec.pair_column, "spec.task.sequenceRegression.pairColumn")
+        self.texts = WholeTexts(context, context.spec.pair_column)
         self.layout = Layout(length=context.sequence_length, packs=False)
         self.columns = (self.column, *self.texts.columns)
         self.nothing_learnt = self.texts.nothing_learnt

@@ -11,7 +11,6 @@ from pretune_trainer.data.example import Example, Pack, Row
 from pretune_trainer.data.truncation import fitted
 from pretune_trainer.errors import UserError
 from pretune_trainer.tasks.base import Context, Task
-from pretune_trainer.tasks.columns import value_in
 from pretune_trainer.tasks.encoding import encode_pairs, encode_whole
 from pretune_trainer.tasks.language import NOTHING, padded, padded_inputs
 from pretune_trainer.tasks.logits import judges_by_end
@@ -23,10 +22,10 @@ _NOTHING_LEARNT: Final = "they are null or blank, or the second text is"
 class WholeTexts:
     """What a model with a head on all of its input reads of a row: one text, or two where a column holds a second."""
 
-    def __init__(self, context: Context, pair_column: str | None, where: str) -> None:
-        """`where` is the field that names the column."""
+    def __init__(self, context: Context, pair_column: str | None) -> None:
+        """`pair_column` is the one with second texts; None where there are none."""
         self._tokenizer, self._pad, self._length = context.tokenizer, context.pad, context.sequence_length
-        self._pair_column, self._where = pair_column, where
+        self._pair_column = pair_column
         told = pair_column is not None and context.token_types > 1 and tell_segments(context.tokenizer)
         self.fingerprint = "/segments" if told else ""
         """What a task's has to name beside its own fields."""
@@ -68,7 +67,7 @@ class WholeTexts:
         column = self._pair_column
         if column is None:
             return [row.text()]
-        return [row.text(), "" if value_in(row, column, self._where) is None else row.text(column)]
+        return [row.text(), "" if row.value(column) is None else row.text(column)]
 
     def _encoded(self, texts: Sequence[Sequence[str]]) -> Iterator[tuple[Example, int]]:
         """The tokens of each row, and how many all of it takes."""
