@@ -195,6 +195,13 @@ def test_a_source_can_bring_one_system_prompt_for_all_its_rows(tmp_path: Path) -
     assert small_tokenizer().decode(ids).startswith(f"<s><|system|>\n{SYSTEM}</s>\n<|user|>\n{QUESTION}")
 
 
+def test_preflight_decides_by_the_context_too_which_rows_are_held_out(tmp_path: Path) -> None:
+    config, rows = alpaca(tmp_path, data__mixture={"temperature": 2, "column": "language"})
+    assert Holdout(0.2)(row(instruction=rows[0]["instruction"])), "by it alone no row would be mixed"
+    (finding,) = [finding for finding in preflight(config) if finding.ok is False]
+    assert "there is no column 'language'" in finding.sentence
+
+
 def test_instructions_are_trained_on_and_the_first_is_shown_as_the_model_sees_it(tmp_path: Path) -> None:
     config, rows = alpaca(tmp_path)
     events = Recorder()
