@@ -50,6 +50,12 @@ def test_a_model_without_positions_reads_rows_of_any_length() -> None:
     assert reach(make_config(Architecture(type="mamba"), 512, 64, {})) is None
 
 
+def test_a_type_that_reads_other_rows_is_refused(tmp_path: Path) -> None:
+    architecture = {"type": "xlnet", "config": {"d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 64}}
+    sentence = r"^spec.model.architecture.type: models of type 'xlnet' need rows that are padded on the left; use bert"
+    assert_refused(classification(tmp_path, model__architecture=architecture), sentence)
+
+
 def test_a_tokenizer_that_does_not_fit_the_parent_is_refused(tmp_path: Path, parent: Folder) -> None:
     small_tokenizer(600).save_pretrained(tmp_path / "tokenizer")
     tokenizer = {"from": {"uri": (tmp_path / "tokenizer").as_uri()}}

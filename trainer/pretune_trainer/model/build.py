@@ -42,6 +42,8 @@ from pretune_trainer.model.positions import check_length
 
 _USUAL: Final = ("llama", "gpt2", "bert", "roberta", "t5", "bart", "vit", "resnet", "clip")
 """Types of models that come to mind first."""
+_FILLED_LEFT: Final = frozenset({"xlnet"})
+"""Types that look for what a text says at the end of its row."""
 _ENCODERS: Final = {"vit_mae": "vit"}
 """Types that are only made to be pre-trained, and the type that their encoder alone is of."""
 
@@ -182,15 +184,17 @@ def _type_with_head(auto: type[_BaseAutoModelClass], origin: Architecture | Sour
     """The type of model that gets the head which a task needs: the origin's own, or that of its encoder alone.
 
     Raises:
-        UserError: transformers knows the type, but not with that head.
+        UserError: transformers knows the type, but not with that head; or the type reads other rows than ours.
     """
     kind = model_type(origin)
+    where = f"{ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
+    if kind in _FILLED_LEFT:
+        raise UserError(where, f"models of type '{kind}' need rows that are padded on the left; use bert or roberta")
     known = list(auto._model_mapping._model_mapping)
     if kind in known or kind not in CONFIG_MAPPING:
         return kind
     if isinstance(origin, Source) and _ENCODERS.get(kind) in known:
         return _ENCODERS[kind]
-    where = f"{ARCHITECTURE}.type" if isinstance(origin, Architecture) else "spec.model.from"
     head = auto.__name__.removeprefix("AutoModelFor")
     usual = ", ".join(name for name in _USUAL if name in known)
     raise UserError(where, f"transformers has no {head} model of type '{kind}'; supported types include {usual}")
