@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -168,7 +169,7 @@ def _seen(raw: Any) -> SeenJob:
 
 
 def _refusal(error: Any, key: str) -> ClusterError:
-    if error.status == 404:
+    if error.status == HTTPStatus.NOT_FOUND:
         return MissingJobError(f"{key}: there is no such job, or Pretune is not installed in this cluster")
     try:
         message = json.loads(error.body)["message"]

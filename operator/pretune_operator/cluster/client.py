@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -30,6 +31,7 @@ _METHODS: Final = {
     "deletecollection": "DELETE",
 }
 """Of HTTP, by the API's verb."""
+_REFUSALS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY)
 _CHUNK: Final = 100
 """Resources per answer of a list: bounds what is in memory at once."""
 _TIMEOUT: Final = urllib3.Timeout(connect=5, read=30)
@@ -55,7 +57,7 @@ class ApiError(Exception):
     @property
     def not_found(self) -> bool:
         """Whether what was asked for does not exist."""
-        return self.code == 404
+        return self.code == HTTPStatus.NOT_FOUND
 
     @property
     def already_exists(self) -> bool:
@@ -65,7 +67,7 @@ class ApiError(Exception):
     @property
     def refused(self) -> bool:
         """Whether the API server understood the call and will refuse it again as long as nothing changes."""
-        return self.code in (400, 403, 422)
+        return self.code in _REFUSALS
 
     @property
     def webhook_failed(self) -> bool:
@@ -157,7 +159,7 @@ class Client:
         accept: str = _JSON,
     ) -> bytes:
         url = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
-        code = 200
+        code: int = HTTPStatus.OK
         try:
             return self._send(_METHODS[verb], url, body, accept)
         except ApiError as error:
@@ -173,7 +175,7 @@ class Client:
             answer = self._pool.urlopen(method, self._root + url, body=content, headers=headers, timeout=_TIMEOUT)
         except urllib3.exceptions.HTTPError as error:
             raise ApiError(0, "Unreachable", f"the API server cannot be reached: {error}") from error
-        if answer.status >= 400:
+        if answer.status >= HTTPStatus.BAD_REQUEST:
             raise _error(answer.status, answer.data, answer.headers.get("Retry-After", ""))
         return answer.data
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from pretune_operator.cluster.client import ApiError, Client
@@ -46,7 +47,7 @@ class Nodes:
         try:
             node = self._client.get(NODES, None, name)
         except ApiError as error:
-            if error.code == 403:  # an operator of some namespaces need not be allowed to read nodes
+            if error.code == HTTPStatus.FORBIDDEN:  # an operator of some namespaces need not be allowed to read nodes
                 return None
             if error.not_found:
                 return True

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final
 
@@ -178,7 +179,7 @@ def _answer(ip: str) -> bytes | None:
         call.sock = timed
         call.request("GET", "/progress")
         with call.getresponse() as answer:
-            return answer.read(_MOST_BYTES) if answer.status == 200 else None
+            return answer.read(_MOST_BYTES) if answer.status == HTTPStatus.OK else None
 
 
 def _wants_last_word(reading: _Reading) -> bool:
