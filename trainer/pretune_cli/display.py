@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pretune_api.jobs import Job
 from pretune_cli.chain import name_of
-from pretune_cli.formatting import headline
+from pretune_cli.formatting import FIRST_EXAMPLE, headline
 from pretune_cli.streams import discard, tell
 from pretune_trainer.drive.log_sink import figures
 from pretune_trainer.drive.wire import Ending, event_to_json, finite
@@ -29,7 +29,6 @@ Progress = Callable[[], dict[str, Any]]
 _SECONDS_BETWEEN_LINES: Final = 5.0
 _UNBOUNDED: Final = 1_000
 """Columns that no table needs."""
-_SHOWN: Final = "the first training example as the model sees it, what is learned in ⟦ ⟧"
 _BAR: Final = 24
 """Columns of a progress bar at most."""
 
@@ -72,7 +71,7 @@ class Terminal(Display):
             case Said():
                 self.say(event.text)
             case Shown():
-                self.say(f"{_SHOWN}:\n{event.text}")
+                self.say(f"{FIRST_EXAMPLE}:\n{event.text}")
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the live line."""

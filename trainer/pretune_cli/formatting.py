@@ -18,6 +18,9 @@ _HEADLINE: Final = (
 )
 """By what a task is judged, of the many figures that some have."""
 
+FIRST_EXAMPLE: Final = "the first training example as the model sees it, what is learned in ⟦ ⟧"
+"""Heading of the example that is shown when training begins."""
+
 
 def headline(metrics: Mapping[str, float], asked: Sequence[str] | None) -> dict[str, float]:
     """The figures to know first, those of everything: what a job has `asked` for, else what its task is judged by."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pretune_cli.formatting import amount
+from pretune_cli.formatting import FIRST_EXAMPLE, amount
 from pretune_cli.report.html import Html, element
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import section, table
@@ -27,7 +27,7 @@ def _read(story: Story) -> Iterator[Html]:
 
 def _example(text: str) -> Iterator[Html]:
     if text:
-        yield element("h3", "The first training example as the model sees it, what is learned in ⟦ ⟧")
+        yield element("h3", FIRST_EXAMPLE.capitalize())
         yield element("p", text, class_="example")
 
 
