@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 
 from pretune_api.status import MOST_METRICS
 from pretune_trainer.drive.progress import Progress
+from pretune_trainer.drive.wire import LABELS
 from pretune_trainer.metrics.slices import is_of_label, is_sliced
 from pretune_trainer.report import Committed, Evaluated, Event, Start, Step
 
@@ -37,9 +38,6 @@ CHECKPOINT_AGE_SECONDS: Final = "pretune_train_checkpoint_age_seconds"
 EVALUATION: Final = "pretune_train_evaluation"
 GOODPUT: Final = "pretune_train_goodput"
 RUNS: Final = "pretune_train_runs_total"
-
-LABELS: Final = ("namespace", "kind", "name")
-"""Labels of every metric; never `job`, which is Prometheus' own."""
 
 _GAUGES: Final = {
     PREPARING_SECONDS: "Seconds for which the ranks have prepared data and model; 0 after training has started.",

@@ -13,6 +13,9 @@ _EVENTS: Final[dict[str, Any]] = {
     kind.__name__: kind for kind in (Start, Step, Evaluated, Exhibited, Committed, Said, Shown)
 }
 
+LABELS: Final = ("namespace", "kind", "name")
+"""What metrics tell jobs apart by; never `job`, which is a label of Prometheus' own."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -29,8 +32,8 @@ class Order:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What metrics tell jobs apart by: namespace, kind and name."""
-        return {label: str(self.job[label]) for label in ("namespace", "kind", "name")}
+        """Namespace, kind and name of the job, by label."""
+        return {label: str(self.job[label]) for label in LABELS}
 
 
 @dataclass(frozen=True)
