@@ -90,7 +90,8 @@ class LanguageFilter(Spec):
 class Cleaning(Spec):
     """Filters, deduplication and masking of the data; data.json in the artifact reports how much was affected.
 
-    Sources in data.validation.sources are not cleaned, but training documents that duplicate theirs are dropped.
+    Sources in data.validation.sources and data.test are not cleaned, but training documents that duplicate theirs are
+    dropped.
     """
 
     length: LengthFilter | None = None

@@ -56,7 +56,7 @@ class Mixture(Spec):
 
 
 class Data(Spec):
-    """Training and validation data."""
+    """Training, validation and test data."""
 
     train: Sources
     """Sources to train on."""
@@ -64,6 +64,9 @@ class Data(Spec):
     """How the training sources are mixed, instead of by their weights."""
     validation: Validation | None = None
     """Data held out for evaluation; without it, the model is not evaluated."""
+    test: Sources | None = None
+    """Sources that the finished model is evaluated on, once, after the best checkpoint has been chosen: nothing else
+    depends on them. Their metrics are named test_loss, test_accuracy and so on."""
     examples_per_class: Annotated[int | None, Field(ge=1, le=100_000)] = None
     """Number of training examples per class, sampled with training.seed (few-shot learning); all by default."""
     sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
@@ -81,7 +84,12 @@ class Data(Spec):
     )
 
     def every_source(self) -> Iterator[tuple[str, Source]]:
-        """All sources, those of the validation last, each after its field, such as spec.data.train[0]."""
+        """All sources, each after its field, such as spec.data.train[0]."""
         apart = self.validation.sources if self.validation else None
-        for field, sources in {"spec.data.train": self.train, "spec.data.validation.sources": apart or []}.items():
+        fields = {
+            "spec.data.train": self.train,
+            "spec.data.validation.sources": apart or [],
+            "spec.data.test": self.test or [],
+        }
+        for field, sources in fields.items():
             yield from ((f"{field}[{number}]", source) for number, source in enumerate(sources))

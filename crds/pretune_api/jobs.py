@@ -98,9 +98,12 @@ class JobSpec(Spec):
         ),
         Rule(
             field="evaluation",
-            message="slices needs data.validation to evaluate on",
-            cel="!has(self.evaluation.slices) || self.evaluation.slices.size() == 0 || has(self.data.validation)",
-            holds=lambda self: not self.evaluation.slices or self.data.validation is not None,
+            message="slices needs data.validation or data.test to evaluate on",
+            cel="!has(self.evaluation.slices) || self.evaluation.slices.size() == 0"
+            " || has(self.data.validation) || has(self.data.test)",
+            holds=lambda self: (
+                not self.evaluation.slices or self.data.validation is not None or self.data.test is not None
+            ),
         ),
         Rule(
             field="earlyStopping",

@@ -10,7 +10,7 @@ from pretune_cli.__main__ import main
 from pretune_cli.documents import load
 from pretune_cli.report.html import element
 from pretune_cli.stages import Stages
-from pretune_trainer.report import Said, Shown
+from pretune_trainer.report import Evaluated, Said, Shown
 from pretune_trainer.storage.runs import claim_run
 from support.browser import browser
 from support.job_files import finetune as continuing
@@ -224,6 +224,15 @@ def test_what_was_measured_once_has_no_chart_and_what_nobody_set_no_column(tmp_p
     assert ">weight</th>" not in page
     run(general, range(41, 101))
     assert "<b>accuracy</b>" in reported(folder_of(general).uri, tmp_path).read_text()
+
+
+def test_figures_of_the_test_stand_beside_those_of_the_validation(tmp_path: Path) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 41), Evaluated(40, {"loss": 2.0, "test_loss": 3.0}, 1.0))
+    page = reported(folder_of(general).uri, tmp_path).read_text()
+    assert "Evaluation on the validation and the test data" in page
+    assert '<th scope="row">test_loss</th><td>3</td>' in page
+    assert "<dt>test_loss</dt>" in page
 
 
 def test_a_job_on_images_counts_images(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.losses import IGNORED
 from pretune_trainer.parallel import Ranks
@@ -81,7 +81,7 @@ def test_a_copy_is_written_to_the_letter(
 
 def written_exactly(model: PreTrainedModel, inputs: Inputs) -> Iterator[bool]:
     """Of the texts that are judged, and of which every letter still stands somewhere: whether all is as it was."""
-    packs = list(validation(inputs.cache, inputs.task.layout, 0, 1))
+    packs = list(held_out(inputs.cache.validation, inputs.task.layout, 0, 1))
     for start in range(0, len(packs), 64):
         batch = inputs.task.batch(packs[start : start + 64])
         with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -89,7 +89,7 @@ def exact_loss(inputs: Inputs, first: np.ndarray, transitions: np.ndarray) -> fl
     number = np.full(len(inputs.build.tokenizer), -1)
     number[letters] = np.arange(len(LETTERS))
     losses = []
-    for pack in validation(inputs.cache, inputs.task.layout, 0, 1):
+    for pack in held_out(inputs.cache.validation, inputs.task.layout, 0, 1):
         batch = inputs.task.batch([pack])
         seen = number[batch.inputs["input_ids"][0, 1 : LENGTH + 1].numpy()]
         known = posterior(seen, first, transitions)

@@ -28,7 +28,7 @@ from transformers import (
 
 from pretune_api.run_config import Folder, Parent, RunConfig, RunModel
 from pretune_trainer.artifact import export, model_card, publish
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.drive.reporting import open_sinks
 from pretune_trainer.errors import StorageError, UserError
 from pretune_trainer.inputs import gather_inputs, load_tokenizer
@@ -169,7 +169,7 @@ def test_what_was_trained_is_what_is_exported(artifacts: dict[str, Made], stage:
 
 
 def _validation(inputs: Any) -> list[Any]:
-    return list(validation(inputs.cache, inputs.task.layout, 0, 1))
+    return list(held_out(inputs.cache.validation, inputs.task.layout, 0, 1))
 
 
 @pytest.mark.parametrize("stage", ["causalLM", "chat", "sequenceClassification"])

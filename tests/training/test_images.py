@@ -19,7 +19,7 @@ from pretune_api.objectives import ImageClassification
 from pretune_trainer.data.augment import augmented, mixed
 from pretune_trainer.data.example import Pack
 from pretune_trainer.data.images import Images, decode
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -46,7 +46,7 @@ def test_an_artifact_is_a_pipeline_that_says_what_the_evaluation_saw(tmp_path: P
     result, _ = run(Ranks(), config)
     said = pipeline("image-classification", model=str(path_of(result)))
     inputs = gathered(config)
-    files = [pack.examples[0] for pack in validation(inputs.cache, inputs.task.layout)]
+    files = [pack.examples[0] for pack in held_out(inputs.cache.validation, inputs.task.layout)]
     guesses = [said(Image.open(io.BytesIO(file["file"].tobytes())))[0]["label"] for file in files]
     right = [guess == LABELS[int(file["label"][0])] for guess, file in zip(guesses, files, strict=True)]
     assert len(right) > 20

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.preflight.run import preflight
@@ -192,7 +192,7 @@ def test_what_a_parent_lacks_below_the_head_is_trained_and_in_the_artifact(
     whole = AutoModelForSequenceClassification.from_pretrained(parent, num_labels=2)
     loaded = PeftModel.from_pretrained(whole, path_of(result)).eval()
     inputs = gathered(config)
-    packs = list(validation(inputs.cache, inputs.task.layout))
+    packs = list(held_out(inputs.cache.validation, inputs.task.layout))
     losses = []
     for pack in packs:
         batch = inputs.task.batch([pack])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune_api.run_config import RunConfig
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.errors import UserError
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
@@ -72,7 +72,7 @@ def test_two_ranks_compare_with_the_model_before_training_in_bf16_too(tmp_path: 
 def test_which_patches_are_hidden_is_no_matter_of_precision(tmp_path: Path) -> None:
     inputs = gathered(painted(tmp_path, write_images(tmp_path / "digits.parquet", digits()[:60])))
     inputs.make_model()
-    noise = inputs.task.batch(list(validation(inputs.cache, inputs.task.layout))).inputs["noise"]
+    noise = inputs.task.batch(list(held_out(inputs.cache.validation, inputs.task.layout))).inputs["noise"]
     cast = noise.bfloat16() if noise.is_floating_point() else noise  # what sharding does where a block is entered
     assert all(len(row.unique()) == len(row) for row in cast)
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, pipeline
 
 from pretune_trainer.data.audio import FULL, checked, decode, resampled
 from pretune_trainer.data.example import Pack
-from pretune_trainer.data.stream import validation
+from pretune_trainer.data.stream import held_out
 from pretune_trainer.errors import UserError
 from pretune_trainer.inputs import Inputs
 from pretune_trainer.model.sounds import CTC_FAMILIES
@@ -41,7 +41,7 @@ def changed(kind: str, **config: Any) -> dict[str, Any]:
 
 
 def packs_of(inputs: Inputs) -> list[Pack]:
-    return list(validation(inputs.cache, inputs.task.layout))
+    return list(held_out(inputs.cache.validation, inputs.task.layout))
 
 
 @pytest.mark.parametrize("kind", KINDS)

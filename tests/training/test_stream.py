@@ -14,7 +14,7 @@ from pretune_trainer.data import order as order_module
 from pretune_trainer.data import stream as stream_module
 from pretune_trainer.data.example import Array, Cursor, Example, Layout, Pack
 from pretune_trainer.data.packing import lay
-from pretune_trainer.data.stream import Stream, validation
+from pretune_trainer.data.stream import Stream, held_out
 
 PACKED, SINGLE = Layout(length=64, packs=True), Layout(length=64, packs=False)
 BEGIN = Cursor()
@@ -150,7 +150,7 @@ def test_validation_gives_every_example_once_and_every_rank_as_many_packs(
     sizes: list[int], layout: Layout, ranks: int
 ) -> None:
     cache = cache_of(sizes)
-    parts = [[names(pack) for pack in validation(cache, layout, rank, ranks)] for rank in range(ranks)]
+    parts = [[names(pack) for pack in held_out(cache.validation, layout, rank, ranks)] for rank in range(ranks)]
     assert len({len(part) for part in parts}) == 1
     seen = Counter(name for part in parts for _, examples in part for name in examples)
     assert seen == Counter((source, index) for source, size in enumerate(sizes) for index in range(size))
@@ -164,7 +164,7 @@ def test_packs_of_the_validation_are_of_one_slice_and_every_rank_has_as_many_of_
     cache = cache_of(sizes)
     for number, source in enumerate(cache.validation):
         source.slices = (f"parity={number % 2}",)
-    parts = [list(validation(cache, layout, rank, ranks, most)) for rank in range(ranks)]
+    parts = [list(held_out(cache.validation, layout, rank, ranks, most)) for rank in range(ranks)]
     assert len({tuple(pack.slices for pack in part) for part in parts}) == 1
     packs = [pack for part in parts for pack in part if pack.examples]
     assert {(pack.slices, f"parity={example['name'][0] % 2}") for pack in packs for example in pack.examples} <= {
@@ -181,7 +181,7 @@ def test_of_what_makes_sense_together_all_is_judged_or_nothing(sizes: list[int],
     for source in cache.validation:
         ends = np.cumsum(np.resize(groups, len(source)))
         source.groups = np.searchsorted(ends, np.arange(len(source)), side="right")
-    packs = [pack for pack in validation(cache, layout, most=most) if pack.examples]
+    packs = [pack for pack in held_out(cache.validation, layout, most=most) if pack.examples]
     judged = {tuple(example["name"].tolist()) for pack in packs for example in pack.examples}
     for number, index in judged:
         groups_of = cache.validation[number].groups
@@ -192,12 +192,12 @@ def test_of_what_makes_sense_together_all_is_judged_or_nothing(sizes: list[int],
 def test_much_of_what_may_be_judged_is_judged_though_it_must_be_whole() -> None:
     cache, layout = cache_of([1000]), Layout(length=64, packs=False, together="group")
     cache.validation[0].groups = np.arange(1000) // 3
-    assert 97 <= len(list(validation(cache, layout, most=100))) <= 100
+    assert 97 <= len(list(held_out(cache.validation, layout, most=100))) <= 100
 
 
 def test_a_rank_reads_no_more_of_the_validation_than_it_judges() -> None:
     cache = cache_of([50, 20])
-    mine = list(validation(cache, PACKED, 1, 4))
+    mine = list(held_out(cache.validation, PACKED, 1, 4))
     assert sum(source.touched.total() for source in cache.validation) == sum(len(pack.examples) for pack in mine)
 
 
@@ -206,14 +206,19 @@ def test_a_part_of_the_validation_has_the_share_of_every_slice(ranks: int) -> No
     cache = cache_of([60, 20, 40])
     for number, source in enumerate(cache.validation):
         source.slices = (f"source={number}",)
-    packs = [pack for rank in range(ranks) for pack in validation(cache, SINGLE, rank, ranks, most=24) if pack.examples]
+    packs = [
+        pack
+        for rank in range(ranks)
+        for pack in held_out(cache.validation, SINGLE, rank, ranks, most=24)
+        if pack.examples
+    ]
     assert Counter(pack.slices for pack in packs) == {("source=0",): 12, ("source=1",): 4, ("source=2",): 8}
 
 
 def test_where_a_task_asks_for_it_each_example_comes_with_another_one_to_learn_from_and_to_judge_by() -> None:
     cache, layout = cache_of([30]), Layout(length=64, packs=False, accompanied=True)
     learnt = [pair for packs, _, _ in steps(cache, layout, 10, count=3) for _, pair in packs]
-    judged = [names(pack)[1] for pack in validation(cache, layout)]
+    judged = [names(pack)[1] for pack in held_out(cache.validation, layout)]
     for pairs in (learnt, judged):
         assert sorted(first for first, _ in pairs) == [(0, index) for index in range(30)]
         assert all(first != other for first, other in pairs)
@@ -222,7 +227,7 @@ def test_where_a_task_asks_for_it_each_example_comes_with_another_one_to_learn_f
 @pytest.mark.parametrize("layout", [PACKED, Layout(length=64, packs=False, together="group")])
 def test_what_is_judged_is_told_from_what_is_learnt(layout: Layout) -> None:
     cache = cache_of([30])
-    assert all(pack.held_out for pack in validation(cache, layout, most=10))
+    assert all(pack.held_out for pack in held_out(cache.validation, layout, most=10))
     assert not any(pack.held_out for pack in next(Stream(cache, layout, 3, 4).steps(BEGIN)).packs)
 
 
@@ -230,12 +235,12 @@ def test_as_much_is_judged_as_may_be_however_it_is_divided_into_slices() -> None
     cache = cache_of([20, 20, 20])
     for number, source in enumerate(cache.validation):
         source.slices = (f"source={number}",)
-    assert len(list(validation(cache, SINGLE, most=10))) == 10
+    assert len(list(held_out(cache.validation, SINGLE, most=10))) == 10
 
 
 def test_validation_comes_in_the_same_order_each_time() -> None:
     cache = cache_of([50, 20])
-    first, second = ([names(pack) for pack in validation(cache, SINGLE)] for _ in range(2))
+    first, second = ([names(pack) for pack in held_out(cache.validation, SINGLE)] for _ in range(2))
     assert first == second
 
 

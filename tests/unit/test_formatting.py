@@ -47,6 +47,12 @@ def test_the_headline_has_the_figures_by_which_each_task_is_judged(known: Mappin
     assert ", ".join(headline(measured, None)) == f"loss, {judged_by}"
 
 
+def test_the_headline_has_the_same_figures_of_the_test_last() -> None:
+    measured = {"test_loss": 2.0, "test_f1[cat]": 0.5, "test_accuracy": 0.5, "accuracy": 0.6, "loss": 1.0}
+    assert list(headline(measured, None)) == ["loss", "accuracy", "test_loss", "test_accuracy"]
+    assert list(headline(measured, ["accuracy"])) == ["accuracy", "test_accuracy"]
+
+
 def test_the_headline_has_the_figures_that_a_job_asks_for() -> None:
     measured = {"loss": 0.5, "recallAt10": 0.5, "recallAt10/language=de": 0.5}
     assert list(headline(measured, ["recallAt10"])) == ["recallAt10"]

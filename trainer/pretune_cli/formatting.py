@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from pretune_trainer.metrics.slices import TEST
+
 _LARGE: Final = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 """Small counts are written out."""
 
@@ -23,8 +25,10 @@ FIRST_EXAMPLE: Final = "the first training example as the model sees it, what is
 
 
 def headline(metrics: Mapping[str, float], asked: Sequence[str] | None) -> dict[str, float]:
-    """The figures to know first, those of everything: what a job has `asked` for, else what its task is judged by."""
-    return {name: metrics[name] for name in asked or _HEADLINE if name in metrics}
+    """The figures to know first, those of everything: what a job has `asked` for, else what its task is judged by;
+    those of the test last."""
+    names = asked or _HEADLINE
+    return {name: metrics[name] for name in (*names, *(f"{TEST}{name}" for name in names)) if name in metrics}
 
 
 def of_part(metric: str) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Judging a model on the validation data, on all ranks, without keeping logits."""
+"""Judging a model on data that is held out, on all ranks, without keeping logits."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
-from pretune_trainer.metrics.slices import Metrics, Sliced
+from pretune_trainer.metrics.slices import Metrics, Sliced, metric_of
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.step import Step, judging
 from pretune_trainer.stopping import StopVote
@@ -26,6 +26,10 @@ class Judgement:
     """What there is to look at: the fields of `Exhibits` that are set, as JSON."""
     seconds: float
     """Wall time."""
+
+    def asked(self, metrics: Sequence[str] | None) -> dict[str, float]:
+        """The figures of these metrics, those of slices too; all for None."""
+        return {name: value for name, value in self.figures.items() if metrics is None or metric_of(name) in metrics}
 
 
 def evaluate(step: Step, batches: Iterator[Batch], ranks: Ranks, vote: StopVote) -> Judgement:

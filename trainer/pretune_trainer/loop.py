@@ -17,7 +17,6 @@ from pretune_trainer.batches import StepBatches
 from pretune_trainer.data.prefetch import Prefetch
 from pretune_trainer.errors import StopRequestedError
 from pretune_trainer.evaluate import Judgement, evaluate
-from pretune_trainer.metrics.slices import metric_of
 from pretune_trainer.model.flops import Utilization
 from pretune_trainer.optim import clip_gradients
 from pretune_trainer.parallel import Ranks
@@ -76,7 +75,7 @@ class Loop:
                     # A run that was stopped may have committed this step before its evaluation.
                     self._pause_if_due()
                 elif self.parts.config.evaluation.baseline and self.parts.validation is not None:
-                    self.state.baseline = _finite(
+                    self.state.baseline = finite(
                         self._tell(self.parts.baseline or self._judge(self.parts.validation()))
                     )
                 self._mark = time.perf_counter()
@@ -183,7 +182,7 @@ class Loop:
             return
         figures = self._tell(self._judge(self.parts.validation()))
         self.state.evaluated_step = self.state.step
-        self.state.metrics = _finite(figures)
+        self.state.metrics = finite(figures)
         improvement = self.parts.resumable.improvement
         if improvement is not None and improvement.improved(self.state.step, figures):
             self._saved_step = None
@@ -196,8 +195,7 @@ class Loop:
 
     def _tell(self, found: Judgement) -> dict[str, float]:
         """The figures that are asked for, told to whoever listens."""
-        wanted = self.parts.config.evaluation.metrics
-        figures = {name: value for name, value in found.figures.items() if wanted is None or metric_of(name) in wanted}
+        figures = found.asked(self.parts.config.evaluation.metrics)
         self.parts.reporter.tell(Evaluated(self.state.step, figures, found.seconds))
         if found.exhibits:
             self.parts.reporter.tell(Exhibited(self.state.step, found.exhibits))
@@ -218,7 +216,8 @@ def seed_step(seed: int) -> None:
     np.random.seed(seed & 0xFFFF_FFFF)
 
 
-def _finite(figures: dict[str, float]) -> dict[str, float]:
+def finite(figures: dict[str, float]) -> dict[str, float]:
+    """Those that JSON can hold."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 

@@ -3,8 +3,8 @@
 import atexit
 import gc
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from pretune_trainer.baseline import in_context_design, in_context_inputs, save_
 from pretune_trainer.batches import judged, step_batches
 from pretune_trainer.data.example import Example
 from pretune_trainer.data.prefetch import Prefetch
-from pretune_trainer.data.stream import validation
-from pretune_trainer.data.token_cache import TokenCache
+from pretune_trainer.data.stream import held_out
+from pretune_trainer.data.token_cache import SourceExamples, TokenCache
 from pretune_trainer.data.truncation import share, truncation_sentence
 from pretune_trainer.data.unseen import unseen_labels, unseen_sentence
 from pretune_trainer.device_errors import known_error, out_of_memory
@@ -25,14 +25,15 @@ from pretune_trainer.errors import OutOfMemoryError, PretuneError
 from pretune_trainer.evaluate import Judgement, evaluate
 from pretune_trainer.first_example import first_example
 from pretune_trainer.inputs import Inputs, gather_inputs
-from pretune_trainer.loop import Loop, Parts
+from pretune_trainer.loop import Loop, Parts, finite
 from pretune_trainer.methods import Tuned
+from pretune_trainer.metrics.slices import TEST
 from pretune_trainer.microbatch import check_whole, choose_rows, most_rows, note_too_many, too_many
 from pretune_trainer.model.origin import Source, positions
 from pretune_trainer.optim import Stability, optimizer_tensors, schedule
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.reference import with_reference
-from pretune_trainer.report import Reporter, Said, Shown, Start
+from pretune_trainer.report import Evaluated, Reporter, Said, Shown, Start
 from pretune_trainer.result import RankResult
 from pretune_trainer.resume import Resumable, State, checkpoint_tensors
 from pretune_trainer.step import Step, autocast, check_precision, prepare
@@ -127,7 +128,8 @@ class _Session:
         if not state.step:
             self.ranks.once(lambda: self._show(inputs, trainee))
         self._train(inputs, trainee, resumable, state, plan, found)
-        return self._publish(inputs, trainee, resumable.restore_best(state))
+        best = self._tested(inputs, trainee, resumable.restore_best(state), state.micro_batch_rows)
+        return self._publish(inputs, trainee, best)
 
     def _tell_of_data(self, inputs: Inputs) -> None:
         cache = inputs.cache
@@ -254,14 +256,26 @@ class _Session:
     def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:
         if self.config.data.validation is None:
             return None
-        task, limit = inputs.task, self.config.evaluation.max_batches
+        limit = self.config.evaluation.max_batches
         most = None if limit is None else limit * rows_per_step
+        return lambda: self._judged(inputs, inputs.cache.validation, rows, most)
 
-        def batches() -> Iterator[Batch]:
-            packs = list(validation(inputs.cache, task.layout, self.ranks.rank, self.ranks.size, most))
-            return judged(packs, task, rows, self.ranks)
+    def _judged(
+        self, inputs: Inputs, sources: Sequence[SourceExamples], rows: int, most: int | None = None
+    ) -> Iterator[Batch]:
+        packs = list(held_out(sources, inputs.task.layout, self.ranks.rank, self.ranks.size, most))
+        return judged(packs, inputs.task, rows, self.ranks)
 
-        return batches
+    def _tested(self, inputs: Inputs, trainee: Trainee, best: State, rows: int) -> State:
+        """The state that will be published, with its figures on data by which nothing was chosen. Collective."""
+        if not inputs.cache.test:
+            return best
+        with autocast(self.config.training, self.ranks):
+            found = evaluate(trainee.step, self._judged(inputs, inputs.cache.test, rows), self.ranks, self.vote)
+        figures = {f"{TEST}{name}": value for name, value in found.asked(self.config.evaluation.metrics).items()}
+        metrics = best.metrics | finite(figures)
+        self.reporter.tell(Evaluated(best.step, metrics, found.seconds))
+        return replace(best, metrics=metrics)
 
     def _publish(self, inputs: Inputs, trainee: Trainee, state: State) -> RankResult:
         with tempfile.TemporaryDirectory() as name:

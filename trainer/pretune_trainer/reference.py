@@ -37,7 +37,7 @@ def with_reference(inputs: Inputs, step: Step, ranks: Ranks, run: Run, vote: Sto
     """
     if not inputs.task.compares:
         return inputs
-    sources = [*inputs.cache.train, *inputs.cache.validation]
+    sources = [*inputs.cache.train, *inputs.cache.validation, *inputs.cache.test]
     key = sha256(f"{inputs.model_digest} {inputs.cache.digest} {inputs.config.training.precision}".encode())
     name = f"reference/{key.hexdigest()}.npy"
     known = ranks.once(lambda: run.store.get(name) if run.store.exists(name) else None)
@@ -50,8 +50,8 @@ def with_reference(inputs: Inputs, step: Step, ranks: Ranks, run: Run, vote: Sto
     beside: list[SourceExamples] = [
         Extended(source, {"reference": part}) for source, part in zip(sources, np.split(table, ends), strict=True)
     ]
-    cache = copy(inputs.cache)
-    cache.train, cache.validation = beside[: len(cache.train)], beside[len(cache.train) :]
+    cache, first, last = copy(inputs.cache), len(inputs.cache.train), len(sources) - len(inputs.cache.test)
+    cache.train, cache.validation, cache.test = beside[:first], beside[first:last], beside[last:]
     return replace(inputs, cache=cache)
 
 

@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation on the validation data."""
+    """An evaluation on the validation data, or of the finished model on the test data, too."""
 
     step: int
     """Step of the weights evaluated."""

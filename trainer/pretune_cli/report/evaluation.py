@@ -7,6 +7,7 @@ from pretune_cli.report.html import Html, element, join
 from pretune_cli.report.story import Story
 from pretune_cli.report.tables import scrolling, section, table
 from pretune_trainer.metrics.exhibits import ConfusionMatrix, Exhibits, Sample
+from pretune_trainer.metrics.slices import TEST
 
 
 def evaluation(story: Story) -> Iterator[Html]:
@@ -20,7 +21,12 @@ def evaluation(story: Story) -> Iterator[Html]:
         (name, *([figure(before[name]) if name in before else ""] if before else []), figure(value))
         for name, value in whole.items()
     ]
-    yield section("Evaluation on the validation data", table(heads, rows), *_of_each(story.figures))
+    tested = any(name.startswith(TEST) for name in whole)
+    yield section(
+        f"Evaluation on the validation {'and the test ' if tested else ''}data",
+        table(heads, rows),
+        *_of_each(story.figures),
+    )
 
 
 def _of_each(figures: dict[str, float]) -> Iterator[Html]:

@@ -1,14 +1,14 @@
 """What a token cache holds, as its index file lists it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
-Side = Literal["train", "validation"]
-SIDES: Final[tuple[Side, Side]] = ("train", "validation")
+Side = Literal["train", "validation", "test"]
+SIDES: Final[tuple[Side, ...]] = ("train", "validation", "test")
 INDEX_NAME: Final = "cache.json"
 
 
@@ -46,7 +46,7 @@ class SourceEntry:
     """One source on one side, or a group of its rows, as the cache's index lists it."""
 
     source: int
-    """Number of the source: those of the training first, then those of the validation."""
+    """Number of the source: those of the training first, then those of the validation and of the test."""
     group: tuple[str, ...]
     """Values of the columns that rows are kept apart by; none where they are not."""
     lengths: str
@@ -72,10 +72,15 @@ class Index:
     truncated: Mapping[int, int] | None = None
     """How many examples were longer than a row, by the power of two that would have held them; None in what older
     versions have made."""
+    test: Sequence[SourceEntry] = ()
+    """Examples of the test, by source."""
 
     def to_json(self) -> bytes:
-        """As `from_json` reads it."""
-        return json.dumps(asdict(self)).encode()
+        """As `from_json` reads it; without a test, as older versions wrote it: checkpoints name the cache's digest."""
+        content = asdict(self)
+        if not self.test:
+            del content["test"]
+        return json.dumps(content).encode()
 
     @staticmethod
     def from_json(content: bytes) -> "Index":

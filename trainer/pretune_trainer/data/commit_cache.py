@@ -28,6 +28,7 @@ _ADVICE: Final[dict[Side, str]] = {
     "train": "to learn from; lower it, or add data",
     "validation": f"for the validation; raise it, or use validation.sources ({HINT})",
 }
+"""Where none of the documents falls on a side by its share of them; sources of their own always have some."""
 
 
 @dataclass(frozen=True)
@@ -161,23 +162,17 @@ def _check_source(reported: _Reported, nothing_learnt: str) -> None:
 
 def _check_sides(reported: Sequence[_Reported], grouping: Grouping) -> None:
     where, documents = "spec.data.validation.fraction", sum(each.documents for each in reported)
-    for side, advice in _ADVICE.items():
-        wanted = [each for each in reported if side in _sides(each.source)]
+    for side in SIDES:
+        wanted = [each for each in reported if side in each.source.sides]
         if wanted and not any(any(each.by_group(side).values()) for each in wanted):
-            raise UserError(where, f"none of the {documents} documents is left {advice}")
+            raise UserError(where, f"none of the {documents} documents is left {_ADVICE[side]}")
         grouping.check({group for each in wanted for group in each.by_group(side)}, side)
-
-
-def _sides(source: DataSource) -> list[Side]:
-    """Which sides the source's documents can fall on."""
-    held_out = source.holdout.fraction
-    return [side for side, share in zip(SIDES, (1 - held_out, held_out), strict=True) if share > 0]
 
 
 def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
     entries: dict[Side, list[SourceEntry]] = {side: [] for side in SIDES}
     for number, each in enumerate(reported):
-        for side in _sides(each.source):
+        for side in each.source.sides:
             for group, parts in each.by_group(side).items():
                 lengths = np.concatenate([np.zeros(0, np.int32), *(part.lengths for part in parts)])
                 file = store.put(f"lengths/{side}-{len(entries[side])}.npy", npy(lengths))
@@ -185,7 +180,9 @@ def _write_index(reported: Sequence[_Reported], store: Store) -> Iterator[File]:
                 entries[side].append(SourceEntry(number, group, file.path, int(lengths.sum()), listed))
                 yield file
     documents, dropped = (sum(each.documents for each in reported), sum(each.dropped for each in reported))
-    index = Index(documents, dropped, entries["train"], entries["validation"], _truncated(reported))
+    index = Index(
+        documents, dropped, entries["train"], entries["validation"], _truncated(reported), test=entries["test"]
+    )
     yield store.put(INDEX_NAME, index.to_json())
 
 

@@ -61,7 +61,7 @@ class Corpus:
     @cached_property
     def _sources(self) -> list[DataSource]:
         sources = data_sources(self.data, replace(self.split_key, image=None))
-        return [source for source in sources if not source.is_validation]
+        return [source for source in sources if not source.is_only_judged]
 
     @cached_property
     def _files(self) -> list[list[SourceFile]]:

@@ -155,7 +155,7 @@ class Pack:
     held_out: bool = False
     """Whether the model is judged on it: it is shown as it is, never augmented."""
     slices: tuple[str, ...] = ()
-    """Slices of the validation that all of its examples belong to, such as language=de."""
+    """Slices that all of its examples belong to, such as language=de, where they are judged."""
 
     def random(self, seed: int) -> np.random.Generator:
         """Randomness that belongs to this pack: the same on whichever rank it is computed."""

@@ -16,7 +16,11 @@ Group = tuple[str, ...]
 _MOST: Final = 64
 """Groups of rows on one side, at most: each has files of its own, and figures."""
 _SHOWN: Final = 3
-_FIELDS: Final[dict[Side, str]] = {"train": "spec.data.mixture.column", "validation": "spec.evaluation.slices"}
+_FIELDS: Final[dict[Side, str]] = {
+    "train": "spec.data.mixture.column",
+    "validation": "spec.evaluation.slices",
+    "test": "spec.evaluation.slices",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Grouping:
     train: tuple[str, ...] = ()
     """What is mixed."""
     validation: tuple[str, ...] = ()
-    """What is judged apart."""
+    """What is judged apart, in the test too."""
 
     @property
     def columns(self) -> list[str]:
@@ -57,7 +61,7 @@ class Grouping:
         )
 
     def slices(self, group: Sequence[str]) -> tuple[str, ...]:
-        """The slices that rows of a group of the validation belong to, such as language=de."""
+        """The slices that judged rows of a group belong to, such as language=de."""
         return tuple(f"{column}={value}" for column, value in zip(self.validation, group, strict=False))
 
     def _by_side(self, side: Side) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretune_api.data import Data
+from pretune_trainer.data.cache_index import Side
+from pretune_trainer.data.example import Row
 from pretune_trainer.data.holdout import OWN_CONTENT, Holdout, SplitKey
 from pretune_trainer.data.readers import is_cut
 from pretune_trainer.data.sources import OpenedSource, SourceFile, open_sources
@@ -19,15 +21,28 @@ class DataSource:
     """The source."""
     holdout: Holdout
     """Held-out documents."""
+    held_out_for: Side = "validation"
+    """The side that these fall on."""
 
     @property
-    def is_validation(self) -> bool:
-        """Whether it is only evaluated on."""
+    def is_only_judged(self) -> bool:
+        """Whether nothing of it is learnt from."""
         return self.holdout.fraction == 1.0
+
+    @property
+    def sides(self) -> list[Side]:
+        """The sides that its documents can fall on."""
+        if self.is_only_judged:
+            return [self.held_out_for]
+        return ["train", self.held_out_for] if self.holdout.fraction else ["train"]
+
+    def side_of(self, row: Row) -> Side:
+        """The side that a document falls on."""
+        return self.held_out_for if self.holdout(row) else "train"
 
 
 def data_sources(data: Data, key: SplitKey = OWN_CONTENT) -> list[DataSource]:
-    """The training sources, of which `key` decides what is held out, then those of the validation."""
+    """The training sources, of which `key` decides what is held out, then those of the validation and of the test."""
     held_out = data.validation
     fraction = held_out.fraction if held_out and held_out.fraction else 0.0
     holdout = Holdout(fraction, key)
@@ -35,6 +50,8 @@ def data_sources(data: Data, key: SplitKey = OWN_CONTENT) -> list[DataSource]:
     if held_out and held_out.sources:
         apart = open_sources(held_out.sources, "spec.data.validation.sources")
         sources += [DataSource(opened, Holdout(1.0)) for opened in apart]
+    if data.test:
+        sources += [DataSource(opened, Holdout(1.0), "test") for opened in open_sources(data.test, "spec.data.test")]
     return sources
 
 
@@ -47,6 +64,7 @@ def fingerprint(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFi
             "document": source.opened.source.document,
             "values": source.opened.source.values,
             "heldOut": source.holdout.fraction,
+            **({"heldOutFor": "test"} if source.held_out_for == "test" else {}),
             **({"cut": True} if any(is_cut(source.opened.source, file) for file in listed) else {}),
             **_split(source.holdout),
         }

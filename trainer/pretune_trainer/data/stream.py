@@ -104,23 +104,23 @@ class Stream:
         return _Plan(window, lengths, accompany(rows, random) if self._layout.accompanied else rows)
 
 
-def validation(
-    cache: TokenCache, layout: Layout, rank: int = 0, size: int = 1, most: int | None = None
+def held_out(
+    judged: Sequence[SourceExamples], layout: Layout, rank: int = 0, size: int = 1, most: int | None = None
 ) -> Iterator[Pack]:
-    """This rank's packs of the validation data, in a fixed order; every rank has the same number.
+    """This rank's packs of the examples of `judged`, validation or test, in a fixed order; every rank has as many.
 
     All ranks together have every example once; or `most` rows at most, spread over all of them. Examples of different
     slices are in different packs, and every rank has as many packs of each.
     """
     by_slices: dict[tuple[str, ...], list[SourceExamples]] = {}
-    for source in cache.validation:
+    for source in judged:
         by_slices.setdefault(source.slices, []).append(source)
-    total, before = sum(map(len, cache.validation)), 0
+    total, before = sum(map(len, judged)), 0
     for slices, sources in by_slices.items():
         after = before + sum(map(len, sources))
         share = None if most is None else most * after // total - most * before // total
         dealt = 0
-        for plan, row, key in _held_out(sources, layout, before, share):
+        for plan, row, key in _placed(sources, layout, before, share):
             if dealt % size == rank:
                 yield replace(_pack(sources, plan, row, key), held_out=True, slices=slices)
             dealt += 1
@@ -129,7 +129,7 @@ def validation(
         before = after
 
 
-def _held_out(
+def _placed(
     sources: Sequence[SourceExamples], layout: Layout, number: int, most: int | None
 ) -> Iterator[tuple[_Plan, int, Key]]:
     """Where the packs of these sources are, and their keys; `number` is that of their first example."""

@@ -37,7 +37,7 @@ class SourceExamples:
         """`lend` gives a batch of a file of the shelf, as `Shelf.lend` does."""
         self._entry = entry
         self.slices = slices
-        """Slices of the validation that all of them belong to."""
+        """Slices that all of them belong to, where they are judged."""
         self._shelf, self._lend = shelf, lend
         self._batches = [(part.name, batch) for part in entry.parts for batch in part.batches]
         self._starts = [0, *np.cumsum([batch.examples for _, batch in self._batches]).tolist()]
@@ -92,9 +92,10 @@ class TokenCache:
         self.documents, self.dropped, self.truncated = index.documents, index.dropped, index.truncated or {}
         self._lend = lru_cache(_MAPPED if shelf.is_local else _LENT)(partial(shelf.lend, open_=Batch))
         self.train = [SourceExamples(shelf, self._lend, entry) for entry in index.train]
-        self.validation = [
-            SourceExamples(shelf, self._lend, entry, grouping.slices(entry.group)) for entry in index.validation
-        ]
+        self.validation, self.test = (
+            [SourceExamples(shelf, self._lend, entry, grouping.slices(entry.group)) for entry in entries]
+            for entries in (index.validation, index.test)
+        )
         self.weights = _weights(data, index.train)
 
 

@@ -74,7 +74,7 @@ class Tokenisation:
 
     @cached_property
     def sources(self) -> list[DataSource]:
-        """The training sources, then those of the validation."""
+        """The training sources, then those of the validation and of the test."""
         return data_sources(self.data, self.split_key)
 
 
@@ -179,7 +179,7 @@ def _make_unit(
             given = 0
             for row, examples in zip(kept, task.examples(kept), strict=True):
                 if examples:
-                    parts.add(SIDES[source.holdout(row)], row, examples)
+                    parts.add(source.side_of(row), row, examples)
                     given += 1
                     truncated.update(lengths_needed(examples))
             report = replace(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pretune_api.manifest import COMMITTED_NAME
+from pretune_trainer.data.cache_index import Side
 from pretune_trainer.data.commit_cache import unit_number
 from pretune_trainer.data.inputs import DataSource
 from pretune_trainer.data.readers import Unit, files_with_rows, units
@@ -16,6 +17,8 @@ from pretune_trainer.storage.store import Store
 if TYPE_CHECKING:
     from pretune_trainer.parallel import Ranks
 
+_KNOWN: Final[dict[Side, str]] = {"train": "what it has learnt", "validation": "what it was chosen by"}
+"""Why what is on that side must not judge the model."""
 _SLICE_SECONDS: Final = 1.0
 """How long ranks work before they ask each other whether to go on."""
 
@@ -55,23 +58,22 @@ def find_work(
 
 
 def check_judged_only(sources: Sequence[DataSource], files: Sequence[Sequence[SourceFile]]) -> None:
-    """Refuse files of validation.sources that are in a training source, too, such as the folder that they lie in.
+    """Refuse files of validation.sources and test that are in a training source, too, such as the folder that they lie
+    in, or those of one in the other.
 
     Raises:
         UserError: there is one.
     """
-    learnt: dict[tuple[str | None, str], str] = {}
-    for source, listed in zip(sources, files, strict=True):  # those of the training come first
+    seen: dict[tuple[str | None, str], DataSource] = {}
+    for source, listed in zip(sources, files, strict=True):  # those of the training come first, of the test last
         opened = source.opened
         for file in files_with_rows(listed):
-            name = opened.source.endpoint, file.uri
-            if not source.is_validation:
-                learnt[name] = opened.where
-            elif name in learnt:
+            other = seen.setdefault((opened.source.endpoint, file.uri), source)
+            if source.is_only_judged and other.sides[0] != source.sides[0]:
                 raise UserError(
                     f"{opened.where}.uri",
-                    f"{file.uri} is in {learnt[name]}, too, and the model would be judged on what it has learnt; "
-                    "keep it apart, or let a glob leave it out there",
+                    f"{file.uri} is in {other.opened.where}, too, and the model would be judged on "
+                    f"{_KNOWN[other.sides[0]]}; keep it apart, or let a glob leave it out there",
                 )
 
 

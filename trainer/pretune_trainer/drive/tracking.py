@@ -16,6 +16,7 @@ from pretune_api.run_config import RunConfig
 from pretune_api.tracking import MLflow
 from pretune_trainer.drive.wire import Ending
 from pretune_trainer.errors import UserError
+from pretune_trainer.metrics.slices import TEST
 from pretune_trainer.report import Evaluated, Event, Start, Step
 
 _SEND_SECONDS: Final = 5.0
@@ -56,9 +57,13 @@ _log = logging.getLogger(__name__)
 def curves(event: Step | Evaluated) -> dict[str, float]:
     """The figures of an event, by the names of the curves that trackers draw of them."""
     if isinstance(event, Evaluated):
-        return {f"validation/{metric}": value for metric, value in event.metrics.items()}
+        return {_curve_of(metric): value for metric, value in event.metrics.items()}
     figures = {f"train/{name}": getattr(event, name) for name in ("loss", "learning_rate", "grad_norm")}
     return figures | {"train/tokens_per_second": event.tokens / event.seconds}
+
+
+def _curve_of(metric: str) -> str:
+    return f"test/{metric.removeprefix(TEST)}" if metric.startswith(TEST) else f"validation/{metric}"
 
 
 class MLflowRun:

@@ -10,6 +10,8 @@ _BETWEEN: Final = "/"
 _OF_LABEL: Final = "["
 """Begins the label that a figure is about; slices have no such figures, which would be too many."""
 _ALL: Final = ""
+TEST: Final = "test_"
+"""Begins the names of the figures of the test data; those of the validation data have no such word."""
 
 Metrics = list[Metric[Any]]
 

@@ -12,7 +12,6 @@ from pretune_api.model import Architecture, TokenizerTraining
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.tasks import text_columns
 from pretune_trainer.baseline import in_context_design
-from pretune_trainer.data.cache_index import SIDES
 from pretune_trainer.data.cleaning.language import check_languages
 from pretune_trainer.data.corpus import document_of
 from pretune_trainer.data.example import Example, Pack, Row, length_of
@@ -110,7 +109,7 @@ def read_source(config: RunConfig, source: DataSource, number: int) -> tuple[Sam
 
 
 def check_validation(samples: Sequence[Checked[Sample]]) -> tuple[bool, str]:
-    """Whether the validation's own files are none that is learnt from; there is a sample of every source."""
+    """Whether the own files of validation and test are none that is learnt from; there is a sample of every source."""
     read = [sample.get() for sample in samples]
     check_judged_only([sample.source for sample in read], [sample.files for sample in read])
     return True, "none of their files is in spec.data.train"
@@ -191,7 +190,7 @@ def check_rows(made: Design, sample: Sample) -> tuple[list[Example], str]:
     kept = [row for row in found if row.values.get(row.column, "") is not None]
     with naming_columns(made.config):
         for row in kept:
-            grouping.of(row, SIDES[source.holdout(row)])
+            grouping.of(row, source.side_of(row))
         examples = list(chain.from_iterable(made.task.examples(kept)))
     if not examples:
         raise NotKnownError(f"nothing can be learned from its first {len(found)} rows: {made.task.nothing_learnt}")

@@ -49,8 +49,8 @@ def preflight(config: RunConfig, waiting: Collection[str] = ()) -> list[Finding]
             checks.make("source", source.opened.where, read.result)
             for source, read in zip(sources, reading, strict=True)
         ]
-    if any(source.is_validation for source in sources):
-        checks.make("source", "spec.data.validation.sources", lambda: check_validation(samples))
+    if only_judged := [source.opened.where for source in sources if source.is_only_judged]:
+        checks.make("source", only_judged[0].partition("[")[0], lambda: check_validation(samples))
     start = _Start(config, checks, frozenset(waiting))
     vocabulary = start.vocabulary(sources, samples)
     task = checks.make("task", f"spec.{config.part}", lambda: check_task(config, start.origin(), vocabulary.get()))
@@ -90,7 +90,7 @@ class _Start:
         """How text becomes tokens; nothing is checked where none is read."""
         if self._config.tokenizer is None:
             return Checked(Finding("tokenizer", True, "no text is read", "spec.tokenizer"), Vocabulary(None))
-        learnt = [sample for source, sample in zip(sources, samples, strict=True) if not source.is_validation]
+        learnt = [sample for source, sample in zip(sources, samples, strict=True) if not source.is_only_judged]
         return self._checks.make(
             "tokenizer", "spec.tokenizer", lambda: check_tokenizer(self._config, learnt, self._tokenizer_parent())
         )

@@ -36,7 +36,7 @@ class Batch:
     packs: Sequence[Pack] = ()
     """What the batch was made of, where judging a model needs more than tensors: texts, names of examples."""
     slices: tuple[str, ...] = ()
-    """Slices of the validation that all of it belongs to."""
+    """Slices that all of it belongs to, where it is judged."""
 
     @property
     def predicted(self) -> int:

@@ -71,7 +71,7 @@ class Cleaned:
         for row, said in zip_longest(found, self._verdicts(unit)):
             if row is None or said is None:
                 raise _changed(unit)
-            if source.is_validation:
+            if source.is_only_judged:
                 yield row
             elif said == KEPT:
                 yield edited(row, self._rules.cleaning, self._rules.columns, Counter())
@@ -164,7 +164,7 @@ def _verdicts(
         np.concatenate([survey.digests for survey in surveys]),
         np.concatenate(signatures or [np.zeros((0, 0), np.uint16)]),
         np.concatenate([survey.held_out for survey in surveys]),
-        np.repeat([sources[unit.source].is_validation for unit in units], counts),
+        np.repeat([sources[unit.source].is_only_judged for unit in units], counts),
     )
     ends = np.cumsum(counts)
     return np.split(decide(documents), ends[:-1])

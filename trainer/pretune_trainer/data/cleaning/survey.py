@@ -106,7 +106,7 @@ class Surveyor:
         """
         self._groups.append(self._groups_of(row))
         _check(row, self._cleaning)
-        reason, apart = None, self._source.is_validation
+        reason, apart = None, self._source.is_only_judged
         changed = edited(row, self._cleaning, self._columns, Counter() if apart else self._masked)
         if not apart:
             row = changed
