@@ -206,7 +206,8 @@ def _another_column(task: str, model: type[Spec], name: str, what: str) -> Rule:
         field="task",
         message=f"{field} is a source's own column; name the column with {what}",
         cel=f"!has({place}) || !has({column}) || (self.data.train{others}"
-        f" && (!has(self.data.validation) || !has({apart}) || {apart}{others}))",
+        f" && (!has(self.data.validation) || !has({apart}) || {apart}{others})"
+        f" && (!has(self.data.test) || self.data.test{others}))",
         holds=lambda self: all(
             source.column != getattr(getattr(self.task, task), name, None) for _, source in self.data.every_source()
         ),
