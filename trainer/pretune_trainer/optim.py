@@ -74,18 +74,18 @@ def schedule(training: Training, total_steps: int) -> Callable[[int], float]:
     def rate(step: int) -> float:
         if step < warmup:
             return training.learning_rate * (step + 1) / (warmup + 1)
-        share = shape(step - warmup, max(1, total_steps - warmup), max(1, warmup), decay)
+        share = shape(step - warmup, total_steps - warmup, max(1, warmup), decay)
         return training.learning_rate * (floor + (1.0 - floor) * share)
 
     return rate
 
 
 def _linear(step: int, steps: int, warmup: int, decay: int) -> float:
-    return max(0.0, 1.0 - step / steps)
+    return 1.0 - step / steps
 
 
 def _cosine(step: int, steps: int, warmup: int, decay: int) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
+    return 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def _constant(step: int, steps: int, warmup: int, decay: int) -> float:
@@ -98,7 +98,7 @@ def _inverse_square_root(step: int, steps: int, warmup: int, decay: int) -> floa
 
 def _warmup_stable_decay(step: int, steps: int, warmup: int, decay: int) -> float:
     """Hu et al. (MiniCPM, 2024), with a linear decay."""
-    return min(1.0, max(0.0, (steps - step) / min(decay, steps)))
+    return min(1.0, (steps - step) / min(decay, steps))
 
 
 _SHAPES: Final[dict[Schedule, Callable[[int, int, int, int], float]]] = {
