@@ -1,6 +1,8 @@
 """Which files a URI names, and that they lie apart from what the job writes."""
 
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -113,6 +115,7 @@ def write_media(folder: Path) -> Path:
         ("*.[tw]*", {"format": "audio"}, ["a.txt", "a.wav", "b.txt", "b.wav"], ["one", "two"]),
         ("b.wav", {}, ["b.txt", "b.wav"], ["two"]),
         ("photos", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
+        ("photos", {"format": "image"}, ["in/1.png", "metadata.jsonl"], ["red"]),
         ("photos/*.jsonl", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
         ("photos/metadata.jsonl", {}, ["in/1.png", "metadata.jsonl"], ["red"]),
     ],
@@ -125,11 +128,27 @@ def test_what_is_read_with_a_file_is_a_part_of_the_source(
     assert [row.values["text"] for row in read(folder / uri, **fields)] == said
 
 
+@pytest.mark.parametrize("fields", [{}, {"format": "audio"}], ids=str)
+def test_a_transcript_whose_recording_is_missing_is_not_passed_over(tmp_path: Path, fields: dict[str, Any]) -> None:
+    for name in ("a.1.wav", "a.1.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    assert [set(row.values) for row in read(tmp_path, **fields)] == [{"text"}, {"audio", "text"}]
+
+
 def test_another_transcript_is_other_data(tmp_path: Path) -> None:
     sources = data_sources(data_of(write_media(tmp_path) / "*.wav"))
     before = fingerprint(sources, [source.opened.files() for source in sources])
     (tmp_path / "b.txt").write_text("three")
     assert fingerprint(sources, [source.opened.files() for source in sources]) != before
+
+
+def test_a_file_that_is_written_anew_is_other_data_though_it_is_as_large(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", ["a"])
+    sources, found = data_sources(data_of(path)), []
+    for second in (1, 2):
+        os.utime(path, (second, second))
+        found.append(fingerprint(sources, [source.opened.files() for source in sources]))
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("name", ["100%.jsonl", "a%20b.jsonl", "a b.jsonl", "%41.jsonl"])
@@ -157,6 +176,14 @@ def test_a_link_back_to_a_folder_around_it_gives_no_file_twice(tmp_path: Path) -
     for name, target in (("current", "."), ("latest", "../corpus"), ("more", "../apart")):
         (tmp_path / "corpus" / name).symlink_to(target)
     assert texts(tmp_path / "corpus") == ["a", "b"]
+
+
+def test_what_is_no_file_is_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ["a"])
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind("b.jsonl")
+        assert texts(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("uri", ["", "*.jsonl"])

@@ -31,11 +31,12 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     wanted = ["one", "zwei ü", "", "four"]
     write_jsonl(tmp_path / "a.jsonl", wanted)
     content = (tmp_path / "a.jsonl").read_bytes()
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    for name in ("a.jsonl.gz", "B.JSONL.GZ"):
+        (tmp_path / name).write_bytes(gzip.compress(content))
     (tmp_path / "a.jsonl.zst").write_bytes(pa.compress(content, "zstd", asbytes=True))
     write_parquet(tmp_path / "a.parquet", {"other": [1, 2, 3, 4], "text": wanted}, row_group_size=2)
     (tmp_path / "a.txt").write_bytes("\r\n".join(wanted).encode() + b"\r\n")
-    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"):
+    for name in ("a.jsonl", "a.jsonl.gz", "B.JSONL.GZ", "a.jsonl.zst", "a.parquet"):
         assert texts(tmp_path / name) == wanted
     assert texts(tmp_path / "a.txt", document="line") == wanted
     assert texts(tmp_path / "a.txt") == ["\r\n".join(wanted) + "\r\n"]
@@ -60,6 +61,12 @@ def test_row_groups_are_shared_out_and_keep_their_row_numbers(tmp_path: Path, mo
     assert [(row.text(), row.place.row) for unit in found for row in rows(source, unit)] == [
         (letter, number) for number, letter in enumerate("abcdefg", start=1)
     ]
+
+
+def test_what_a_source_says_of_all_its_rows_is_said_of_each_whatever_its_files_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "language": "en"}\n{"text": "b"}\n')
+    assert [row.value("language") for row in read(path, values={"language": "de"})] == ["de", "de"]
 
 
 def test_of_parquet_only_wanted_columns_are_read(tmp_path: Path) -> None:
