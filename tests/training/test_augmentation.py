@@ -1,5 +1,6 @@
 """What images are changed into at random, and how much is learnt of what they then show."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pretune_api.objectives import ImageClassification
 from pretune_trainer.data.augment import augmented
-from support.images import classified
+from support.images import classified, digits, painted, write_images
+from support.pairs import matched, rows, write_pairs
 from support.runs import gathered, packs_of
 
 WIDTH, HEIGHT = 40, 20
@@ -90,6 +92,22 @@ def test_what_is_cut_out_may_lie_anywhere() -> None:
         assert (firsts.min(), lasts.max()) == (0, length - 1)
         room = length - 1 - (lasts - firsts)
         assert 0.4 < firsts.sum() / room.sum() < 0.6, "at one end as often as at the other"
+
+
+@pytest.mark.parametrize("objective", ["captions", "masks"])
+def test_what_is_held_out_is_judged_as_it_is(tmp_path: Path, objective: str) -> None:
+    found = []
+    for name, spec in {"plain": {}, "changed": {"crop": 0.2, "flip": True}}.items():
+        folder = tmp_path / name
+        if objective == "captions":
+            config = matched(folder, write_pairs(folder / "pairs.parquet", rows(1, 1)), spec)
+        else:
+            config = painted(folder, write_images(folder / "digits.parquet", digits()[:40]), spec)
+        inputs = gathered(config)
+        inputs.task.observe(inputs.make_model().model)
+        packs = [replace(pack, held_out=True) for pack in packs_of(inputs)]
+        found.append(inputs.task.batch(packs).inputs["pixel_values"])
+    assert torch.equal(*found)
 
 
 def test_labels_are_smoothed_and_mixed_to_learn_from_and_neither_to_judge_by(tmp_path: Path) -> None:

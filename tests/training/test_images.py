@@ -114,6 +114,12 @@ def test_an_image_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path:
     assert f"bad.parquet row 2: {says}" in str(caught.value)
 
 
+def test_a_larger_side_is_asked_of_images_that_have_been_read_before(tmp_path: Path) -> None:
+    gathered(classified(tmp_path))
+    with pytest.raises(UserError, match=r"row 1: the image has 8 x 8 pixels; smallestSide requires 9"):
+        gathered(classified(tmp_path, spec={"smallestSide": 9}))
+
+
 def test_a_label_that_is_not_listed_and_a_column_without_images_are_refused_with_their_place(tmp_path: Path) -> None:
     uri = write_images(tmp_path / "bad.parquet", [digits()[0], (digits()[1][0], "ten")])
     for changes, says in {
@@ -215,6 +221,13 @@ def test_stopped_and_gone_on_training_ends_with_the_same_bits(tmp_path: Path) ->
     again, steps = run(Ranks(), config)
     assert 1 < steps[0].step <= 6
     assert_same_bits(again, whole)
+
+
+def test_rows_that_a_batch_normalisation_compares_are_computed_together(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"training__micro_batch_rows": 8, "training__max_steps": 1}
+    with pytest.raises(UserError, match=r"microBatchRows: .* of which a rank has 32: they cannot be computed 8 at a"):
+        run(Ranks(), classified(tmp_path / "compared", "resnet", **changes))
+    run(Ranks(), classified(tmp_path / "alone", "resnet", {"freezeBatchNorm": True}, **changes))
 
 
 def test_a_new_head_on_a_parent_whose_batch_normalisations_stay(tmp_path: Path) -> None:
