@@ -66,6 +66,11 @@ def test_of_two_towers_the_one_that_sees_says_how_large_images_are() -> None:
     assert images_for(Architecture.model_validate(CLIP), None, WHERE) == Images(16, 16)
 
 
+def test_a_model_that_reads_text_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^spec\.model\.architecture: roberta models do not take images"):
+        images_for(Architecture(type="roberta"), None, WHERE)
+
+
 def test_a_model_of_other_channels_than_colours_is_refused() -> None:
     config = ARCHITECTURES["vit"]["config"] | {"num_channels": 1}
     with pytest.raises(UserError, match=r"^spec\.model\.architecture: it takes 1 channels, but images have 3"):

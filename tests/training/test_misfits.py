@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModel
 
 from pretune_api.model import Architecture
 from pretune_api.run_config import Folder
+from pretune_trainer.errors import UserError
 from pretune_trainer.model.configuration import make_config
 from pretune_trainer.model.positions import reach
 from pretune_trainer.parallel import Ranks
@@ -44,6 +47,42 @@ def test_an_architecture_that_does_not_fit_is_refused(
     tmp_path: Path, architecture: dict[str, Any], sentence: str
 ) -> None:
     assert_refused(pretrain(tmp_path, model__architecture=architecture), rf"^spec.model.architecture.*{sentence}")
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "camembert", "xlm-roberta", "mpnet", "data2vec-text"])
+def test_a_new_model_has_as_many_positions_as_rows_have_tokens(kind: str, pad: int) -> None:
+    fields = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = make_config(Architecture(type=kind, config=fields), 512, 24, {"pad_token_id": pad})
+    assert reach(config) == 24
+    model = AutoModel.from_config(config).eval()
+    assert model(input_ids=torch.arange(4, 28)[None]).last_hidden_state.shape == (1, 24, 16)
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.arange(4, 29)[None])
+
+
+def test_positions_are_made_whatever_a_type_calls_them() -> None:
+    assert make_config(Architecture(type="gpt2"), 512, 2048, {}).n_positions == 2048
+
+
+def test_of_two_towers_the_one_that_reads_text_has_too_few_positions() -> None:
+    fields = {"text_config": {"max_position_embeddings": 16}}
+    with pytest.raises(
+        UserError, match=r"config\.text_config\.max_position_embeddings: the model has 16 positions, but"
+    ):
+        make_config(Architecture(type="clip", config=fields), 512, 32, {})
+
+
+def test_a_whole_number_may_stand_where_transformers_wants_another() -> None:
+    config = make_config(Architecture.model_validate(llama(initializer_range=1)), 512, 64, {})
+    assert type(config.initializer_range) is float
+
+
+def test_what_a_job_says_of_special_tokens_stays() -> None:
+    config = make_config(Architecture.model_validate(llama(pad_token_id=7)), 512, 64, {"pad_token_id": 3})
+    assert config.pad_token_id == 7
+    kept = make_config(Architecture(type="roberta", config={"pad_token_id": 7}), 512, 64, {"pad_token_id": 3})
+    assert (kept.pad_token_id, reach(kept)) == (7, 64)
 
 
 def test_a_model_without_positions_reads_rows_of_any_length() -> None:

@@ -37,11 +37,12 @@ def make_config(
             f"{where}.vocab_size",
             f"{text['vocab_size']} differs from the tokenizer's {vocabulary} entries; remove it to use that number",
         )
-    positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    if positions in reader.to_dict() and positions not in text:
-        text[positions] = sequence_length + unused_positions(architecture.type, fields.get("pad_token_id"))
     for name, value in fields.items():
         (text if name in TOKENS else given).setdefault(name, value)
+    positions = reader.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    if positions in reader.to_dict() and positions not in text:
+        pad = text.get("pad_token_id", reader.pad_token_id)
+        text[positions] = sequence_length + unused_positions(architecture.type, pad)
     with refused(architecture.config, default, CONFIG):
         config = AutoConfig.for_model(architecture.type, architectures=[], **given)  # of several, DeiT's first
     check_groups(text_config(config), where)

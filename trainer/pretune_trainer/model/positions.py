@@ -22,6 +22,8 @@ _AFTER_PADDING: Final = frozenset(
     }
 )
 """Types whose first position is the one after the padding's id: that many positions are never used."""
+_PADDING: Final = {"mpnet": 1}
+"""The padding's id in the code of a type, whatever its configuration says."""
 
 
 def check_length(config: PretrainedConfig, sequence_length: int, where: str, virtual_tokens: int = 0) -> None:
@@ -46,4 +48,5 @@ def reach(config: PretrainedConfig) -> int | None:
 
 def unused_positions(kind: str, pad: int | None) -> int:
     """Positions that a type of model, with this id of padding, never uses."""
+    pad = _PADDING.get(kind, pad)
     return pad + 1 if kind in _AFTER_PADDING and pad is not None else 0
