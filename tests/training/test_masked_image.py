@@ -46,6 +46,14 @@ def test_hidden_patches_belong_to_the_row_and_are_the_share_that_is_asked_for(tm
     assert len({tuple(row) for row in mask.tolist()}) > 12
 
 
+def test_rows_without_an_image_change_nothing(tmp_path: Path) -> None:
+    inputs, model, packs = made(painted(tmp_path, some_digits(tmp_path)))
+    whole, filled, nothing = (inputs.task.batch(each) for each in (packs, [*packs, Pack()], [Pack()]))
+    losses = [inputs.task.loss(model, batch)["image"].item() for batch in (whole, filled, nothing)]
+    assert losses[0] == losses[1] > losses[2] == 0.0
+    assert [len(inputs.task.evaluate(model, batch)) for batch in (filled, nothing)] == [16, 0]
+
+
 def test_positions_tell_the_patches_of_a_new_model_apart(tmp_path: Path) -> None:
     _, model, _ = made(painted(tmp_path, some_digits(tmp_path)))
     assert isinstance(model, ViTMAEForPreTraining)
