@@ -115,9 +115,10 @@ def test_an_image_that_cannot_be_learnt_from_is_refused_with_its_place(tmp_path:
 
 
 def test_a_larger_side_is_asked_of_images_that_have_been_read_before(tmp_path: Path) -> None:
-    gathered(classified(tmp_path))
+    uri = write_images(tmp_path / "digits.parquet", digits()[:9])
+    gathered(learning(tmp_path, uri))
     with pytest.raises(UserError, match=r"row 1: the image has 8 x 8 pixels; smallestSide requires 9"):
-        gathered(classified(tmp_path, spec={"smallestSide": 9}))
+        gathered(learning(tmp_path, uri, spec={"smallestSide": 9}))
 
 
 def test_a_label_that_is_not_listed_and_a_column_without_images_are_refused_with_their_place(tmp_path: Path) -> None:
