@@ -15,15 +15,7 @@ from pretune_api.names import API_VERSION
 from pretune_api.objectives import Objective
 from pretune_api.status import Status
 from pretune_api.storage import Storage
-from pretune_api.tasks import (
-    IMAGES_ALONE,
-    Chat,
-    SequenceClassification,
-    SequenceRegression,
-    Task,
-    in_context_of,
-    reads_text,
-)
+from pretune_api.tasks import IMAGES_ALONE, Task, in_context_of, reads_text
 from pretune_api.tracking import Tracking
 from pretune_api.training import Checkpointing, EarlyStopping, Evaluation, Training
 from pretune_api.units import JobName, Seconds
@@ -195,25 +187,6 @@ class PretrainJobSpec(JobSpec):
         return self.objective
 
 
-def _another_column(task: str, model: type[Spec], name: str, what: str) -> Rule:
-    """A field of a task, by its Python name, names another column than the sources' own: a text read twice says no more
-    than once.
-    """
-    place, field = f"self.task.{Task.alias(task)}", model.alias(name)
-    column, apart = f"{place}.{field}", "self.data.validation.sources"
-    others = f".all(source, source.column != {column})"
-    return Rule(
-        field="task",
-        message=f"{field} is a source's own column; name the column with {what}",
-        cel=f"!has({place}) || !has({column}) || (self.data.train{others}"
-        f" && (!has(self.data.validation) || !has({apart}) || {apart}{others})"
-        f" && (!has(self.data.test) || self.data.test{others}))",
-        holds=lambda self: all(
-            source.column != getattr(getattr(self.task, task), name, None) for _, source in self.data.every_source()
-        ),
-    )
-
-
 _ASKS: Final = "(has(self.task.sequenceClassification) && has(self.task.sequenceClassification.inContext))"
 
 
@@ -240,11 +213,6 @@ class FinetuneJobSpec(JobSpec):
             cel=f"!{_ASKS} || has(self.model.from)",
             holds=lambda self: in_context_of(self.task) is None or self.model.from_ is not None,
         ),
-        _another_column("sequence_classification", SequenceClassification, "pair_column", "the second text"),
-        _another_column("sequence_regression", SequenceRegression, "pair_column", "the second text"),
-        _another_column("chat", Chat, "answer_column", "the answer"),
-        _another_column("chat", Chat, "context_column", "the context"),
-        _another_column("chat", Chat, "system_column", "the system prompt"),
     )
 
     @property

@@ -1,4 +1,5 @@
-"""A column that is not there is told with the field that names it, wherever the data is read first."""
+"""A column that is not there is told with the field that names it, wherever the data is read first; so is one that is
+read already."""
 
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,24 @@ def test_preflight_tells_the_field(tmp_path: Path) -> None:
     (finding,) = [finding for finding in preflight(job(tmp_path, field, spec)) if finding.ok is False]
     assert (finding.check, finding.place) == ("rows", f"spec.task.{field}")
     assert finding.sentence.endswith("rows.jsonl row 1: there is no column 'label'; known: " + ", ".join(sorted(READ)))
+
+
+@pytest.mark.parametrize(
+    ("field", "spec", "place"),
+    [
+        ("sequenceClassification.pairColumn", {**LABELS, "labelColumn": "chosen", "pairColumn": "text"}, "train"),
+        ("sequenceRegression.pairColumn", {"pairColumn": "question"}, "validation.sources"),
+        ("chat.answerColumn", {"answerColumn": "question"}, "test"),
+        ("chat.contextColumn", {"answerColumn": "chosen", "contextColumn": "text"}, "train"),
+        ("chat.systemColumn", {"systemColumn": "text"}, "train"),
+    ],
+)
+def test_no_text_is_read_twice_from_a_sources_own_column(
+    tmp_path: Path, field: str, spec: dict[str, Any], place: str
+) -> None:
+    others = [{"uri": write_rows(tmp_path / "others.jsonl", [READ]), "column": "question"}]
+    sources = {"data__validation": {"sources": others}} if "validation" in place else {"data__test": others}
+    config = job(tmp_path, field, spec, **sources)
+    sentence = rf"'(text|question)' is spec\.data\.{place}\[0\]'s own column already; name another one, or remove it"
+    assert_refused(config, rf"^spec\.task\.{field}: {sentence}$")
+    assert ("spec", f"spec.task.{field}") in {(said.check, said.place) for said in preflight(config) if not said.ok}

@@ -16,7 +16,16 @@ from pretune_api.images import Pictures
 from pretune_api.model import Architecture
 from pretune_api.run_config import Parent, RunConfig
 from pretune_api.speech import SpeechRecognition
-from pretune_api.tasks import OWN_COLUMN, QuestionAnswering, column_field, image_column, text_columns
+from pretune_api.tasks import (
+    OWN_COLUMN,
+    Chat,
+    QuestionAnswering,
+    SequenceClassification,
+    SequenceRegression,
+    column_field,
+    image_column,
+    text_columns,
+)
 from pretune_trainer.data.adapt import Added
 from pretune_trainer.data.cleaning.clean import Cleaned, cleaned
 from pretune_trainer.data.corpus import Corpus
@@ -282,8 +291,25 @@ def check_spec(config: RunConfig) -> None:
         UserError: two parts of the spec exclude each other.
     """
     check_storage_overlap(config.data, config.storage, config.job.namespace)
+    _check_second_columns(config)
     _check_cleaning(config)
     _check_recomputing(config)
+
+
+def _check_second_columns(config: RunConfig) -> None:
+    """Refuse a second text, an answer, a context or a system prompt from a source's own column: a text that is read
+    twice says no more than once. No rule of the API: jobs of earlier versions may break it.
+    """
+    learn = config.learn
+    if not isinstance(learn.value, Chat | SequenceClassification | SequenceRegression):
+        return
+    own = {source.column: where for where, source in reversed([*config.data.every_source()])}
+    for column in text_columns(learn):
+        if column in own:
+            raise UserError(
+                f"spec.{config.part}.{column_field(learn, column)}",
+                f"'{column}' is {own[column]}'s own column already; name another one, or remove it",
+            )
 
 
 def _check_cleaning(config: RunConfig) -> None:
