@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pretune_api.run_config import RunConfig
+from pretune_trainer import rank
 from pretune_trainer.data.cache_index import INDEX_NAME
 from pretune_trainer.drive.tracking import curves
-from pretune_trainer.errors import StopRequestedError
+from pretune_trainer.errors import OutOfMemoryError, StopRequestedError
+from pretune_trainer.evaluate import evaluate
 from pretune_trainer.metrics.slices import TEST
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.preflight.run import preflight
 from pretune_trainer.rank import run_rank
-from pretune_trainer.report import Evaluated, Silent, Step
+from pretune_trainer.report import Evaluated, Silent, Start, Step
 from pretune_trainer.result import RankResult
 from support.group import in_ranks
 from support.jobs import Recorder, finetune, write_rows
@@ -129,6 +132,23 @@ class _StopsAtTheEnd(Recorder):
 
     def stop_requested(self) -> bool:
         return bool(self.of(Evaluated))
+
+
+def test_after_running_out_of_memory_while_it_is_tested_a_job_goes_on_with_half_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small_device(step: Any, *arguments: Any) -> Any:
+        if starts.of(Start)[-1].micro_batch_rows > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return evaluate(step, *arguments)
+
+    starts = Recorder()
+    monkeypatch.setattr(rank, "evaluate", small_device)
+    config = job(tmp_path, tested=rows(101, 140))
+    with pytest.raises(OutOfMemoryError, match=r"the next run resumes from the last checkpoint with 8$"):
+        run_rank(config, Ranks(), starts)
+    assert of_test(run_rank(config, Ranks(), starts).metrics)
+    assert [start.micro_batch_rows for start in starts.of(Start)] == [16, 8]
 
 
 def test_preferences_are_compared_with_what_the_parent_made_of_the_test_too(tmp_path: Path) -> None:

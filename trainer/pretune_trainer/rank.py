@@ -4,6 +4,7 @@ import atexit
 import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -238,20 +239,29 @@ class _Session:
             utilization=trainee.utilization,
         )
         steps = plan.stream.steps(state.cursor)
+        batches = step_batches(steps, inputs.task, state.micro_batch_rows, self.ranks.fork())
         try:
-            with Prefetch(step_batches(steps, inputs.task, state.micro_batch_rows, self.ranks.fork()), _AHEAD) as ahead:
+            with self._noting_too_many(inputs, state.micro_batch_rows), Prefetch(batches, _AHEAD) as ahead:
                 Loop(parts, state).train(ahead)
         except PretuneError:
             resumable.checkpoints.wait()
             raise
+        resumable.checkpoints.wait()
+
+    @contextmanager
+    def _noting_too_many(self, inputs: Inputs, rows: int) -> Iterator[None]:
+        """Leave word for the next run where a device runs out of memory with so many rows at once.
+
+        Raises:
+            OutOfMemoryError: it has.
+        """
+        try:
+            yield
         except RuntimeError as error:
             if (said := out_of_memory(error)) is None:
                 raise
-            rows, coupled = state.micro_batch_rows, inputs.task.couples_rows
             note_too_many(self.run, rows)
-            resumable.checkpoints.wait()
-            raise OutOfMemoryError(too_many(rows, said, coupled=coupled)) from error
-        resumable.checkpoints.wait()
+            raise OutOfMemoryError(too_many(rows, said, coupled=inputs.task.couples_rows)) from error
 
     def _validation(self, inputs: Inputs, rows: int, rows_per_step: int) -> Callable[[], Iterator[Batch]] | None:
         if self.config.data.validation is None:
@@ -270,7 +280,7 @@ class _Session:
         """The state that will be published, with its figures on data by which nothing was chosen. Collective."""
         if not inputs.cache.test:
             return best
-        with autocast(self.config.training, self.ranks):
+        with self._noting_too_many(inputs, rows), autocast(self.config.training, self.ranks):
             found = evaluate(trainee.step, self._judged(inputs, inputs.cache.test, rows), self.ranks, self.vote)
         figures = {f"{TEST}{name}": value for name, value in found.asked(self.config.evaluation.metrics).items()}
         metrics = best.metrics | finite(figures)
