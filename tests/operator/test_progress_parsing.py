@@ -86,6 +86,15 @@ def test_metrics_of_many_classes_make_way_for_those_of_all(progress: Progress) -
     assert read.ending.metrics == of_classes
 
 
+def test_metrics_of_many_slices_make_way_for_those_of_the_test(progress: Progress) -> None:
+    judged = {"loss": 1.0} | {f"loss/product={number}": 1.0 for number in range(MOST_METRICS)}
+    tested = {f"test_{name}": 2.0 for name in judged}
+    progress.take(Evaluated(100, judged | tested, 1.0))
+    shown = seen(progress.to_json()).metrics
+    assert list(shown)[:3] == ["loss", "test_loss", "loss/product=0"]
+    assert len(shown) == MOST_METRICS
+
+
 @pytest.mark.parametrize(
     "document",
     [

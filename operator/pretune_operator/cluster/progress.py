@@ -245,8 +245,10 @@ def _ending(document: dict[str, Any]) -> Ending:
 
 def _figures(metrics: dict[str, Any] | None) -> dict[str, float]:
     """Metrics that are numbers (those that are not are null), as many as a status holds: those of single classes,
-    such as recall[spam], make way for all others."""
+    such as recall[spam], make way for all others, and those of slices, such as loss/language=de, for those of
+    everything, of which the test's come last."""
     figures = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
     if len(figures) <= MOST_METRICS:
         return figures
-    return dict(islice(((name, value) for name, value in figures.items() if "[" not in name), MOST_METRICS))
+    kept = sorted((name for name in figures if "[" not in name), key=lambda name: "/" in name)
+    return {name: figures[name] for name in islice(kept, MOST_METRICS)}
