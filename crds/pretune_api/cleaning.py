@@ -109,10 +109,10 @@ class Cleaning(Spec):
     images: ImageFilter | None = None
     """Filters images. If the images have captions, the text filters apply to the captions."""
     duplicates: Literal["exact", "near"] | None = None
-    """Drops duplicates: the first of them is kept, or none if one is in the validation data. exact: documents that are
-    equal except for white space; images and their captions are compared byte by byte. near: also documents that share
-    most of their sequences of five words (MinHash; detects 99% of pairs with a Jaccard similarity of 0.8 or more, and
-    fewer than 1 in 1,000 with 0.5 or less)."""
+    """Drops duplicates: the first of them is kept, or none if one is in the validation or test data. exact: documents
+    that are equal except for white space; images and their captions are compared byte by byte. near: also documents
+    that share most of their sequences of five words (MinHash; detects 99% of pairs with a Jaccard similarity of 0.8 or
+    more, and fewer than 1 in 1,000 with 0.5 or less)."""
     mask: Annotated[list[Literal["emailAddress", "ipAddress", "phoneNumber"]], Field(max_length=3)] = []
     """Kinds of personal data to replace with placeholders such as |||EMAIL_ADDRESS|||."""
     balance: Annotated[list[ColumnName], Field(max_length=8)] = []

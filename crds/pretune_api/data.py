@@ -63,7 +63,7 @@ class Data(Spec):
     mixture: Mixture | None = None
     """How the training sources are mixed, instead of by their weights."""
     validation: Validation | None = None
-    """Data held out for evaluation; without it, the model is not evaluated."""
+    """Data held out for evaluation; without it, the model is evaluated on data.test alone, if there is any."""
     test: Sources | None = None
     """Sources that the finished model is evaluated on, once, after the best checkpoint has been chosen: nothing else
     depends on them. Their metrics are named test_loss, test_accuracy and so on."""

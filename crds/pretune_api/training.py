@@ -107,7 +107,7 @@ class Evaluation(Spec):
     """Names of the metrics to report; defaults to those of the objective or task."""
     slices: Annotated[UniqueList[ColumnName], Field(max_length=4)] = []
     """Columns, such as language, accent or group; the metrics are also reported for each of their values, as
-    perplexity/language=de. The validation data may have at most 64 values, or combinations of values."""
+    perplexity/language=de. Validation and test data may each have at most 64 values, or combinations of values."""
 
 
 class EarlyStopping(Spec):

@@ -235,6 +235,12 @@ def test_figures_of_the_test_stand_beside_those_of_the_validation(tmp_path: Path
     assert "<dt>test_loss</dt>" in page
 
 
+def test_a_model_that_was_only_tested_was_not_evaluated_on_the_validation(tmp_path: Path) -> None:
+    general = pretrain(tmp_path)
+    run(general, range(1, 41), Evaluated(40, {"test_loss": 3.0}, 1.0))
+    assert "<h2>Evaluation on the test data</h2>" in reported(folder_of(general).uri, tmp_path).read_text()
+
+
 def test_a_job_on_images_counts_images(tmp_path: Path) -> None:
     training = {"examplesPerStep": 8, "maxSteps": 100}
     model = {"architecture": {"type": "vit_mae", "config": {}}}

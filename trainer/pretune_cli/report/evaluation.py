@@ -21,12 +21,8 @@ def evaluation(story: Story) -> Iterator[Html]:
         (name, *([figure(before[name]) if name in before else ""] if before else []), figure(value))
         for name, value in whole.items()
     ]
-    tested = any(name.startswith(TEST) for name in whole)
-    yield section(
-        f"Evaluation on the validation {'and the test ' if tested else ''}data",
-        table(heads, rows),
-        *_of_each(story.figures),
-    )
+    judged_on = dict.fromkeys("the test" if name.startswith(TEST) else "the validation" for name in whole)
+    yield section(f"Evaluation on {' and '.join(judged_on)} data", table(heads, rows), *_of_each(story.figures))
 
 
 def _of_each(figures: dict[str, float]) -> Iterator[Html]:

@@ -54,13 +54,13 @@ class DataReport(Spec):
     kept: int
     """Rows kept."""
     held_out: int
-    """Of these, rows of the validation."""
+    """Of these, rows of the validation and of the test."""
     dropped: dict[str, int]
     """Rows dropped, by reason."""
     masked: dict[str, int]
     """Places masked, by kind."""
     sources: list[SourceReport]
-    """By source: those to learn from, then those of the validation."""
+    """By source: those to learn from, then those of the validation and of the test."""
     balance: dict[str, Balance]
     """By column with labels or groups: the rows to learn from."""
     languages: Balance | None = None
