@@ -173,9 +173,11 @@ def test_a_tokenizer_of_ours_tells_bert_and_those_who_use_it_the_same(tmp_path: 
         torch.testing.assert_close(made.task.logits(model, batch), model(**used).logits)
 
 
-def test_what_a_tokenizer_says_of_token_types_stands() -> None:
+def test_what_a_tokenizer_says_of_token_types_stands(tmp_path: Path) -> None:
     spec = ClassificationSpec(labels=["no", "yes"], pair_column="hypothesis")
-    for made in TOKENIZERS.values():
+    training, names = TokenizerTraining(algorithm="wordpiece", vocab_size=400), ["input_ids", "attention_mask"]
+    train(training, iter(paragraphs()[:800]), 64).save_pretrained(tmp_path)
+    for made in (*TOKENIZERS.values(), lambda: AutoTokenizer.from_pretrained(tmp_path, model_input_names=names)):
         before, after = made(), made()
         alone, beside = (
             SequenceClassification(Context(spec, tokenizer, 64, False, False, 0, token_types=kinds))
