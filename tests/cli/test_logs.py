@@ -220,7 +220,7 @@ def test_a_run_is_followed_until_it_has_ended(folder: Path, following: subproces
     add_to_log(folder, b"the last word\n")
     end_run(folder)
     assert following.stdout.read() == b"the last word\n"
-    assert following.wait(600) == 0
+    assert following.wait(120) == 0
 
 
 def test_what_comes_is_shown_and_a_reader_that_has_seen_enough_ends_it_quietly(
@@ -234,5 +234,5 @@ def test_what_comes_is_shown_and_a_reader_that_has_seen_enough_ends_it_quietly(
     assert following.stdout.readline() == b"this comes later\n"
     following.stdout.close()
     add_to_log(folder, b"nobody reads this\n")
-    assert following.wait(600) == 141
+    assert following.wait(120) == 141
     assert following.stderr.read() == b""

@@ -105,7 +105,7 @@ def start(file: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> Ended:
-    output, errors = process.communicate(timeout=600)
+    output, errors = process.communicate(timeout=240)
     return Ended(process.returncode, output, errors)
 
 

@@ -71,7 +71,7 @@ def _rank(
     gc.freeze()  # a collection would make this process copy every page of what it was forked with
     torch.set_num_threads(1)
     os.environ.update(environment)  # the server was started with that of an earlier test
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=600))
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=120))
     try:
         pipe.send(("", do(Ranks(rank, size), *arguments)))
         pipe.poll(None)  # until all have ended: another rank may still be on its way to meet this one in a new group

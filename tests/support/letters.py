@@ -47,9 +47,9 @@ class ThreadRanks(Ranks):
 
     def gather(self, value: T) -> list[T]:
         self.places[self.rank] = value
-        self.meeting.wait(300)
+        self.meeting.wait(120)
         values = list(self.places)
-        self.meeting.wait(300)
+        self.meeting.wait(120)
         return values
 
     def share(self, value: T) -> T:
@@ -81,11 +81,11 @@ def _tried_on_ranks(size: int, work: Callable[[Ranks], T]) -> tuple[list[T], lis
         except Exception as error:
             errors[rank] = error
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(600)
+        thread.join(240)
     return [results[rank] for rank in sorted(results)], [errors[rank] for rank in sorted(errors)]
 
 

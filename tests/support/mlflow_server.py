@@ -12,7 +12,7 @@ from pretune_trainer.drive.tracking import connect
 
 _HOSTS = "127.*,10.*,172.*,192.*,*.svc:*"
 """Names that the server may be asked by: of this machine, of test clusters, of services in them."""
-_PATIENCE_SECONDS = "600"
+_PATIENCE_SECONDS = "120"
 """What clients of this process allow a request: the first search makes the server import its database layer."""
 
 App = Callable[[Any, Any], Any]

@@ -144,7 +144,7 @@ def test_an_artifact_says_the_same_where_pretune_is_not_installed(artifacts: dic
     arguments = [f"{kind(stage)}={artifact.path}" for stage, artifact in artifacts.items()]
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-I", "-c", ALONE, TEXT, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     for (stage, artifact), alone in zip(artifacts.items(), json.loads(done.stdout.splitlines()[-1]), strict=True):
         ids, logits = judged_here(stage, artifact.path)

@@ -51,7 +51,7 @@ def test_tensors_larger_than_a_part_are_read_part_by_part(local: Store, monkeypa
 
 def test_training_goes_on_while_a_checkpoint_is_on_its_way(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     arrives, put = threading.Event(), Store.put
-    monkeypatch.setattr(Store, "put", lambda *arguments: arrives.wait() and put(*arguments))
+    monkeypatch.setattr(Store, "put", lambda *arguments: arrives.wait(60) and put(*arguments))
     trainer = Trainer(local)
     trainer.checkpoints.save(tensors(10), state(10))
     trainer.checkpoints.wait_staged()

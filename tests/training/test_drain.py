@@ -44,13 +44,20 @@ class Pod:
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             ports = json.loads(process.stdout.readline())
-            yield process, Desk(f"http://127.0.0.1:{ports['deskPort']}", desk_token()), ports["port"]
-            process.terminate()
+            try:
+                yield process, Desk(f"http://127.0.0.1:{ports['deskPort']}", desk_token()), ports["port"]
+            finally:
+                process.terminate()
 
-    def drain(self, *arguments: str) -> subprocess.Popen[str]:
+    @contextmanager
+    def drain(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """The hook, as the kubelet starts it."""
         command = [sys.executable, "-m", "pretune_trainer.drive.drain", *arguments]
-        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+        with subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.fixture
@@ -79,7 +86,9 @@ def ordered(desk: Desk, config: RunConfig) -> int:
 
 def stop_seen(desk: Desk, number: int) -> None:
     """Wait, as rank 0 does, until the ranks shall stop."""
+    late = time.monotonic() + 60
     while not desk.tell(number, []):
+        assert time.monotonic() < late, "nobody asks the ranks to stop"
         time.sleep(0.01)
 
 

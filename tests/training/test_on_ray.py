@@ -35,7 +35,7 @@ def test_ranks_that_cannot_start_are_not_waited_for_without_end(monkeypatch: pyt
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "0.5")
     group = on_ray(Desk("http://127.0.0.1:1", "nobody asks it"), RaySettings(ranks=2, device="cuda"))
     group.start()
-    group.join(600)
+    group.join(240)
     assert isinstance(group.error, RanksMissingError)
     assert str(group.error) == "not all 2 ranks could start within 1.5 s"
     assert group.error.cause is Cause.NODE_LOST
