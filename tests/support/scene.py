@@ -10,7 +10,6 @@ from pretune_api.status import Artifact, Attempt, Condition, Progress, Status
 from pretune_operator.decision import Action, Decision, DeleteAttempt, DeleteCluster, Event, StartAttempt
 from pretune_operator.job import JobView
 from pretune_operator.observed import (
-    Cluster,
     Ending,
     Observed,
     ParentState,
@@ -196,8 +195,3 @@ def progress(**fields: Any) -> SeenProgress:
 def parent(state: ParentState, *ancestors: str) -> SeenParent:
     """A parent of the job."""
     return SeenParent(state, ARTIFACT if state is ParentState.SUCCEEDED else None, ancestors)
-
-
-def without_kuberay(problem: str) -> Cluster:
-    """A cluster on which no RayJob can be made."""
-    return Cluster(kuberay_problem=problem)
