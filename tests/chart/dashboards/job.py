@@ -90,7 +90,7 @@ def _learning() -> list[TimeSeries]:
         ),
         curve(
             "Evaluation",
-            "Metrics of the last evaluation on the validation data.",
+            "Metrics of the last evaluation; those of the test data, at the end, are named test_…",
             units.NoUnit,
             Query(f"max by (metric) ({_series('evaluation')})", "{{metric}}"),
         ),

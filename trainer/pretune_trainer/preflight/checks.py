@@ -112,7 +112,7 @@ def check_validation(samples: Sequence[Checked[Sample]]) -> tuple[bool, str]:
     """Whether the own files of validation and test are none that is learnt from; there is a sample of every source."""
     read = [sample.get() for sample in samples]
     check_judged_only([sample.source for sample in read], [sample.files for sample in read])
-    return True, "none of their files is in spec.data.train"
+    return True, "none of their files serves as anything else"
 
 
 def _first_rows(source: DataSource, number: int, files: Sequence[SourceFile], columns: Sequence[str]) -> list[Row]:
