@@ -90,7 +90,7 @@ def _learning() -> list[TimeSeries]:
         ),
         curve(
             "Evaluation",
-            "Metrics of the last evaluation; those of the test data, at the end, are named test_…",
+            "Metrics of the last evaluation; those of the test data, at the end, are named test_….",
             units.NoUnit,
             Query(f"max by (metric) ({_series('evaluation')})", "{{metric}}"),
         ),
