@@ -219,8 +219,8 @@ def test_the_end_of_a_log_is_kept_though_the_store_fails_just_then(
     with proxy(s3.endpoint) as faulty:
         third = config("general", folder.model_copy(update={"endpoint": faulty.endpoint}))
         with in_storage(Loggers())(third, of_rank(0)) as log:
-            log.say("begun")
             faulty.faults = [fault]
+            log.say("begun")
         assert faulty.faults == []
     [said] = LogReader(log_folder(Store.open(folder).child(third.job.folder), 3, of_rank(0))).news()
     assert said.endswith(b"begun\n")
