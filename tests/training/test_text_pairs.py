@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ def test_what_a_tokenizer_says_of_token_types_stands(tmp_path: Path) -> None:
     spec = ClassificationSpec(labels=["no", "yes"], pair_column="hypothesis")
     training, names = TokenizerTraining(algorithm="wordpiece", vocab_size=400), ["input_ids", "attention_mask"]
     train(training, iter(paragraphs()[:800]), 64).save_pretrained(tmp_path)
-    for made in (*TOKENIZERS.values(), lambda: AutoTokenizer.from_pretrained(tmp_path, model_input_names=names)):
+    ours: Made = partial(AutoTokenizer.from_pretrained, tmp_path, model_input_names=names)
+    for made in (*TOKENIZERS.values(), ours):
         before, after = made(), made()
         alone, beside = (
             SequenceClassification(Context(spec, tokenizer, 64, False, False, 0, token_types=kinds))
