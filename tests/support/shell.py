@@ -15,4 +15,4 @@ class Shell:
 
     def pretune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pretune_cli", *map(str, arguments), "--namespace", self._namespace]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=240)

@@ -182,7 +182,7 @@ def test_a_pod_whose_board_is_gone_goes(pod: Pod, config: RunConfig) -> None:
 def test_a_head_without_a_board_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DESK_FILE_VARIABLE, raising=False)
     monkeypatch.setattr(drain, "DESK_PORT", free_port())
-    assert drain.main(["--seconds", "600"]) == 0
+    assert drain.main(["--seconds", "60"]) == 0
 
 
 def test_every_process_of_a_ray_cluster_knows_the_token_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
