@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pretune_api.run_config import Folder, RunConfig
 from pretune_trainer.baseline import in_context_design, in_context_inputs
 from pretune_trainer.errors import StopRequestedError, UserError
-from pretune_trainer.inputs import gather_inputs
+from pretune_trainer.inputs import Inputs, gather_inputs
 from pretune_trainer.parallel import Ranks
 from pretune_trainer.rank import run_rank
 from pretune_trainer.report import Evaluated, Silent
@@ -49,11 +49,16 @@ def first(recorder: Recorder) -> dict[str, float]:
     return found
 
 
-def prompted(config: RunConfig) -> InContext:
+def asked(config: RunConfig) -> Inputs:
+    """What the parent is asked."""
     inputs = gather_inputs(config, Ranks(), Silent())
     design = in_context_design(inputs)
     assert design is not None
-    task = in_context_inputs(design, inputs, Ranks(), Silent()).task
+    return in_context_inputs(design, inputs, Ranks(), Silent())
+
+
+def prompted(config: RunConfig) -> InContext:
+    task = asked(config).task
     assert isinstance(task, InContext)
     return task
 
@@ -99,6 +104,17 @@ def test_examples_stand_before_each_text_as_often_for_each_label(tmp_path: Path,
     again = prompted(asking(tmp_path, parent, shown=2))
     other = prompted(asking(tmp_path, parent, shown=2, training__seed=2))
     assert again.shown.tolist() == task.shown.tolist() != other.shown.tolist()
+
+
+def test_the_parent_is_not_tested(tmp_path: Path, parent: Folder) -> None:
+    test = [{"uri": write_rows(tmp_path / "test.jsonl", [{"text": "a text", "label": "short"}])}]
+    cleaning = {"duplicates": "exact"}
+    plain, tested = (
+        asked(asking(tmp_path, parent, data__cleaning=cleaning, data__test=found)).cache for found in (None, test)
+    )
+    assert tested.test == []
+    assert sum(map(len, tested.train)) == sum(map(len, plain.train))
+    assert sum(map(len, tested.validation)) == sum(map(len, plain.validation)) > 0
 
 
 def _figures(ranks: Ranks, config: RunConfig) -> dict[str, float]:

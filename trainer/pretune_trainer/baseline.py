@@ -58,7 +58,8 @@ def in_context_inputs(made: Design, inputs: Inputs, ranks: Ranks, reporter: Repo
     assert isinstance(task, InContext), "`in_context_design` has made it"
     assert asks is not None, "`in_context_design` has made it"
     storage, grouping = Store.open(config.storage), grouping_of(config.data, config.evaluation)
-    tokenisation = Tokenisation(config.data, task, inputs.vocabulary_digest, clean=inputs.clean, grouping=grouping)
+    data = config.data.model_copy(update={"test": None})  # what is trained is tested, and not its parent
+    tokenisation = Tokenisation(data, task, inputs.vocabulary_digest, clean=inputs.clean, grouping=grouping)
     cache = token_cache(tokenisation, storage, ranks, reporter.stop_requested)
     if asks.examples_per_class:
         _show(task, few_shot(cache, task, asks.examples_per_class, config.training.seed, f"{WHERE}.examplesPerClass"))
